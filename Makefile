@@ -1,0 +1,24 @@
+# `make demo`: everything from nothing to masks on generated pictures. `make test`: the tests. `make lint`: the linters.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test lint
+
+demo: $(READY)
+	$(BIN)/python tools/make_demo_data.py --root data/demo
+	$(BIN)/python tools/run_pipeline.py --cfg configs/demo/resnet18.yaml
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(READY): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@

@@ -1,0 +1,163 @@
+"""Training samples: joint transforms of photograph and mask, and batches in an order that can be resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from dsrg import storage
+from dsrg.data.voc import Photo, read_mask_for
+from dsrg.labels import IGNORE
+
+MEAN_COLOUR = (124, 116, 104)
+"""ImageNet's mean colour, of 255: fills what a crop shows beyond the photograph, so that it becomes zero."""
+
+
+class RandomScale(torch.nn.Module):
+    """Resize photograph and mask by one random factor.
+
+    Args:
+        size: Side of the square crop that follows; factor 1 brings the photograph's long side to it.
+        scale: Range of the factor.
+    """
+
+    def __init__(self, size: int, scale: tuple[float, float]) -> None:
+        super().__init__()
+        self.size = size
+        self.scale = scale
+
+    def forward(self, *pair: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        height, width = pair[0].shape[-2:]
+        factor = float(torch.empty(1).uniform_(*self.scale)) * self.size / max(height, width)
+        size = [max(1, round(height * factor)), max(1, round(width * factor))]
+        return tuple(v2.functional.resize(item, size, antialias=True) for item in pair)  # masks: nearest neighbour
+
+
+def joint_transform(
+    *, size: int, resize: str, scale: tuple[float, float], mirror: bool, colour: float
+) -> v2.Transform:
+    """Augmentation of a (photograph, mask) pair; masks are resampled by nearest neighbour, padded with 255.
+
+    Args:
+        size: Side of the result in pixels.
+        resize: 'warp' (whole photograph squeezed into the square) or 'crop' (random scale, random crop).
+        scale: Range of the random scale before a crop.
+        mirror: Mirror half of the pairs.
+        colour: Strength of the colour jitter, 0 for none.
+    """
+    fill = {tv_tensors.Image: list(MEAN_COLOUR), tv_tensors.Mask: IGNORE}
+    steps: list[torch.nn.Module] = []
+    if resize == "warp":
+        steps.append(v2.Resize((size, size), antialias=True))
+    else:
+        steps += [RandomScale(size, scale), v2.RandomCrop(size, pad_if_needed=True, fill=fill)]
+    if mirror:
+        steps.append(v2.RandomHorizontalFlip())
+    if colour > 0:
+        steps.append(v2.ColorJitter(colour, colour, colour, hue=min(0.5, colour / 4)))
+    return v2.Compose(steps)
+
+
+class TrainingSet(Dataset[dict[str, torch.Tensor]]):
+    """Augmented training samples.
+
+    Args:
+        photos: The photographs.
+        mask_dir: Folder of seeds, pseudo-labels or ground truth, <id>.png as large as the photographs; None when
+            image-level labels are enough.
+        transform: Joint transform of photograph and mask.
+        seed: With the draw's number it fixes the augmentation of a sample.
+
+    A sample is {"images": (3, S, S) uint8, "tags": (C,) bool, and with masks "masks": (S, S) uint8}.
+    """
+
+    def __init__(self, photos: Sequence[Photo], mask_dir: Path | None, transform: v2.Transform, seed: int) -> None:
+        self.photos = photos
+        self.mask_dir = mask_dir
+        self.transform = transform
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, draw_and_index: tuple[int, int]) -> dict[str, torch.Tensor]:
+        draw, index = draw_and_index
+        photo = self.photos[index]
+        picture = storage.read_image(photo.path)
+        if self.mask_dir is None:
+            pair = (tv_tensors.Image(picture), tv_tensors.Mask(torch.zeros(1, *picture.size[::-1], dtype=torch.uint8)))
+        else:
+            mask = read_mask_for(self.mask_dir / f"{photo.id}.png", picture.size, len(photo.tags), photo.path)
+            pair = (tv_tensors.Image(picture), tv_tensors.Mask(torch.from_numpy(mask)[None]))
+        # The augmentation depends on the seed and the draw alone, not on the worker or on what came before: a
+        # resumed run sees the same samples as an uninterrupted one.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed((self.seed << 40) + draw)
+            image, mask_tensor = self.transform(*pair)
+        sample = {"images": image.as_subclass(torch.Tensor), "tags": torch.from_numpy(photo.tags)}
+        if self.mask_dir is not None:
+            sample["masks"] = mask_tensor.as_subclass(torch.Tensor)[0]
+        return sample
+
+
+class ResumableBatches(Sampler[list[tuple[int, int]]]):
+    """Batches of (draw, index), each epoch in its own random order, from any iteration on.
+
+    Args:
+        length: Number of photographs.
+        batch: Photographs in a batch over all processes; divisible by their number.
+        start: First iteration.
+        stop: Iteration to end before.
+        seed: Fixes the order.
+        rank: This process.
+        world_size: Number of processes; each takes an equal part of every batch.
+    """
+
+    def __init__(
+        self, length: int, batch: int, start: int, stop: int, seed: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self.length = length
+        self.batch = batch
+        self.iterations = range(start, stop)
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+
+    def __len__(self) -> int:
+        return len(self.iterations)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        share = self.batch // self.world_size
+        epoch, order = -1, np.empty(0, np.int64)
+        for iteration in self.iterations:
+            first = iteration * self.batch + self.rank * share
+            chosen = []
+            for draw in range(first, first + share):
+                if draw // self.length != epoch:
+                    epoch = draw // self.length
+                    order = np.random.default_rng((self.seed, epoch)).permutation(self.length)
+                chosen.append((draw, int(order[draw % self.length])))
+            yield chosen
+
+
+def make_loader(dataset: TrainingSet, batches: ResumableBatches, workers: int, pin: bool) -> DataLoader[Any]:
+    """A loader that prefetches batches in `workers` processes (0: in this one), in pinned memory for CUDA."""
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=workers,
+        pin_memory=pin,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_one_thread,
+    )
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)  # the workers share the cores with the network

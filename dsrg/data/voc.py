@@ -1,0 +1,196 @@
+"""Data sets in PASCAL VOC's layout: photographs, splits, image-level labels, masks."""
+
+from __future__ import annotations
+
+import csv
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from dsrg import storage
+from dsrg.errors import InputError
+from dsrg.labels import BACKGROUND, PRESETS, Classes, read_classes
+
+EXTENSIONS = (".jpg", ".jpeg", ".png")
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photograph of a split and its image-level labels."""
+
+    id: str
+    """File name without its extension."""
+    path: Path
+    """The photograph's file."""
+    tags: np.ndarray
+    """(C,) bool; index 0, background, is always True."""
+
+
+class VocFolder:
+    """A data set folder.
+
+    Args:
+        root: The folder; the other paths are relative to it.
+        images: Folder of photographs.
+        masks: Folder of ground-truth masks, which may be missing.
+        splits: Folder of <split>.txt, one id a line.
+        classes: Class list file, or a preset's name.
+        labels: CSV of image-level labels, or a folder of VOC XML annotations.
+
+    Raises:
+        InputError: the folder or its class list is missing or broken.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        images: str | Path = "JPEGImages",
+        masks: str | Path = "SegmentationClass",
+        splits: str | Path = "ImageSets/Segmentation",
+        classes: str = "classes.txt",
+        labels: str | Path = "image_labels.csv",
+    ) -> None:
+        self.root = Path(root)
+        if not self.root.is_dir():
+            raise InputError(f"{self.root}: the data folder does not exist; set data.root (see data/README.md).")
+        self.classes: Classes = read_classes(classes if classes in PRESETS else self.root / classes)
+        self.mask_dir = self.root / masks
+        self._image_dir = self.root / images
+        self._split_dir = self.root / splits
+        self._labels = self.root / labels
+
+    def photos(self, split: str) -> list[Photo]:
+        """The photographs of a split with their image-level labels, in the split file's order.
+
+        Raises:
+            InputError: an id has no photograph or no label, is listed twice, or a label is not a class.
+        """
+        ids = self._read_split(split)
+        files = {path.stem: path for path in sorted(self._image_dir.glob("*")) if path.suffix.lower() in EXTENSIONS}
+        names = self._names_from_csv() if self._labels.suffix == ".csv" else self._names_from_xml(ids)
+        photos = []
+        for name in ids:
+            if name not in files:
+                raise InputError(
+                    f"{self._image_dir / name}.jpg: the photograph does not exist, but {self._split_file(split)} "
+                    "names it; add the file or remove the line."
+                )
+            photos.append(Photo(name, files[name], self._tags(name, names.get(name, ()))))
+        return photos
+
+    def mask_path(self, photo: Photo) -> Path:
+        """File of the photograph's ground-truth mask, whether it exists or not."""
+        return self.mask_dir / f"{photo.id}.png"
+
+    def has_masks(self, photos: Iterable[Photo]) -> bool:
+        """Whether every one of the photographs has a ground-truth mask.
+
+        Raises:
+            InputError: some have one and some have none.
+        """
+        missing = [photo for photo in photos if not self.mask_path(photo).is_file()]
+        if missing and self.mask_dir.is_dir() and any(self.mask_path(photo).is_file() for photo in photos):
+            raise InputError(f"{self.mask_path(missing[0])}: the mask is missing while other photographs have theirs.")
+        return not missing
+
+    def check(self, photos: Sequence[Photo], *, masks: bool, threads: int = 4) -> None:
+        """Decode every file once, so that a broken one stops the run before it has written anything.
+
+        Args:
+            photos: What to read.
+            masks: Read the ground-truth masks too and compare their sizes with the photographs'.
+            threads: Files to read at a time; decoding leaves Python's lock.
+
+        Raises:
+            InputError: the first file that is broken, of the wrong size, or holds an index out of range.
+        """
+
+        def read(photo: Photo) -> None:
+            image = storage.read_image(photo.path)
+            if masks:
+                read_mask_for(self.mask_path(photo), image.size, len(self.classes), photo.path)
+
+        with ThreadPoolExecutor(threads) as pool:
+            for _ in tqdm(pool.map(read, photos), "checking files", len(photos), leave=False, disable=len(photos) < 100):
+                pass
+
+    def _split_file(self, split: str) -> Path:
+        return self._split_dir / f"{split}.txt"
+
+    def _read_split(self, split: str) -> list[str]:
+        path = self._split_file(split)
+        if not path.is_file():
+            there = ", ".join(sorted(file.stem for file in self._split_dir.glob("*.txt"))) or "none"
+            raise InputError(f"{path}: the split does not exist; write one id a line (splits there: {there}).")
+        ids = path.read_text(encoding="utf-8").split()
+        if not ids:
+            raise InputError(f"{path}: the split names no photograph; write one id a line.")
+        if len(set(ids)) < len(ids):
+            twice = next(name for name in ids if ids.count(name) > 1)
+            raise InputError(f"{path}: '{twice}' is listed twice; remove one of the lines.")
+        return ids
+
+    def _names_from_csv(self) -> dict[str, list[str]]:
+        if not self._labels.is_file():
+            raise InputError(f"{self._labels}: the image-level labels do not exist; write a CSV 'image,labels'.")
+        with self._labels.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            if not {"image", "labels"} <= set(reader.fieldnames or ()):
+                raise InputError(f"{self._labels}: the first line must be 'image,labels'.")
+            return {Path(row["image"]).stem: self._divide(row["labels"] or "") for row in reader}
+
+    def _divide(self, text: str) -> list[str]:
+        # Names with a blank in them ("traffic light") stand alone or are divided by semicolons.
+        if ";" in text:
+            return [name.strip() for name in text.split(";") if name.strip()]
+        return [text.strip()] if text.strip() in self.classes.names else text.split()
+
+    def _names_from_xml(self, ids: Sequence[str]) -> dict[str, list[str]]:
+        names = {}
+        for name in ids:
+            path = self._labels / f"{name}.xml"
+            try:
+                tree = ElementTree.parse(path)
+            except FileNotFoundError:
+                raise InputError(f"{path}: the annotation does not exist; add it or use a CSV of labels.") from None
+            except ElementTree.ParseError as error:
+                raise InputError(f"{path}: not valid XML ({error}); replace the file.") from None
+            names[name] = [element.findtext("name", "").strip() for element in tree.findall("object")]
+        return names
+
+    def _tags(self, name: str, labels: Iterable[str]) -> np.ndarray:
+        tags = np.zeros(len(self.classes), bool)
+        tags[BACKGROUND] = True
+        for label in labels:
+            tags[self.classes.index(label, f"{self._labels} ({name})")] = True
+        if not tags[1:].any():
+            raise InputError(f"{self._labels}: '{name}' has no label; every photograph of a split needs at least one.")
+        return tags
+
+
+def read_mask_for(path: Path, size: tuple[int, int], num_classes: int, photo: Path) -> np.ndarray:
+    """Read a mask that must be as large as its photograph.
+
+    Args:
+        path: The mask.
+        size: (width, height) of the photograph, in pixels.
+        num_classes: C; other indices than 0..C-1 and 255 are refused.
+        photo: The photograph's file, for the error.
+
+    Returns:
+        (H, W) uint8.
+    """
+    mask = storage.read_mask(path, num_classes)
+    if mask.shape[::-1] != size:
+        width, height = mask.shape[::-1]
+        raise InputError(
+            f"{path}: the mask is {width} x {height} pixels, but its photograph {photo} is {size[0]} x {size[1]}; "
+            "make them equal."
+        )
+    return mask

@@ -1,0 +1,190 @@
+"""Trained networks on whole photographs: CAMs and class probabilities over scales and the mirror image."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from dsrg import cam, distributed, storage
+from dsrg.crf import dense_crf
+from dsrg.data.voc import Photo
+from dsrg.models.backbone import IMAGENET_MEAN, IMAGENET_STD
+
+Predictor = Callable[[Tensor], Tensor]
+"""From pixels (3, H, W) uint8 to class probabilities (C, H, W)."""
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Network input from pixels: (B, 3, H, W) of 0..255 to ImageNet's mean 0 and deviation 1, channels last."""
+    mean = torch.tensor(IMAGENET_MEAN, device=images.device)[:, None, None]
+    std = torch.tensor(IMAGENET_STD, device=images.device)[:, None, None]
+    return ((images.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def on_grid(pixels: Tensor, size: Sequence[int]) -> Tensor:
+    """The pixels under the cells of the output grid, (..., H, W) -> (..., h, w) = size.
+
+    Cell i of a network with H = s (h - 1) + 1 input pixels sits on pixel s i: corner on corner, as in
+    align_corners=True.
+    """
+    rows = _evenly(pixels.shape[-2], size[0], pixels.device)
+    columns = _evenly(pixels.shape[-1], size[1], pixels.device)
+    return pixels[..., rows[:, None], columns]
+
+
+def enlarge(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Bilinear resize (B, C, h, w) -> (B, C, *size), corner on corner, the inverse of `on_grid`."""
+    return functional.interpolate(maps, tuple(size), mode="bilinear", align_corners=True)
+
+
+def read_pixels(photo: Photo) -> Tensor:
+    """The photograph, (3, H, W) uint8."""
+    return torch.from_numpy(np.array(storage.read_image(photo.path))).permute(2, 0, 1).contiguous()
+
+
+@torch.no_grad()
+def activation_maps(
+    model: nn.Module, pixels: Tensor, *, scales: Sequence[float], size: int | None, mirror: bool, amp: bool = False
+) -> Tensor:
+    """Merged CAMs of one photograph at a quarter of its size, not yet normalised.
+
+    Args:
+        model: A network with `activation_maps`, in eval mode.
+        pixels: (3, H, W) uint8 on the model's device.
+        scales: Sizes relative to the base size.
+        size: Long side at scale 1; None for the photograph's own.
+        mirror: Add the mirror image.
+
+    Returns:
+        (K, ceil(H / 4), ceil(W / 4)), not negative.
+    """
+    height, width = pixels.shape[-2:]
+    merged = (-(-height // 4), -(-width // 4))
+    maps: list[Tensor] = []
+    for images in _pyramid(pixels, scales, size, mirror):
+        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=amp):
+            raw: Tensor = model.activation_maps(images)  # type: ignore[operator]
+        maps += _unmirror(raw.float(), mirror)
+    return cam.merge_scales(maps, merged)[0]
+
+
+@torch.no_grad()
+def predict_probs(
+    model: nn.Module, pixels: Tensor, *, scales: Sequence[float], size: int | None, mirror: bool, amp: bool = False
+) -> Tensor:
+    """Class probabilities of one photograph at its own size: the mean of the softmax over scales and mirror image.
+
+    Args:
+        model: A segmentation network in eval mode.
+        pixels: (3, H, W) uint8 on the model's device.
+        scales, size, mirror: As in `activation_maps`.
+
+    Returns:
+        (C, H, W) float32.
+    """
+    probs: list[Tensor] = []
+    for images in _pyramid(pixels, scales, size, mirror):
+        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=amp):
+            logits = model(images)
+        probs += [enlarge(part, pixels.shape[-2:]).softmax(dim=1)[0] for part in _unmirror(logits.float(), mirror)]
+    return torch.stack(probs).mean(dim=0)
+
+
+def write_masks(
+    probs_of: Predictor,
+    photos: Iterable[Photo],
+    directory: Path,
+    *,
+    with_tags: bool,
+    crf: dict[str, Any] | None,
+    crf_tags: bool = True,
+    device: torch.device,
+    workers: int,
+) -> None:
+    """Write directory/<id>.png, the most probable class of each pixel, for every photograph that has none yet.
+
+    Args:
+        probs_of: From pixels (3, H, W) to probabilities (C, H, W).
+        photos: The photographs; each process takes its share.
+        directory: Where the masks go.
+        with_tags: Restrict each mask to its photograph's own image-level labels.
+        crf: Keyword arguments for `dense_crf`, or None to leave it out.
+        crf_tags: With tags, keep absent classes out of the CRF too, not only out of its result.
+        device: Where `probs_of` wants the pixels.
+        workers: Processes for the CRF (pydensecrf holds Python's lock); 0 refines in this one.
+    """
+    todo = [photo for photo in distributed.share(list(photos)) if not (directory / f"{photo.id}.png").is_file()]
+    finish = functools.partial(_refine_and_write, crf=crf, crf_tags=crf_tags)
+    pool = _pool(min(workers, len(todo))) if crf else None
+    waiting: deque[Future[None]] = deque()
+    try:
+        for photo in tqdm(todo, directory.name, disable=not distributed.is_main()):
+            pixels = read_pixels(photo)
+            probs = probs_of(pixels.to(device)).cpu().numpy()
+            job = (directory / f"{photo.id}.png", probs, pixels.numpy(), photo.tags if with_tags else None)
+            if pool is None:
+                finish(*job)
+                continue
+            waiting.append(pool.submit(finish, *job))
+            while len(waiting) > 2 * workers:  # bounds the memory, and meets a worker's failure early
+                waiting.popleft().result()
+        for future in waiting:
+            future.result()
+    finally:
+        if pool:
+            pool.shutdown(cancel_futures=True)
+
+
+def _refine_and_write(
+    path: Path,
+    probs: np.ndarray,
+    pixels: np.ndarray,
+    tags: np.ndarray | None,
+    *,
+    crf: dict[str, Any] | None,
+    crf_tags: bool,
+) -> None:
+    batch = torch.from_numpy(probs)[None]
+    own = None if tags is None else torch.from_numpy(tags)[None]
+    if crf is not None:
+        batch = dense_crf(batch, torch.from_numpy(pixels)[None], own if crf_tags else None, **crf)
+    if own is not None:
+        batch = batch.masked_fill(~own[:, :, None, None], -1)
+    storage.write_mask(path, batch[0].argmax(dim=0).numpy().astype(np.uint8))
+
+
+def _pool(workers: int) -> ProcessPoolExecutor | None:
+    if workers == 0:
+        return None
+    # Not fork: a forked child of a process whose torch has running threads can hang.
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,))
+
+
+def _pyramid(pixels: Tensor, scales: Sequence[float], size: int | None, mirror: bool) -> Iterable[Tensor]:
+    """Network inputs (1 or 2, 3, h, w), one a scale; the second is the mirror image."""
+    height, width = pixels.shape[-2:]
+    base = 1.0 if size is None else size / max(height, width)
+    for scale in scales:
+        # The networks' grids fit sizes of 8 n + 1 corner on corner; at least one cell and a bit must remain.
+        target = [max(33, 8 * round(side * base * scale / 8) + 1) for side in (height, width)]
+        image = functional.interpolate(pixels[None].float(), target, mode="bilinear", antialias=True)
+        yield normalise(torch.cat([image, image.flip(-1)]) if mirror else image)
+
+
+def _unmirror(maps: Tensor, mirror: bool) -> list[Tensor]:
+    return [maps[:1], maps[1:].flip(-1)] if mirror else [maps]
+
+
+def _evenly(length: int, count: int, device: torch.device) -> Tensor:
+    return torch.linspace(0, length - 1, count, device=device).round().long()

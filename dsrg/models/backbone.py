@@ -1,0 +1,333 @@
+"""torchvision's ImageNet networks as dense feature extractors at output stride 8, 16 or 32.
+
+Shapes: B images, H and W pixels, D feature channels, h = (H - 1) // output_stride + 1 and w alike. That grid is
+the same for every network and stride, so seeds made with one network fit another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from dsrg.errors import InputError
+from dsrg.storage import load_checkpoint
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""RGB mean of ImageNet on a 0..1 scale, removed from every image."""
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""RGB standard deviation of ImageNet on a 0..1 scale; images are divided by it."""
+OUTPUT_STRIDES = (8, 16, 32)
+NUM_STAGES = 5
+"""Every network halves the resolution five times; a stage belongs to each halving."""
+
+Stages = list[list[nn.Module]]
+
+
+@dataclass(frozen=True)
+class _Architecture:
+    """How one torchvision network is made and taken apart."""
+
+    make: Callable[[], nn.Module]
+    """The network with random weights and torchvision's parameter names, its classification head gone."""
+    split: Callable[[nn.Module], Stages]
+    """Its layers in forward order, one list for each stage."""
+    head: str
+    """Prefix of the classification head's parameters in torchvision's files."""
+    out_channels: int
+
+
+class Backbone(nn.Module):
+    """A chain of stages; stage n (from 1) ends at stride 2**n in the network as published.
+
+    The stages do not depend on the output stride, so weights move between strides.
+
+    Attributes:
+        out_channels: D.
+        output_stride: pixels of the image for each cell of the features.
+        frozen_stages: that many stages, from the first, never train.
+        frozen_bn: batch norm keeps its ImageNet statistics and affine parameters.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[nn.Module],
+        *,
+        out_channels: int,
+        output_stride: int,
+        frozen_stages: int = 0,
+        frozen_bn: bool = False,
+    ) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+        self.out_channels = out_channels
+        self.output_stride = output_stride
+        self.frozen_stages = frozen_stages
+        self.frozen_bn = frozen_bn
+        self.stages[:frozen_stages].requires_grad_(False)
+        self.train()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features (B, D, h, w) of images (B, 3, H, W) with ImageNet's mean and deviation removed."""
+        features = images
+        for number, stage in enumerate(self.stages):
+            # no graph for the frozen part: it is the largest in memory and nothing in it takes a gradient
+            with torch.set_grad_enabled(torch.is_grad_enabled() and number >= self.frozen_stages):
+                features = stage(features)
+        return features
+
+    def train(self, mode: bool = True) -> Backbone:
+        """Switch the training mode; what is frozen stays in evaluation mode."""
+        super().train(mode)
+        if self.frozen_bn:
+            freeze_batch_norm(self)
+        self.stages[: self.frozen_stages].eval()
+        return self
+
+
+def freeze_batch_norm(module: nn.Module) -> None:
+    """Put every batch norm inside `module` in evaluation mode and take its affine parameters out of training.
+
+    `module.train()` undoes the mode, but not the parameters: call it again from an overridden `train`.
+    """
+    for layer in module.modules():
+        if isinstance(layer, _BatchNorm):
+            layer.eval()
+            layer.requires_grad_(False)
+
+
+def build_backbone(
+    name: str,
+    *,
+    output_stride: int,
+    weights: str | Path | None = None,
+    freeze_stages: int = 0,
+    freeze_bn: bool = False,
+) -> Backbone:
+    """Make a backbone.
+
+    Args:
+        name: One of BACKBONES.
+        output_stride: 8, 16 or 32. Strides beyond it become dilation, as in DeepLab.
+        weights: None (random), "torchvision" (download) or a state_dict file in torchvision's layout; half
+            precision, a wrapping {"state_dict": ...} and "module." prefixes are understood.
+        freeze_stages: 0..5; stage 1 reaches stride 2, stage 2 stride 4, and so on.
+        freeze_bn: Freeze every batch norm.
+
+    Raises:
+        InputError: an argument is out of range, the download failed, or the file does not fit the network exactly.
+    """
+    if output_stride not in OUTPUT_STRIDES:
+        raise InputError(f"output_stride {output_stride} is not possible; choose 8, 16 or 32.")
+    if not 0 <= freeze_stages <= NUM_STAGES:
+        raise InputError(f"freeze_stages {freeze_stages} is not possible; choose 0 to {NUM_STAGES}.")
+    architecture = _architecture(name)
+    network = architecture.make()
+    if weights is not None:
+        state = _read_weights(name, weights)
+        body = {key: value for key, value in state.items() if not key.startswith(architecture.head)}
+        load_strictly(network, body, f"{weights} (weights of {name})")
+    stages = architecture.split(network)
+    _set_output_stride([layer for stage in stages for layer in stage], output_stride)
+    return Backbone(
+        [nn.Sequential(*stage) for stage in stages],
+        out_channels=architecture.out_channels,
+        output_stride=output_stride,
+        frozen_stages=freeze_stages,
+        frozen_bn=freeze_bn,
+    )
+
+
+def load_strictly(module: nn.Module, state: Mapping[str, Any], source: str) -> None:
+    """Copy a state_dict into `module`, whatever its floating-point type, when it fits exactly.
+
+    `num_batches_tracked` may be missing: files from before PyTorch 0.4.1 do not have it.
+
+    Raises:
+        InputError: a key is missing or unexpected, or a shape differs; names `source` and the first of them.
+    """
+    own = module.state_dict()
+    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in state if key not in own or not isinstance(state[key], Tensor)]
+    shapes = [
+        f"{key} is {tuple(state[key].shape)} and not {tuple(value.shape)}"
+        for key, value in own.items()
+        if isinstance(state.get(key), Tensor) and state[key].shape != value.shape
+    ]
+    faults = [
+        f"{len(keys)} {kind} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
+        for kind, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+        if keys
+    ]
+    if faults:
+        raise InputError(
+            f"{source}: does not fit this network: keys {'; '.join(faults)}; choose the file that belongs to it."
+        )
+    module.load_state_dict(dict(state))  # a plain dict has no version, so old batch norms get their missing counter
+
+
+def vgg16_fc(weights: str | Path, channels: int = 1024) -> dict[str, Tensor]:
+    """fc6 and fc7 of an ImageNet VGG16 as convolutions, subsampled as DeepLab's authors did.
+
+    fc6, 4096 filters of 7 x 7, keeps every (4096 / channels)-th filter and every third row and column; fc7 keeps
+    the same filters and the inputs that are left. (Chen et al. 2015, "Semantic image segmentation with deep
+    convolutional nets and fully connected CRFs", Sect. 3.1, and the fc-reduced model they released.)
+
+    Args:
+        weights: As in `build_backbone`, but not None.
+        channels: How many of the 4096 filters to keep; a divisor of 4096.
+
+    Returns:
+        "fc6.weight" (channels, 512, 3, 3), "fc6.bias" (channels,), "fc7.weight" (channels, channels, 1, 1) and
+        "fc7.bias" (channels,), float32.
+
+    Raises:
+        InputError: `channels` does not divide 4096, or the file has no such layers.
+    """
+    if channels < 1 or 4096 % channels:
+        raise InputError(f"channels {channels} cannot be drawn from VGG16's 4096 evenly; use 1024 or a power of two.")
+    state = _read_weights("vgg16", weights)
+    shapes = {
+        "classifier.0.weight": (4096, 25088),
+        "classifier.0.bias": (4096,),
+        "classifier.3.weight": (4096, 4096),
+        "classifier.3.bias": (4096,),
+    }
+    for key, shape in shapes.items():
+        if not isinstance(state.get(key), Tensor) or tuple(state[key].shape) != shape:
+            raise InputError(
+                f"{weights}: has no {key} of shape {shape} to start fc6 and fc7 from; "
+                "use torchvision's whole vgg16 file or set channels to 0."
+            )
+    step = 4096 // channels
+    fc6, fc6_bias, fc7, fc7_bias = (state[key] for key in shapes)
+    tensors = {
+        "fc6.weight": fc6.view(4096, 512, 7, 7)[::step, :, ::3, ::3],
+        "fc6.bias": fc6_bias[::step],
+        "fc7.weight": fc7[::step, ::step, None, None],
+        "fc7.bias": fc7_bias[::step],
+    }
+    return {key: value.float().clone() for key, value in tensors.items()}  # copies: let go of the 500 MB behind
+
+
+def _architecture(name: str) -> _Architecture:
+    if name not in _ARCHITECTURES:
+        raise InputError(f"the backbone '{name}' is not known; choose one of {', '.join(BACKBONES)}.")
+    return _ARCHITECTURES[name]
+
+
+def _read_weights(name: str, weights: str | Path) -> Mapping[str, Any]:
+    """torchvision's state_dict of the network `name`, downloaded or from a file, without wrappers and prefixes."""
+    if str(weights) == "torchvision":
+        try:
+            return torchvision.models.get_model_weights(name).IMAGENET1K_V1.get_state_dict(check_hash=True)
+        except (OSError, RuntimeError, HTTPException) as error:  # no network, no space, or a corrupt download
+            raise InputError(
+                f"torchvision's weights of {name} could not be downloaded ({error}); "
+                "give the path of a state_dict file as weights."
+            ) from None
+    state: Any = load_checkpoint(weights)
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not state or not all(isinstance(key, str) for key in state):
+        raise InputError(f"{weights}: holds no state_dict; give one in the layout of torchvision's {name}.")
+    if all(key.startswith("module.") for key in state):  # saved from inside DataParallel
+        state = {key.removeprefix("module."): value for key, value in state.items()}
+    return state
+
+
+def _set_output_stride(blocks: Sequence[nn.Module], output_stride: int) -> None:
+    """Turn every halving beyond `output_stride` into dilation, in place.
+
+    A block (a residual block, or a single layer) halves at most once, in its main path and its shortcut together.
+    The layer that loses its stride keeps the dilation in force; the kernels after it are spread twice as far. So
+    the output, subsampled, is that of the network as published.
+
+    Args:
+        blocks: The whole network's blocks in forward order, their layers registered in forward order.
+        output_stride: The stride to stop at.
+    """
+    stride = dilation = 1
+    for block in blocks:
+        layers = [layer for layer in block.modules() if isinstance(layer, nn.Conv2d | nn.MaxPool2d)]
+        halves = any(layer.stride in (2, (2, 2)) for layer in layers)
+        remove = halves and stride == output_stride
+        if halves and not remove:
+            stride *= 2
+        following = dilation
+        for layer in layers:
+            # pools stay dense, as DeepLab's pool5: at output stride 8 this is where VGG16 leaves the identity above
+            if isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1):
+                layer.dilation = (following, following)
+                layer.padding = (layer.kernel_size[0] // 2 * following, layer.kernel_size[1] // 2 * following)
+            if remove and layer.stride in (2, (2, 2)):
+                layer.stride = (1, 1)
+                following = 2 * dilation
+        dilation = following
+
+
+def _make_mobilenet_v2() -> nn.Module:
+    network = torchvision.models.mobilenet_v2(weights=None)
+    network.classifier = nn.Identity()
+    return network
+
+
+def _split_mobilenet_v2(network: nn.Module) -> Stages:
+    layers = list(network.features)
+    return [layers[0:2], layers[2:4], layers[4:7], layers[7:14], layers[14:19]]
+
+
+def _resnet(name: str, out_channels: int) -> _Architecture:
+    def make() -> nn.Module:
+        network = torchvision.models.get_model(name, weights=None)
+        network.fc = nn.Identity()
+        return network
+
+    def split(network: nn.Module) -> Stages:
+        stem = [network.conv1, network.bn1, network.relu]
+        return [stem, [network.maxpool, *network.layer1], *(list(getattr(network, f"layer{n}")) for n in (2, 3, 4))]
+
+    return _Architecture(make, split, "fc.", out_channels)
+
+
+def _make_vgg16() -> nn.Module:
+    device = torch.get_default_device()
+    with torch.device("meta"):  # no memory, no initialisation for the 124 million parameters of the head
+        network = torchvision.models.vgg16(weights=None)
+    network.classifier = nn.Identity()
+    network.to_empty(device=device)
+    for layer in network.features:
+        if isinstance(layer, nn.Conv2d):  # as torchvision does
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+    return network
+
+
+def _split_vgg16(network: nn.Module) -> Stages:
+    """The five blocks of convolutions, each with its pool; 3 x 3 pools put 321 pixels on 41, as in DeepLab."""
+    stages: Stages = [[]]
+    for layer in network.features:
+        if isinstance(layer, nn.MaxPool2d):
+            stages[-1].append(nn.MaxPool2d(3, stride=2, padding=1))
+            stages.append([])
+        else:
+            stages[-1].append(layer)
+    return stages[:NUM_STAGES]
+
+
+_ARCHITECTURES = {
+    "mobilenet_v2": _Architecture(_make_mobilenet_v2, _split_mobilenet_v2, "classifier.", 1280),
+    "resnet18": _resnet("resnet18", 512),
+    "resnet50": _resnet("resnet50", 2048),
+    "resnet101": _resnet("resnet101", 2048),
+    "vgg16": _Architecture(_make_vgg16, _split_vgg16, "classifier.", 512),
+}
+BACKBONES = list(_ARCHITECTURES)
+"""Names that `build_backbone` knows."""

@@ -1,0 +1,92 @@
+"""Wire the networks' parts together, by keyword."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from dsrg.errors import InputError
+from dsrg.models.backbone import build_backbone, load_strictly, vgg16_fc
+from dsrg.models.classifier import Classifier
+from dsrg.models.deeplab import DeepLab
+
+
+def build_classifier(
+    *,
+    backbone: str,
+    num_classes: int,
+    output_stride: int = 16,
+    weights: str | Path | None = None,
+    pooling: str = "avg",
+    dropout: float = 0.0,
+    freeze_bn: bool = False,
+    freeze_stages: int = 0,
+) -> Classifier:
+    """The classifier of stage 1.
+
+    Args:
+        backbone, output_stride, weights, freeze_bn, freeze_stages: As in `build_backbone`.
+        num_classes: C, background included; the classifier gives K = C - 1 logits.
+        pooling, dropout: As in `Classifier`.
+
+    Raises:
+        InputError: an argument is not possible, or the weights do not fit.
+    """
+    features = build_backbone(
+        backbone, output_stride=output_stride, weights=weights, freeze_stages=freeze_stages, freeze_bn=freeze_bn
+    )
+    return Classifier(features, num_classes - 1, pooling=pooling, dropout=dropout)
+
+
+def build_deeplab(
+    *,
+    backbone: str,
+    num_classes: int,
+    output_stride: int = 8,
+    weights: str | Path | None = None,
+    rates: Sequence[int] = (6, 12, 18, 24),
+    channels: int = 1024,
+    dropout: float = 0.5,
+    freeze_bn: bool = False,
+    freeze_stages: int = 0,
+) -> DeepLab:
+    """The segmentation network. With VGG16's weights, fc6 and fc7 of every branch start from them too.
+
+    Args:
+        backbone, output_stride, weights, freeze_bn, freeze_stages: As in `build_backbone`.
+        num_classes: C, background included.
+        rates, channels, dropout: As in `DeepLab`.
+
+    Raises:
+        InputError: an argument is not possible, or the weights do not fit.
+    """
+    features = build_backbone(
+        backbone, output_stride=output_stride, weights=weights, freeze_stages=freeze_stages, freeze_bn=freeze_bn
+    )
+    model = DeepLab(features, num_classes, rates=rates, channels=channels, dropout=dropout)
+    if backbone == "vgg16" and weights is not None and channels:
+        model.copy_fc(vgg16_fc(weights, channels))
+    return model
+
+
+def load_backbone_from(
+    model: nn.Module, checkpoint_state_dict: Mapping[str, Any], source: str = "the checkpoint"
+) -> None:
+    """Copy the backbone of a trained network (of a classifier, say) into `model.backbone`.
+
+    Args:
+        model: A network of this module with the same backbone; output strides may differ.
+        checkpoint_state_dict: The other network's state_dict; only its "backbone.*" entries are read.
+        source: The file it comes from, for errors.
+
+    Raises:
+        InputError: there are no such entries, or they belong to another backbone.
+    """
+    prefix = "backbone."
+    state = {key.removeprefix(prefix): v for key, v in checkpoint_state_dict.items() if key.startswith(prefix)}
+    if not state:
+        raise InputError(f"{source}: holds no 'backbone.*' tensors; give the checkpoint of a classifier.")
+    load_strictly(model.backbone, state, source)

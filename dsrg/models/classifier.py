@@ -1,0 +1,54 @@
+"""Stage 1's network: image-level classification whose linear layer also gives class activation maps."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dsrg.errors import InputError
+
+POOLINGS = ("avg", "max")
+
+
+class Classifier(nn.Module):
+    """Backbone, global pooling, linear layer (Zhou et al. 2016, "Learning deep features for discriminative
+    localization").
+
+    Args:
+        backbone: Features (B, D, h, w) of images; has `out_channels` = D.
+        num_foreground: K, the classes without background.
+        pooling: "avg", or "max" (each feature's maximum over the image).
+        dropout: Probability of dropping a pooled feature in training.
+
+    Raises:
+        InputError: `pooling` is neither.
+    """
+
+    def __init__(self, backbone: nn.Module, num_foreground: int, *, pooling: str = "avg", dropout: float = 0.0) -> None:
+        super().__init__()
+        if pooling not in POOLINGS:
+            raise InputError(f"the pooling '{pooling}' is not known; choose one of {', '.join(POOLINGS)}.")
+        self.backbone = backbone
+        self.pooling = pooling
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(backbone.out_channels, num_foreground)
+        nn.init.normal_(self.linear.weight, std=0.01)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, K), before the sigmoid, of images (B, 3, H, W)."""
+        features = self.backbone(images)
+        pooled = features.mean(dim=(2, 3)) if self.pooling == "avg" else features.amax(dim=(2, 3))
+        return self.linear(self.dropout(pooled))
+
+    def activation_maps(self, images: Tensor) -> Tensor:
+        """Raw CAMs (B, K, h, w): M_c(x, y) = sum_k w_k^c f_k(x, y), no bias, no ReLU, not normalised.
+
+        With average pooling the mean of a map plus the bias is the class's logit.
+        """
+        return F.conv2d(self.backbone(images), self.linear.weight[:, :, None, None])
+
+    @property
+    def last_layers(self) -> list[nn.Module]:
+        """The layers without ImageNet weights, which learn at a higher rate."""
+        return [self.linear]

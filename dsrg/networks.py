@@ -1,0 +1,89 @@
+"""The networks of a run, untrained and trained."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+
+from dsrg import inference, storage
+from dsrg.config import Inference
+from dsrg.models.build import build_classifier, build_deeplab, load_backbone_from
+from dsrg.models.classifier import Classifier
+from dsrg.models.deeplab import DeepLab
+from dsrg.run import Run
+
+
+def classifier(run: Run) -> Classifier:
+    """The classifier before its training."""
+    settings = run.cfg.model
+    return build_classifier(
+        backbone=settings.backbone,
+        num_classes=len(run.classes),
+        output_stride=run.cfg.classifier.output_stride,
+        weights=settings.weights,
+        pooling=run.cfg.classifier.pooling,
+        freeze_bn=settings.freeze_batch_norm,
+        freeze_stages=settings.freeze_stages,
+    )
+
+
+def trained_classifier(run: Run) -> Classifier:
+    """The classifier after its training, in eval mode at the CAMs' output stride, on the run's device."""
+    model = build_classifier(
+        backbone=run.cfg.model.backbone,
+        num_classes=len(run.classes),
+        output_stride=run.cfg.cam.output_stride or run.cfg.classifier.output_stride,
+        pooling=run.cfg.classifier.pooling,
+    )
+    path = run.require("classifier", "tools/make_seeds.py") / "checkpoint.pt"
+    model.load_state_dict(storage.load_checkpoint(path)["model"])
+    return model.to(run.device).to(memory_format=torch.channels_last).eval()
+
+
+def segmenter(run: Run) -> DeepLab:
+    """The segmentation network before its training, its backbone at ImageNet's or the classifier's weights."""
+    settings = run.cfg.model
+    model = build_deeplab(
+        backbone=settings.backbone,
+        num_classes=len(run.classes),
+        output_stride=settings.output_stride,
+        weights=settings.weights,
+        rates=settings.aspp_rates,
+        channels=settings.aspp_channels,
+        dropout=settings.dropout,
+        freeze_bn=settings.freeze_batch_norm,
+        freeze_stages=settings.freeze_stages,
+    )
+    if settings.init == "classifier":
+        path = run.require("classifier", "tools/make_seeds.py") / "checkpoint.pt"
+        load_backbone_from(model, storage.load_checkpoint(path)["model"], str(path))
+    return model
+
+
+def trained_segmenter(run: Run, name: str) -> DeepLab:
+    """The network that the stage 'dsrg', 'retrain' or 'supervised' trained, in eval mode, on the run's device."""
+    settings = run.cfg.model
+    model = build_deeplab(
+        backbone=settings.backbone,
+        num_classes=len(run.classes),
+        output_stride=settings.output_stride,
+        rates=settings.aspp_rates,
+        channels=settings.aspp_channels,
+        dropout=settings.dropout,
+    )
+    path = run.require(name, f"the stage '{name}'") / "checkpoint.pt"
+    model.load_state_dict(storage.load_checkpoint(path)["model"])
+    return model.to(run.device).to(memory_format=torch.channels_last).eval()
+
+
+def predictor(run: Run, model: DeepLab, settings: Inference) -> inference.Predictor:
+    """A function from pixels (3, H, W) uint8 to probabilities (C, H, W), with the scales of `settings`."""
+    return functools.partial(
+        inference.predict_probs,
+        model,
+        scales=settings.scales,
+        size=settings.size,
+        mirror=settings.mirror,
+        amp=run.cfg.amp,
+    )

@@ -1,0 +1,139 @@
+"""What a run shows: the table of its figures, and the grid of every stage's pictures."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from dsrg import inference, networks, storage
+from dsrg.data.voc import Photo
+from dsrg.labels import palette
+from dsrg.models.deeplab import DeepLab
+from dsrg.run import Run
+from dsrg.step import DsrgStep
+
+ROWS: tuple[tuple[str, str], ...] = (
+    ("classifier_map", "classifier, mean average precision (val)"),
+    ("cam_miou", "CAM, mIoU at its best threshold (train)"),
+    ("seeds.coverage", "seeds, coverage (train)"),
+    ("seeds.foreground_precision", "seeds, foreground precision (train)"),
+    ("seeds.background_precision", "seeds, background precision (train)"),
+    ("dsrg_miou", "DSRG, mIoU (val)"),
+    ("masks_miou", "masks with image-level labels, mIoU (train)"),
+    ("retrain_miou", "retrained on the masks, mIoU (val)"),
+    ("supervised_miou", "fully supervised, mIoU (val)"),
+    ("weak_to_full_ratio", "retrained / fully supervised"),
+)
+"""Keys of results.json in the order of the table."""
+COLUMNS = ("photo", "CAM", "seeds", "grown seeds", "mask", "prediction", "truth")
+TILE = 160
+"""Long side of a picture in the grid, in pixels."""
+
+
+def table(results: dict[str, Any]) -> str:
+    """The figures as a Markdown table; a figure that was not measured says so."""
+    lines = ["| figure | value |", "|---|---:|"]
+    for key, title in ROWS:
+        value: Any = results
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        lines.append(f"| {title} | {'not measured' if value is None else f'{value:.3f}'} |")
+    return "\n".join(lines)
+
+
+def draw_grid(run: Run, path: Path, count: int = 12) -> None:
+    """Write a PNG with a row for each of `count` training photographs and a column for each stage.
+
+    The photographs are spread over the split, so that neighbours in the file, which often show the same scene or
+    class, do not fill the picture. A stage that has not run leaves its tiles empty.
+    """
+    chosen = [run.train[index] for index in np.linspace(0, len(run.train) - 1, min(count, len(run.train))).astype(int)]
+    grown = _grown_seeds(run) if (run.directory / "dsrg" / "checkpoint.pt").is_file() else None
+    final = next((name for name in ("retrain", "dsrg") if (run.directory / name / "checkpoint.pt").is_file()), None)
+    model = networks.trained_segmenter(run, final) if final else None
+    rows = [_row(run, photo, grown, model) for photo in chosen]
+    font = ImageFont.load_default(13)
+    heights = [max(tile.shape[0] for tile in row) for row in rows]
+    sheet = Image.new("RGB", (len(COLUMNS) * (TILE + 4) + 4, 22 + sum(heights) + 4 * len(rows)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for column, title in enumerate(COLUMNS):
+        pen.text((4 + column * (TILE + 4), 3), title, "black", font)
+    top = 22
+    for row, height in zip(rows, heights, strict=True):
+        for column, tile in enumerate(row):
+            sheet.paste(Image.fromarray(tile), (4 + column * (TILE + 4), top))
+        top += height + 4
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG", optimize=True)
+    storage.write_bytes(path, buffer.getvalue())
+
+
+def overlay(photo: np.ndarray, mask: np.ndarray, strength: float = 0.65) -> np.ndarray:
+    """A mask's palette colours over a photograph, (H, W, 3) uint8; background darkens, 255 stays clear of colour."""
+    colours = palette()[mask].astype(np.float32)
+    mixed = photo * (1 - strength) + colours * strength
+    mixed[mask == 255] = photo[mask == 255] * (1 - strength) + 255 * strength
+    return np.asarray(mixed.round(), np.uint8)
+
+
+def heat(photo: np.ndarray, cams: np.ndarray) -> np.ndarray:
+    """The strongest of an image's CAMs (n, h, w) over its photograph, in a perceptually uniform colour map."""
+    strongest = cv2.resize(cams.max(axis=0), photo.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    coloured = cv2.applyColorMap(np.asarray(255 * strongest.clip(0, 1), np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+    return np.asarray(photo * 0.4 + coloured * 0.6, np.uint8)
+
+
+def _row(
+    run: Run, photo: Photo, grown: Callable[[Photo], np.ndarray] | None, model: DeepLab | None
+) -> list[np.ndarray]:
+    pixels = inference.read_pixels(photo)
+    picture = pixels.permute(1, 2, 0).numpy()
+    folder = run.directory
+    tiles: list[np.ndarray | None] = [picture, None, None, None, None, None, None]
+    if (folder / "cams" / f"{photo.id}.npz").is_file():
+        tiles[1] = heat(picture, storage.read_cams(folder / "cams" / f"{photo.id}.npz")[1])
+    for column, path in ((2, folder / "seeds"), (4, folder / "masks"), (6, run.folder.mask_dir)):
+        if (path / f"{photo.id}.png").is_file():
+            tiles[column] = overlay(picture, storage.read_mask(path / f"{photo.id}.png"))
+    if grown is not None:
+        tiles[3] = overlay(picture, grown(photo))
+    if model is not None:
+        probs = networks.predictor(run, model, run.cfg.test)(pixels.to(run.device))
+        tiles[5] = overlay(picture, probs.argmax(dim=0).cpu().numpy())
+    return [_fit(np.full_like(picture, 235) if tile is None else tile) for tile in tiles]
+
+
+def _fit(tile: np.ndarray) -> np.ndarray:
+    scale = TILE / max(tile.shape[:2])
+    size = (max(1, round(tile.shape[1] * scale)), max(1, round(tile.shape[0] * scale)))
+    return cv2.resize(tile, size, interpolation=cv2.INTER_AREA)
+
+
+def _grown_seeds(run: Run) -> Callable[[Photo], np.ndarray]:
+    """From a training photograph to its seeds as the trained DSRG network grows them, at the photograph's size."""
+    model = networks.trained_segmenter(run, "dsrg")
+    step = DsrgStep(run.cfg)
+    size = run.cfg.dsrg.size
+
+    @torch.no_grad()
+    def grow(photo: Photo) -> np.ndarray:
+        pixels = inference.read_pixels(photo)
+        seeds = storage.read_mask(run.directory / "seeds" / f"{photo.id}.png")
+        warped = torch.nn.functional.interpolate(pixels[None].float(), (size, size), mode="bilinear", antialias=True)
+        batch = {
+            "images": warped.round().byte(),
+            "masks": inference.on_grid(torch.from_numpy(seeds)[None], (size, size)),
+            "tags": torch.from_numpy(photo.tags)[None],
+        }
+        batch = {name: tensor.to(run.device) for name, tensor in batch.items()}
+        _, grown, _ = step.supervision(step.probabilities(model, batch), batch, run.cfg.dsrg.iterations)
+        return inference.on_grid(grown[0].cpu(), seeds.shape).numpy()
+
+    return grow

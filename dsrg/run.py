@@ -1,0 +1,224 @@
+"""A run's folder: its configuration, its data set, its device, and which stages are finished."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dsrg import __version__, config, distributed, storage
+from dsrg.data.voc import Photo, VocFolder
+from dsrg.errors import InputError
+
+HARMLESS = ("run_dir", "device", "workers", "log_every", "checkpoint_every", "supervised")
+"""Keys that do not change what a stage computes, so that a run may be continued with other values of them."""
+
+STAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "classifier": (("classifier",), ()),
+    "cams": (("cam",), ("classifier",)),
+    "seeds": (("seeds",), ("cams",)),
+    "dsrg": (("crf", "grow", "losses", "dsrg"), ("seeds",)),
+    "masks": (("crf", "masks"), ("dsrg",)),
+    "retrain": (("retrain",), ("masks",)),
+    "supervised": (("retrain",), ()),
+}
+"""Each stage's folder: the configuration sections that decide on its output, and the stages that it builds on."""
+
+
+class Run:
+    """One run of the pipeline.
+
+    Args:
+        cfg: The resolved configuration.
+
+    Raises:
+        InputError: the data folder is missing or broken.
+    """
+
+    def __init__(self, cfg: config.Config) -> None:
+        self.cfg = cfg
+        self.directory = cfg.run_dir
+        self.device = distributed.pick_device(cfg.device)
+        self.folder = VocFolder(
+            cfg.data.root,
+            images=cfg.data.images,
+            masks=cfg.data.masks,
+            splits=cfg.data.splits,
+            classes=cfg.data.classes,
+            labels=cfg.data.labels,
+        )
+        self.classes = self.folder.classes
+
+    @cached_property
+    def train(self) -> list[Photo]:
+        """The photographs to learn from."""
+        return self.folder.photos(self.cfg.data.train_split)
+
+    @cached_property
+    def val(self) -> list[Photo]:
+        """The photographs to measure on."""
+        return self.folder.photos(self.cfg.data.val_split)
+
+    def start(self) -> None:
+        """Join the other processes and read every file once, before anything is written.
+
+        Raises:
+            InputError: a photograph, label or mask is missing or broken.
+        """
+        distributed.start(self.device)
+        if distributed.is_main():
+            for photos in (self.train, self.val):
+                self.folder.check(photos, masks=self.folder.has_masks(photos))
+        distributed.barrier()
+
+    def stage(self, name: str) -> Stage:
+        """The stage whose folder is `name`, one of STAGES."""
+        return Stage(self.directory / name, self._settings(name), self._record)
+
+    def predictions(self, network: str) -> Stage:
+        """The predictions of a trained network for the validation split: predictions/ for the final network."""
+        own = Path() if network == "retrain" else Path(network)
+        settings = self._settings(network) | self._section("crf", "test")
+        return Stage(self.directory / own / "predictions" / self.cfg.data.val_split, settings, self._record)
+
+    def require(self, name: str, tool: str) -> Path:
+        """The folder of a stage that must be finished, or have been put there by the user.
+
+        Raises:
+            InputError: it is not; `tool` makes it.
+        """
+        stage = self.stage(name)
+        foreign = stage.directory.is_dir() and not stage.recorded  # somebody else's seeds, say
+        if not (foreign or stage.finished):
+            raise InputError(f"{stage.directory}: this stage is not finished; run {tool} first.")
+        return stage.directory
+
+    def seed(self) -> None:
+        """Set the random numbers; every stage begins so, and so does not depend on which ran before it."""
+        torch.manual_seed(self.cfg.seed + distributed.rank())
+
+    def _settings(self, name: str) -> dict[str, Any]:
+        sections, after = STAGES[name]
+        if name == "supervised" and self.cfg.model.init == "classifier":
+            after = ("classifier",)
+        settings = self._section("seed", "amp", "data", "model", *sections)
+        for earlier in after:
+            settings |= self._settings(earlier)
+        return settings
+
+    def _section(self, *names: str) -> dict[str, Any]:
+        return dict(_flatten(self.cfg.model_dump(mode="json", include=set(names))))
+
+    def _record(self) -> None:
+        storage.write_text(self.directory / "config.yaml", config.dump(self.cfg))
+        storage.write_json(self.directory / "environment.json", _environment(self.device))
+
+
+class Stage:
+    """The folder of one stage's output, with stage.json: its settings, its figures, and whether it is finished.
+
+    Args:
+        directory: The folder.
+        settings: Dotted configuration keys that decide on the output, and their values.
+        on_begin: Called before the folder is first written to.
+    """
+
+    def __init__(self, directory: Path, settings: dict[str, Any], on_begin: Callable[[], None]) -> None:
+        self.directory = directory
+        self.settings = settings
+        self._on_begin = on_begin
+        self._record = directory / "stage.json"
+        self._begun = 0.0
+
+    @property
+    def recorded(self) -> bool:
+        """Whether this program wrote the folder, finished or not."""
+        return self._record.is_file()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the stage has ended, with these settings.
+
+        Raises:
+            InputError: the folder holds what other settings made.
+        """
+        if not self.recorded:
+            return False
+        record = storage.read_json(self._record)
+        for key in sorted(self.settings.keys() | record["settings"].keys()):
+            before, now = record["settings"].get(key), self.settings.get(key)
+            if before != now:
+                raise InputError(
+                    f"{self.directory}: was made with {key} = {before}, which is now {now}; choose another run_dir, "
+                    "or delete this folder and those of the stages after it."
+                )
+        return bool(record["finished"])
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What the finished stage measured."""
+        return dict(storage.read_json(self._record)["figures"])
+
+    def begin(self) -> None:
+        """Mark the folder as made with these settings; call when it is not finished."""
+        self._begun = time.monotonic()
+        if distributed.is_main():
+            self._on_begin()
+            if not self.recorded:
+                self._write(finished=False, figures={}, seconds=0.0)
+        distributed.barrier()
+
+    def finish(self, figures: dict[str, Any]) -> None:
+        """Mark the stage as finished and keep its figures."""
+        distributed.barrier()
+        if distributed.is_main():
+            self._write(finished=True, figures=figures, seconds=round(time.monotonic() - self._begun, 1))
+        distributed.barrier()
+
+    def _write(self, *, finished: bool, figures: dict[str, Any], seconds: float) -> None:
+        if self.recorded:  # a resumed stage adds to the time that it has had
+            seconds += storage.read_json(self._record)["seconds"]
+        record = {"finished": finished, "seconds": seconds, "figures": figures, "settings": self.settings}
+        storage.write_json(self._record, record)
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds that the stage took (a stage that was interrupted: of its last part)."""
+        return float(storage.read_json(self._record)["seconds"])
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if key in HARMLESS:
+            continue
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _environment(device: torch.device) -> dict[str, Any]:
+    root = Path(__file__).parents[1]
+    commit = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return {
+        "command": sys.argv,
+        "dsrg": __version__,
+        "commit": commit.stdout.strip() or None,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "processes": distributed.world_size(),
+    }

@@ -1,0 +1,71 @@
+"""Training of the segmentation network: DSRG on seeds, and ordinary training on dense masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dsrg import inference, networks
+from dsrg.errors import InputError
+from dsrg.labels import IGNORE
+from dsrg.run import Run, Stage
+from dsrg.step import DsrgStep
+from dsrg.trainer import train
+
+
+def train_dsrg(run: Run) -> Stage:
+    """DSRG training (Huang et al. 2018, Sect. 3): at each iteration softmax, CRF, growing, seed and boundary loss."""
+    stage = run.stage("dsrg")
+    if stage.finished:
+        return stage
+    seeds = run.require("seeds", "tools/make_seeds.py")
+    stage.begin()
+    run.seed()
+    step = DsrgStep(run.cfg)
+    train(run, stage, networks.segmenter(run), step, run.cfg.dsrg, seeds, step.pictures)
+    stage.finish({})
+    return stage
+
+
+def retrain(run: Run) -> Stage:
+    """Ordinary supervised training on the pseudo-labels in masks/."""
+    return _train_on_masks(run, "retrain", lambda: run.require("masks", "tools/make_masks.py"))
+
+
+def train_supervised(run: Run) -> Stage:
+    """The same network and schedule on ground truth: the upper bound that weak supervision is measured against.
+
+    Raises:
+        InputError: the training split has no ground-truth masks.
+    """
+
+    def truth() -> Path:
+        if not run.folder.has_masks(run.train):
+            raise InputError(f"{run.folder.mask_dir}: holds no masks to train on; set supervised.enabled=false.")
+        return run.folder.mask_dir
+
+    return _train_on_masks(run, "supervised", truth)
+
+
+def _train_on_masks(run: Run, name: str, masks: Callable[[], Path]) -> Stage:
+    stage = run.stage(name)
+    if stage.finished:
+        return stage
+    mask_dir = masks()
+    stage.begin()
+    run.seed()
+    train(run, stage, networks.segmenter(run), _mask_step, run.cfg.retrain, mask_dir)
+    stage.finish({})
+    return stage
+
+
+def _mask_step(model: nn.Module, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
+    """Cross-entropy at the input's resolution; 255 is left out."""
+    masks = batch["masks"].long()
+    logits = inference.enlarge(model(inference.normalise(batch["images"])).float(), masks.shape[-2:])
+    # The mean over no pixel at all would be nan: a crop can hold nothing but padding and void.
+    total = functional.cross_entropy(logits, masks, ignore_index=IGNORE, reduction="sum")
+    return {"loss": total / (masks != IGNORE).sum().clamp(min=1)}

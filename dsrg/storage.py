@@ -1,0 +1,157 @@
+"""Files on disk, written whole or not at all: masks, CAMs, checkpoints, JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+
+from dsrg.errors import InputError
+from dsrg.labels import IGNORE, palette
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a file atomically: a temporary name in the same folder, fsync, rename.
+
+    A crash at any moment leaves the old file or the new one, never a part of either.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)  # mkstemp makes files that only the owner reads
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file atomically, in UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write a value as indented JSON, atomically."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file; raises InputError where it is broken."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: not valid JSON ({error}); delete it to have it written anew.") from None
+
+
+def read_image(path: str | Path) -> Image.Image:
+    """Read and fully decode a photograph as RGB.
+
+    Raises:
+        InputError: the file is missing, truncated or no image.
+    """
+    return _decode(path, "photograph").convert("RGB")
+
+
+def read_mask(path: str | Path, num_classes: int | None = None) -> np.ndarray:
+    """Read a mask, (H, W) uint8 of class indices, 255 = ignore or unlabelled.
+
+    Args:
+        path: A palette PNG or an 8-bit grey one.
+        num_classes: When given, any other index than 0..num_classes-1 and 255 is refused.
+
+    Raises:
+        InputError: the file is missing, broken, in colour, or holds an index out of range.
+    """
+    image = _decode(path, "mask")
+    if image.mode not in ("P", "L"):
+        raise InputError(f"{path}: a mask must be a palette or grey 8-bit PNG of class indices, not {image.mode}.")
+    mask = np.array(image)
+    if num_classes is not None:
+        wrong = mask[(mask >= num_classes) & (mask != IGNORE)]
+        if wrong.size:
+            raise InputError(
+                f"{path}: holds class index {wrong[0]}, but the class list has only {num_classes} classes "
+                f"(0 to {num_classes - 1}, and {IGNORE} for ignore)."
+            )
+    return mask
+
+
+def write_mask(path: str | Path, mask: np.ndarray) -> None:
+    """Write class indices (H, W) as a palette PNG in VOC's colours, atomically."""
+    image = Image.fromarray(np.ascontiguousarray(mask, np.uint8))
+    image.putpalette(palette().tobytes())
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    write_bytes(path, buffer.getvalue())
+
+
+def write_cams(path: str | Path, classes: Iterable[int], cams: np.ndarray) -> None:
+    """Write the CAMs of an image's own classes, atomically.
+
+    Args:
+        path: The .npz file.
+        classes: The foreground class indices (1..K) that the maps belong to.
+        cams: (len(classes), h, w) maps in [0, 1]; stored as float16.
+    """
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, classes=np.asarray(list(classes), np.int64), cams=cams.astype(np.float16))
+    write_bytes(path, buffer.getvalue())
+
+
+def read_cams(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read CAMs: the class indices (n,) int64 and the maps (n, h, w) float32."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return stored["classes"], stored["cams"].astype(np.float32)
+    except FileNotFoundError:
+        raise InputError(f"{path}: the CAMs do not exist; run tools/make_seeds.py.") from None
+    except Exception as error:  # zipfile, zlib, ValueError, KeyError: every way in which a .npz can be broken
+        raise InputError(f"{path}: not a readable CAM file ({error}); delete it to have it made anew.") from None
+
+
+def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
+    """Save tensors and plain values with torch.save, atomically."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_bytes(path, buffer.getvalue())
+
+
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Load a checkpoint onto the CPU, admitting tensors and plain types only.
+
+    Raises:
+        InputError: the file is missing or is no such checkpoint.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{path}: the file does not exist; check the path or run the stage that makes it.")
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle, zip and torch each raise their own kinds on a broken file
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: not a readable PyTorch file of tensors ({reason}).") from None
+    return state
+
+
+def _decode(path: str | Path, kind: str) -> Image.Image:
+    try:
+        image = Image.open(path)
+        image.load()
+    except FileNotFoundError:
+        raise InputError(f"{path}: the {kind} does not exist; add it or take its name off the split.") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise InputError(f"{path}: the {kind} cannot be decoded ({reason}); replace the file.") from None
+    return image
