@@ -19,7 +19,9 @@ def main(description: str, call: Callable[[Run], object], arguments: Sequence[st
         The exit status: 0; 2 after one sentence on stderr where the user can mend the input; 130 after Ctrl-C.
     """
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--cfg", required=True, metavar="FILE", help="configuration, such as configs/demo/resnet18.yaml")
+    parser.add_argument(
+        "--cfg", required=True, metavar="FILE", help="configuration, such as configs/demo/resnet18.yaml"
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as data.root=photos dsrg.lr=1e-3")
     options = parser.parse_args(arguments)
 

@@ -282,8 +282,8 @@ class Config(Section):
 
     run_dir: Path = Path("runs/default")
     """Folder of everything the run writes."""
-    seed: int = 0
-    """Seed of every random number."""
+    seed: Annotated[int, Field(ge=0, lt=2**24)] = 0
+    """Seed of every random number, below 2^24."""
     device: str = "auto"
     """'auto' (CUDA where present), 'cpu', 'cuda', 'cuda:1', 'mps'."""
     amp: bool = False
@@ -333,7 +333,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
             raise InputError(f"'{override}': an override is written key=value, such as dsrg.lr=1e-3.")
         try:
             _assign(values, key.strip(), yaml.load(text, _Loader), override)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):  # ValueError: a date that is none
             raise InputError(f"'{override}': the value is not valid YAML; quote it.") from None
     try:
         return Config.model_validate(values)
@@ -352,6 +352,9 @@ def known_keys(section: type[Section] = Config, prefix: str = "") -> Iterator[st
         yield prefix + name
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             yield from known_keys(field.annotation, f"{prefix}{name}.")
+
+
+_SECTIONS = [name for name, field in Config.model_fields.items() if isinstance(field.default, Section)]
 
 
 class _Loader(yaml.SafeLoader):
@@ -378,11 +381,15 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         values = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
     except OSError as error:
         raise InputError(f"{path}: the configuration cannot be read ({error.strerror}); check --cfg.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that is none
         raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())}).") from None
     if not isinstance(values, dict):
         raise InputError(f"{path}: a configuration is a list of 'key: value' lines.")
     base = values.pop("extends", None)
+    if base is not None and not isinstance(base, str):
+        raise InputError(f"{path}: extends = {base!r} does not fit: name one file, relative to this one.")
+    # A section whose keys are all commented out keeps the defaults.
+    values = {key: value for key, value in values.items() if value is not None or key not in _SECTIONS}
     return values if base is None else _overlay(_read(path.parent / base, (*seen, path.resolve())), values)
 
 
@@ -409,9 +416,9 @@ def _explain(error: ErrorDetails) -> str:
     key = ".".join(str(part) for part in error["loc"] if isinstance(part, str))
     if error["type"] == "extra_forbidden":
         known = list(known_keys())
-        # A key in the wrong section is nearest by its last word, a misspelt one by the whole.
-        near = difflib.get_close_matches(key, known, 1, 0.6)
-        near = near or [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
+        # A key in the wrong section has its last word right, a misspelt one resembles as a whole.
+        same = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
+        near = difflib.get_close_matches(key, same, 1, 0) or difflib.get_close_matches(key, known, 1, 0.6)
         hint = f"did you mean '{near[0]}'?" if near else "see docs/architecture.md for the keys."
         return f"unknown key '{key}'; {hint}"
     message = error["msg"].removeprefix("Value error, ")

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
+from dsrg.errors import InputError
+
 T = TypeVar("T")
 
 
@@ -65,7 +67,17 @@ def share(items: Sequence[T]) -> list[T]:
 
 
 def pick_device(name: str) -> torch.device:
-    """The device that `name` ('auto', 'cpu', 'cuda', 'cuda:1', 'mps') stands for in this process."""
+    """The device that `name` ('auto', 'cpu', 'cuda', 'cuda:1', 'mps') stands for in this process.
+
+    Raises:
+        InputError: there is no such device here.
+    """
     if name in ("auto", "cuda") and torch.cuda.is_available():
         return torch.device("cuda", local_rank())
-    return torch.device("cpu" if name == "auto" else name)
+    try:
+        device = torch.device("cpu" if name == "auto" else name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # a name that torch does not know, or hardware that is not there
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device = {name}: cannot be used here ({reason}); set device=auto or device=cpu.") from None
+    return device

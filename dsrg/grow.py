@@ -110,7 +110,7 @@ def _seeded_components_device(label_map: Tensor, seeded: Tensor) -> Tensor:
 
 def _equal_neighbours(label_map: Tensor) -> Tensor:
     """Indices of each pixel's 8 neighbours, (8, N) int64; the pixel's own index where the labels differ."""
-    batch, height, width = label_map.shape
+    height, width = label_map.shape[1:]
     index = torch.arange(label_map.numel(), device=label_map.device).view_as(label_map)
     # A border of a label that occurs nowhere keeps the edge of an image from having neighbours outside it.
     padded_labels = functional.pad(label_map, (1, 1, 1, 1), value=-1)

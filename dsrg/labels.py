@@ -73,7 +73,11 @@ def read_classes(path: str | Path) -> Classes:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: the class list does not exist; write one class name a line, 'background' first.")
-    names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: the class list is not in UTF-8; save it anew in that encoding.") from None
+    names = tuple(line.strip() for line in lines if line.strip())
     if len(names) < 2 or names[0] != "background":
         raise InputError(f"{path}: the first line must be 'background' and at least one class must follow.")
     repeated = sorted({name for name in names if names.count(name) > 1})

@@ -45,7 +45,7 @@ def seed_loss(probs: Tensor, seeds: Tensor) -> Tensor:
         ValueError: the shapes do not fit together.
     """
     _check_probs(probs)
-    batch, classes, height, width = probs.shape
+    batch, _, height, width = probs.shape
     if seeds.shape != (batch, height, width):
         raise ValueError(
             f"seeds {tuple(seeds.shape)} do not fit probs {tuple(probs.shape)}: expected {(batch, height, width)}; "

@@ -164,7 +164,8 @@ def _check_range(indices: np.ndarray, num_classes: int, name: str, rule: str) ->
     for extreme in (indices.min(initial=0), indices.max(initial=0)):
         if not 0 <= extreme < num_classes:
             raise ValueError(
-                f"{name} holds the index {extreme}, but there are {num_classes} classes (0 to {num_classes - 1}); {rule}."
+                f"{name} holds the index {extreme}, but there are {num_classes} classes "
+                f"(0 to {num_classes - 1}); {rule}."
             )
 
 

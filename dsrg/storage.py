@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterable
@@ -44,8 +45,8 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write a value as indented JSON, atomically."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    """Write a value as indented JSON, atomically; nan, which JSON does not know, becomes null."""
+    write_text(path, json.dumps(_without_nan(value), indent=2) + "\n")
 
 
 def read_json(path: str | Path) -> Any:
@@ -140,9 +141,19 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and torch each raise their own kinds on a broken file
-        reason = str(error).splitlines()[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: not a readable PyTorch file of tensors ({reason}).") from None
+    if not isinstance(state, dict):
+        raise InputError(f"{path}: holds a {type(state).__name__} in place of named tensors; check the path.")
     return state
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _decode(path: str | Path, kind: str) -> Image.Image:

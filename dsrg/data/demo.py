@@ -24,10 +24,8 @@ CLASSES = ("background", "cat", "pig", "sheep", "frog", "bird")
 VERSION = 1
 """Raise it whenever the pictures change, so that older sets are drawn anew."""
 MARK, UNFINISHED = "demo.json", "demo.unfinished.json"
-_SCALE = 2  # everything is drawn at twice the size, then averaged: that smooths the edges
-_SHIFT = 4  # fractional bits of polygon corners, so that small shapes do not jump by whole pixels
-_BODY_HUES = (0.0, 24.0, 12.0, 38.0, 46.0, 31.0)  # middle hue by class, degrees; the spread is wider than the steps
-_BODY_SPREAD = 14.0
+_SCALE, _SHIFT = 2, 4  # drawn at twice the size, then averaged, for smooth edges; fractional bits of corners
+_BODY_HUES, _BODY_SPREAD = (0, 24, 12, 38, 46, 31), 14  # degrees, by class; so wide a spread that classes overlap
 # By class: middle hue, saturation and value of the face's main colour.
 _FACE_COLOURS = ((0, 0, 0), (24, 0.9, 0.95), (340, 0.38, 0.98), (50, 0.05, 0.95), (112, 0.8, 0.8), (222, 0.8, 0.9))
 
@@ -39,7 +37,7 @@ _BLACK, _WHITE = (25.0, 25.0, 28.0), (245.0, 244.0, 238.0)
 
 @dataclass(frozen=True)
 class _Shape:
-    """One filled polygon of an animal: corners (n, 2) as x, y in the animal's own units, y down."""
+    """One filled polygon of an animal; corners is (n, 2), x to the right and y down."""
 
     corners: Array
     colour: Colour
@@ -48,7 +46,7 @@ class _Shape:
 
 @dataclass(frozen=True)
 class _Animal:
-    """An animal placed in a picture: shapes in supersampled pixels, and where they are."""
+    """An animal placed in a picture, in supersampled pixels."""
 
     label: int
     shapes: list[_Shape]
@@ -59,8 +57,7 @@ class _Animal:
 def generate(root: str | Path, *, train: int = 320, val: int = 80, size: int = 96, seed: int = 0) -> None:
     """Write the demo data set; the same arguments give the same bytes.
 
-    Does nothing where `root` already holds the whole set with these arguments, and draws it anew where `root` holds
-    an unfinished or a different demo set.
+    Does nothing where `root` holds the whole set already; an unfinished or different demo set is drawn anew.
 
     Args:
         root: Folder to write to; created where it is missing.
@@ -83,17 +80,16 @@ def generate(root: str | Path, *, train: int = 320, val: int = 80, size: int = 9
         return
     _prepare(root, parameters, set(names))
     rows = ["image,labels"]
-    for split_index, split in enumerate(splits.values()):
+    for position, (split_name, split) in enumerate(splits.items()):
+        storage.write_text(root / "ImageSets" / "Segmentation" / f"{split_name}.txt", "\n".join(split) + "\n")
         for number, name in enumerate(split):
-            image, mask = draw(np.random.default_rng((seed, split_index, number)), size, 1 + number % (len(CLASSES) - 1))
+            label = 1 + number % (len(CLASSES) - 1)  # in turn, so that small sets hold every class too
+            image, mask = draw(np.random.default_rng((seed, position, number)), size, label)
             buffer = io.BytesIO()
             Image.fromarray(image).save(buffer, "JPEG", quality=95)
             storage.write_bytes(root / "JPEGImages" / f"{name}.jpg", buffer.getvalue())
             storage.write_mask(root / "SegmentationClass" / f"{name}.png", mask)
-            present = [label for label in range(1, len(CLASSES)) if (mask == label).any()]
-            rows.append(f"{name},{' '.join(CLASSES[label] for label in present)}")
-    for split_name, split in splits.items():
-        storage.write_text(root / "ImageSets" / "Segmentation" / f"{split_name}.txt", "\n".join(split) + "\n")
+            rows.append(f"{name},{' '.join(CLASSES[label] for label in np.unique(mask) if 0 < label < IGNORE)}")
     storage.write_text(root / "classes.txt", "\n".join(CLASSES) + "\n")
     storage.write_text(root / "image_labels.csv", "\n".join(rows) + "\n")
     storage.write_json(root / MARK, parameters)  # last: whoever sees it may rely on everything else
@@ -103,9 +99,7 @@ def generate(root: str | Path, *, train: int = 320, val: int = 80, size: int = 9
 def draw(rng: np.random.Generator, size: int, label: int) -> tuple[Array, Array]:
     """Draw one picture with an animal of class `label` and, in some pictures, a second animal of any class.
 
-    Returns:
-        image: (size, size, 3) uint8 RGB.
-        mask: (size, size) uint8 class indices with a one-pixel void border around each animal.
+    Returns the image, (size, size, 3) uint8 RGB, and its mask, (size, size) uint8 with a one-pixel void border.
     """
     two = rng.random() < 0.45
     animals = [_place(rng, size, label, two)]
@@ -115,8 +109,7 @@ def draw(rng: np.random.Generator, size: int, label: int) -> tuple[Array, Array]
     for animal in animals:
         _paint(rng, canvas, animal)
     image = cv2.resize(_light(rng, canvas), (size, size), interpolation=cv2.INTER_AREA)
-    image += rng.normal(0, 2.5, image.shape).astype(np.float32)  # grain of the sensor
-
+    image = image + rng.normal(0, 2.5, (size, size, 3))  # grain of the sensor
     owner = np.zeros((size, size), np.uint8)  # 0, or 1 + which animal is seen here
     for position, animal in enumerate(animals):
         cover = cv2.resize(animal.area.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
@@ -130,11 +123,9 @@ def draw(rng: np.random.Generator, size: int, label: int) -> tuple[Array, Array]
 def _is_complete(root: Path, parameters: dict[str, Any], names: list[str]) -> bool:
     if not (root / MARK).is_file() or storage.read_json(root / MARK) != parameters:
         return False
-    files = [root / "classes.txt", root / "image_labels.csv"]
-    files += [root / "ImageSets" / "Segmentation" / f"{split}.txt" for split in ("train", "val")]
-    files += [root / "JPEGImages" / f"{name}.jpg" for name in names]
-    files += [root / "SegmentationClass" / f"{name}.png" for name in names]
-    return all(file.is_file() for file in files)
+    files = ["classes.txt", "image_labels.csv", "ImageSets/Segmentation/train.txt", "ImageSets/Segmentation/val.txt"]
+    files += [f"JPEGImages/{name}.jpg" for name in names] + [f"SegmentationClass/{name}.png" for name in names]
+    return all((root / file).is_file() for file in files)
 
 
 def _prepare(root: Path, parameters: dict[str, Any], names: set[str]) -> None:
@@ -144,15 +135,12 @@ def _prepare(root: Path, parameters: dict[str, Any], names: set[str]) -> None:
     if root.is_dir() and any(not path.name.startswith(f".{UNFINISHED}") for path in root.iterdir()):
         marks = [storage.read_json(root / mark) for mark in (MARK, UNFINISHED) if (root / mark).is_file()]
         if not any(isinstance(mark, dict) and mark.get("generator") == parameters["generator"] for mark in marks):
-            raise InputError(
-                f"{root}: the folder is not empty and holds no demo data set; name a new or empty folder, "
-                "so that nothing of yours is overwritten."
-            )
+            raise InputError(f"{root}: the folder is not empty and holds no demo data set; name a new or empty folder.")
     storage.write_json(root / UNFINISHED, parameters)
     (root / MARK).unlink(missing_ok=True)
-    for folder in ("JPEGImages", "SegmentationClass"):
-        for path in (root / folder).glob("*_*"):  # our own names, and temporary files of a killed run
-            if path.stem not in names and path.name.lstrip(".").startswith(("train_", "val_")):
+    for pattern in ("JPEGImages/train_*.jpg", "JPEGImages/val_*.jpg", "SegmentationClass/*_*.png"):
+        for path in root.glob(pattern):
+            if path.stem not in names:
                 path.unlink()
 
 
@@ -163,7 +151,7 @@ def _hsv(hue: float, saturation: float, value: float) -> Colour:
 
 def _ellipse(x: float, y: float, across: float, down: float, turn: float = 0.0) -> Array:
     cos, sin = np.cos(np.radians(turn)), np.sin(np.radians(turn))
-    return _CIRCLE * (across, down) @ np.array([[cos, sin], [-sin, cos]]) + (x, y)
+    return np.asarray(_CIRCLE * (across, down) @ np.array([[cos, sin], [-sin, cos]]) + (x, y))
 
 
 def _both_sides(corners: Array, colour: Colour) -> list[_Shape]:
@@ -172,9 +160,8 @@ def _both_sides(corners: Array, colour: Colour) -> list[_Shape]:
 
 
 def _eyes(x: float, y: float, radius: float, colour: Colour = _WHITE) -> list[_Shape]:
-    return _both_sides(_ellipse(x, y, radius, radius), colour) + _both_sides(
-        _ellipse(x, y + 0.05, radius * 0.55, radius * 0.6), _BLACK
-    )
+    pupil = _ellipse(x, y + 0.05, radius * 0.55, radius * 0.6)
+    return _both_sides(_ellipse(x, y, radius, radius), colour) + _both_sides(pupil, _BLACK)
 
 
 def _face(name: str, main: Colour) -> list[_Shape]:
@@ -220,23 +207,20 @@ def _face(name: str, main: Colour) -> list[_Shape]:
 def _shapes(rng: np.random.Generator, label: int) -> list[_Shape]:
     """An animal of random build about the origin; its body is about two units long."""
     hue = np.clip(rng.normal(_BODY_HUES[label], _BODY_SPREAD), 2, 56)  # warm, for every class
-    fur = _hsv(hue, rng.uniform(0.3, 0.55), rng.uniform(0.5, 0.85))
+    fur = _hsv(float(hue), rng.uniform(0.3, 0.55), rng.uniform(0.5, 0.85))
     length, height = rng.uniform(0.85, 1.0), rng.uniform(0.6, 0.72)
     shapes = [_Shape(_ellipse(-length - 0.05, -0.25, 0.32, 0.1, rng.uniform(20, 70)), fur)]
-    stride = rng.uniform(-12, 12)
-    for x in (-0.55, 0.5) if label == CLASSES.index("bird") else (-0.65, -0.35, 0.35, 0.65):
-        shapes.append(_Shape(_ellipse(x * length, height + 0.08, 0.11, 0.38, stride), fur))
-        stride = -stride
+    legs = (-0.55, 0.5) if CLASSES[label] == "bird" else (-0.65, -0.35, 0.35, 0.65)
+    shapes += [_Shape(_ellipse(x * length, height + 0.08, 0.11, 0.38, rng.uniform(-12, 12)), fur) for x in legs]
     shapes.append(_Shape(_ellipse(0, 0, length, height), fur))
     hue, saturation, value = _FACE_COLOURS[label]
     colour = _hsv(hue + rng.uniform(-8, 8), saturation * rng.uniform(0.85, 1.1), value * rng.uniform(0.9, 1.05))
-    radius = rng.uniform(0.32, 0.38)
-    where = (0.82 * length, -0.62 * height)
+    radius, where = rng.uniform(0.32, 0.38), (0.82 * length, -0.62 * height)
     return shapes + [_Shape(part.corners * radius + where, part.colour, True) for part in _face(CLASSES[label], colour)]
 
 
-def _fill(target: Array, shape: _Shape, value: Any) -> None:
-    cv2.fillPoly(target, [np.round(shape.corners * 2**_SHIFT).astype(np.int32)], value, shift=_SHIFT)
+def _fill(target: Array, corners: Array, value: Any) -> None:
+    cv2.fillPoly(target, [np.round(corners * 2**_SHIFT).astype(np.int32)], value, shift=_SHIFT)
 
 
 def _place(rng: np.random.Generator, size: int, label: int, two: bool, behind: _Animal | None = None) -> _Animal:
@@ -254,16 +238,14 @@ def _place(rng: np.random.Generator, size: int, label: int, two: bool, behind: _
             continue
         area, face = np.zeros((2, side, side), np.uint8)
         for shape in shapes:
-            _fill(area, shape, 1)
+            _fill(area, shape.corners, 1)
             if shape.face:
-                _fill(face, shape, 1)
-        animal = _Animal(label, shapes, area > 0, face > 0)
-        if not 0.12 <= animal.area.mean() <= 0.35:
+                _fill(face, shape.corners, 1)
+        if not 0.12 <= area.mean() <= 0.35:
             continue  # too much of it lies outside
-        if behind is None:
-            return animal
-        hidden = behind.area & animal.area
-        if not (hidden & behind.face).any() and hidden.sum() <= 0.25 * behind.area.sum():
+        animal = _Animal(label, shapes, area > 0, face > 0)
+        hidden = animal.area & behind.area if behind else np.zeros_like(animal.area)
+        if not behind or (not hidden[behind.face].any() and hidden.sum() <= 0.25 * behind.area.sum()):
             return animal
 
 
@@ -278,25 +260,20 @@ def _background(rng: np.random.Generator, side: int) -> Array:
 
     Cold, dull and of middling brightness, so that neither bodies (warm) nor faces (vivid, black, white) occur in it.
     """
-
-    def colour() -> Colour:
-        return _hsv(rng.uniform(90, 290), rng.uniform(0.05, 0.42), rng.uniform(0.35, 0.75))
-
-    canvas = np.empty((side, side, 3), np.float32)
-    canvas[:] = colour()
-    other = np.array(colour(), np.float32)
-    canvas += (other - canvas) * np.clip(0.5 + 0.5 * _noise(rng, side, int(rng.integers(3, 7)), 1), 0, 1)
-    for _ in range(int(rng.integers(4, 12))):
+    draws = rng.uniform((90, 0.05, 0.35), (290, 0.42, 0.75), (int(rng.integers(6, 14)), 3))
+    one, other, *colours = [_hsv(*draw) for draw in draws]
+    blend = np.clip(0.5 + 0.5 * _noise(rng, side, int(rng.integers(3, 7)), 1), 0, 1)
+    canvas = np.asarray(one * blend + other * (1 - blend), np.float32)
+    for colour in colours:
         middle, extent = rng.uniform(0, side, 2), side * rng.uniform(0.04, 0.16)
-        kind = rng.integers(3)
-        if kind == 0:  # a crooked stroke
+        if (kind := rng.integers(3)) == 0:  # a crooked stroke
             path = np.cumsum(rng.normal(0, extent, (5, 2)), 0) + middle
-            cv2.polylines(canvas, [path.astype(np.int32)], False, colour(), int(rng.integers(2, 8)), cv2.LINE_AA)
-            continue
-        corners = rng.normal(0, 1, (int(rng.integers(3, 6)), 2)) * extent + middle
-        if kind == 1:
-            corners = _ellipse(*middle, extent, extent * rng.uniform(0.3, 0.9), rng.uniform(0, 180))
-        _fill(canvas, _Shape(corners, _BLACK), colour())
+            cv2.polylines(canvas, [path.astype(np.int32)], False, colour, int(rng.integers(2, 8)), cv2.LINE_AA)
+        elif kind == 1:
+            shape = _ellipse(0, 0, extent, extent * rng.uniform(0.3, 0.9), rng.uniform(0, 180))
+            _fill(canvas, shape + middle, colour)
+        else:
+            _fill(canvas, rng.normal(0, 1, (int(rng.integers(3, 6)), 2)) * extent + middle, colour)
     for cells, strength in ((side // 24, 9), (side // 8, 11), (side // 3, 13)):
         grey, tinted = _noise(rng, side, cells, 1), _noise(rng, side, cells, 3)
         canvas += rng.uniform(0.5, 1.2) * strength * (0.8 * grey + 0.5 * tinted)
@@ -308,7 +285,7 @@ def _paint(rng: np.random.Generator, canvas: Array, animal: _Animal) -> None:
     side = len(canvas)
     layer = canvas.copy()
     for shape in animal.shapes:
-        _fill(layer, shape, shape.colour)
+        _fill(layer, shape.corners, shape.colour)
     layer *= 1 + 0.04 * _noise(rng, side, 4, 1)
     layer += 4 * _noise(rng, side, side // 2, 1)
     canvas[animal.area] = layer[animal.area]
@@ -317,6 +294,6 @@ def _paint(rng: np.random.Generator, canvas: Array, animal: _Animal) -> None:
 def _light(rng: np.random.Generator, canvas: Array) -> Array:
     """Brightness, a slight tint, and light that falls off towards one side."""
     ramp = np.linspace(-1, 1, len(canvas), dtype=np.float32)
-    across, down = rng.uniform(-0.14, 0.14, 2).astype(np.float32)
-    light = rng.uniform(0.72, 1.12) * (1 + across * ramp[None, :] + down * ramp[:, None])
-    return canvas * light[..., None].astype(np.float32) * rng.uniform(0.95, 1.05, 3).astype(np.float32)
+    across, down = rng.uniform(-0.14, 0.14, 2)
+    light = rng.uniform(0.72, 1.12) * (1 + across * ramp[None, :, None] + down * ramp[:, None, None])
+    return np.asarray(canvas * light * rng.uniform(0.95, 1.05, 3), np.float32)

@@ -40,9 +40,7 @@ class RandomScale(torch.nn.Module):
         return tuple(v2.functional.resize(item, size, antialias=True) for item in pair)  # masks: nearest neighbour
 
 
-def joint_transform(
-    *, size: int, resize: str, scale: tuple[float, float], mirror: bool, colour: float
-) -> v2.Transform:
+def joint_transform(*, size: int, resize: str, scale: tuple[float, float], mirror: bool, colour: float) -> v2.Transform:
     """Augmentation of a (photograph, mask) pair; masks are resampled by nearest neighbour, padded with 255.
 
     Args:
@@ -156,6 +154,8 @@ def make_loader(dataset: TrainingSet, batches: ResumableBatches, workers: int, p
         pin_memory=pin,
         prefetch_factor=4 if workers else None,
         worker_init_fn=_one_thread,
+        # Each pass draws a number for its workers. From the global generator it would shift a resumed run's dropout.
+        generator=torch.Generator(),
     )
 
 

@@ -73,7 +73,7 @@ class VocFolder:
         """
         ids = self._read_split(split)
         files = {path.stem: path for path in sorted(self._image_dir.glob("*")) if path.suffix.lower() in EXTENSIONS}
-        names = self._names_from_csv() if self._labels.suffix == ".csv" else self._names_from_xml(ids)
+        names = self._names_from_csv() if self._labels.suffix.lower() == ".csv" else self._names_from_xml(ids)
         photos = []
         for name in ids:
             if name not in files:
@@ -117,7 +117,9 @@ class VocFolder:
                 read_mask_for(self.mask_path(photo), image.size, len(self.classes), photo.path)
 
         with ThreadPoolExecutor(threads) as pool:
-            for _ in tqdm(pool.map(read, photos), "checking files", len(photos), leave=False, disable=len(photos) < 100):
+            # disable=None: on a terminal only, for a log to hold the error alone.
+            quiet = True if len(photos) < 100 else None
+            for _ in tqdm(pool.map(read, photos), "checking files", len(photos), leave=False, disable=quiet):
                 pass
 
     def _split_file(self, split: str) -> Path:
@@ -128,7 +130,10 @@ class VocFolder:
         if not path.is_file():
             there = ", ".join(sorted(file.stem for file in self._split_dir.glob("*.txt"))) or "none"
             raise InputError(f"{path}: the split does not exist; write one id a line (splits there: {there}).")
-        ids = path.read_text(encoding="utf-8").split()
+        try:
+            ids = path.read_text(encoding="utf-8-sig").split()
+        except UnicodeDecodeError:
+            raise InputError(f"{path}: the split is not in UTF-8; save it anew in that encoding.") from None
         if not ids:
             raise InputError(f"{path}: the split names no photograph; write one id a line.")
         if len(set(ids)) < len(ids):
@@ -139,11 +144,21 @@ class VocFolder:
     def _names_from_csv(self) -> dict[str, list[str]]:
         if not self._labels.is_file():
             raise InputError(f"{self._labels}: the image-level labels do not exist; write a CSV 'image,labels'.")
-        with self._labels.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            if not {"image", "labels"} <= set(reader.fieldnames or ()):
-                raise InputError(f"{self._labels}: the first line must be 'image,labels'.")
-            return {Path(row["image"]).stem: self._divide(row["labels"] or "") for row in reader}
+        names: dict[str, list[str]] = {}
+        try:
+            with self._labels.open(newline="", encoding="utf-8-sig") as file:
+                reader = csv.DictReader(file)
+                if not {"image", "labels"} <= set(reader.fieldnames or ()):
+                    raise InputError(f"{self._labels}: the first line must be 'image,labels'.")
+                for row in reader:
+                    photo = Path((row["image"] or "").strip())  # an id, which may hold points, or a file name
+                    name = photo.stem if photo.suffix.lower() in EXTENSIONS else photo.name
+                    if name in names:
+                        raise InputError(f"{self._labels}: '{name}' is listed twice; write its labels on one line.")
+                    names[name] = self._divide(row["labels"] or "")
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise InputError(f"{self._labels}: not a readable CSV in UTF-8 ({error}); save it anew.") from None
+        return names
 
     def _divide(self, text: str) -> list[str]:
         # Names with a blank in them ("traffic light") stand alone or are divided by semicolons.
@@ -157,7 +172,7 @@ class VocFolder:
             path = self._labels / f"{name}.xml"
             try:
                 tree = ElementTree.parse(path)
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 raise InputError(f"{path}: the annotation does not exist; add it or use a CSV of labels.") from None
             except ElementTree.ParseError as error:
                 raise InputError(f"{path}: not valid XML ({error}); replace the file.") from None

@@ -35,9 +35,9 @@ Stages = list[list[nn.Module]]
 class _Architecture:
     """How one torchvision network is made and taken apart."""
 
-    make: Callable[[], nn.Module]
+    make: Callable[[], Any]
     """The network with random weights and torchvision's parameter names, its classification head gone."""
-    split: Callable[[nn.Module], Stages]
+    split: Callable[[Any], Stages]
     """Its layers in forward order, one list for each stage."""
     head: str
     """Prefix of the classification head's parameters in torchvision's files."""
@@ -227,7 +227,9 @@ def _read_weights(name: str, weights: str | Path) -> Mapping[str, Any]:
     """torchvision's state_dict of the network `name`, downloaded or from a file, without wrappers and prefixes."""
     if str(weights) == "torchvision":
         try:
-            return torchvision.models.get_model_weights(name).IMAGENET1K_V1.get_state_dict(check_hash=True)
+            entry = torchvision.models.get_model_weights(name).IMAGENET1K_V1
+            downloaded: Mapping[str, Any] = entry.get_state_dict(check_hash=True)
+            return downloaded
         except (OSError, RuntimeError, HTTPException) as error:  # no network, no space, or a corrupt download
             raise InputError(
                 f"torchvision's weights of {name} could not be downloaded ({error}); "
@@ -238,9 +240,9 @@ def _read_weights(name: str, weights: str | Path) -> Mapping[str, Any]:
         state = state["state_dict"]
     if not isinstance(state, dict) or not state or not all(isinstance(key, str) for key in state):
         raise InputError(f"{weights}: holds no state_dict; give one in the layout of torchvision's {name}.")
-    if all(key.startswith("module.") for key in state):  # saved from inside DataParallel
-        state = {key.removeprefix("module."): value for key, value in state.items()}
-    return state
+    # "module.": saved from inside DataParallel
+    prefix = "module." if all(key.startswith("module.") for key in state) else ""
+    return {key.removeprefix(prefix): value for key, value in state.items()}
 
 
 def _set_output_stride(blocks: Sequence[nn.Module], output_stride: int) -> None:
@@ -273,44 +275,45 @@ def _set_output_stride(blocks: Sequence[nn.Module], output_stride: int) -> None:
         dilation = following
 
 
-def _make_mobilenet_v2() -> nn.Module:
+def _make_mobilenet_v2() -> Any:
     network = torchvision.models.mobilenet_v2(weights=None)
     network.classifier = nn.Identity()
     return network
 
 
-def _split_mobilenet_v2(network: nn.Module) -> Stages:
+def _split_mobilenet_v2(network: Any) -> Stages:
     layers = list(network.features)
     return [layers[0:2], layers[2:4], layers[4:7], layers[7:14], layers[14:19]]
 
 
 def _resnet(name: str, out_channels: int) -> _Architecture:
-    def make() -> nn.Module:
+    def make() -> Any:
         network = torchvision.models.get_model(name, weights=None)
         network.fc = nn.Identity()
         return network
 
-    def split(network: nn.Module) -> Stages:
+    def split(network: Any) -> Stages:
         stem = [network.conv1, network.bn1, network.relu]
         return [stem, [network.maxpool, *network.layer1], *(list(getattr(network, f"layer{n}")) for n in (2, 3, 4))]
 
     return _Architecture(make, split, "fc.", out_channels)
 
 
-def _make_vgg16() -> nn.Module:
+def _make_vgg16() -> Any:
     device = torch.get_default_device()
     with torch.device("meta"):  # no memory, no initialisation for the 124 million parameters of the head
         network = torchvision.models.vgg16(weights=None)
     network.classifier = nn.Identity()
     network.to_empty(device=device)
-    for layer in network.features:
-        if isinstance(layer, nn.Conv2d):  # as torchvision does
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+    for name, parameter in network.named_parameters():  # as torchvision does
+        if name.endswith("bias"):
+            nn.init.zeros_(parameter)
+        else:
+            nn.init.kaiming_normal_(parameter, mode="fan_out", nonlinearity="relu")
     return network
 
 
-def _split_vgg16(network: nn.Module) -> Stages:
+def _split_vgg16(network: Any) -> Stages:
     """The five blocks of convolutions, each with its pool; 3 x 3 pools put 321 pixels on 41, as in DeepLab."""
     stages: Stages = [[]]
     for layer in network.features:

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from dsrg.errors import InputError
 from dsrg.models.backbone import build_backbone, load_strictly, vgg16_fc
 from dsrg.models.classifier import Classifier
@@ -73,7 +71,7 @@ def build_deeplab(
 
 
 def load_backbone_from(
-    model: nn.Module, checkpoint_state_dict: Mapping[str, Any], source: str = "the checkpoint"
+    model: Classifier | DeepLab, checkpoint_state_dict: Mapping[str, Any], source: str = "the checkpoint"
 ) -> None:
     """Copy the backbone of a trained network (of a classifier, say) into `model.backbone`.
 

@@ -31,7 +31,8 @@ class Classifier(nn.Module):
         self.backbone = backbone
         self.pooling = pooling
         self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(backbone.out_channels, num_foreground)
+        depth: int = backbone.out_channels  # type: ignore[assignment]  # nn.Module types attributes as tensors
+        self.linear = nn.Linear(depth, num_foreground)
         nn.init.normal_(self.linear.weight, std=0.01)
         nn.init.zeros_(self.linear.bias)
 
@@ -39,7 +40,8 @@ class Classifier(nn.Module):
         """Logits (B, K), before the sigmoid, of images (B, 3, H, W)."""
         features = self.backbone(images)
         pooled = features.mean(dim=(2, 3)) if self.pooling == "avg" else features.amax(dim=(2, 3))
-        return self.linear(self.dropout(pooled))
+        logits: Tensor = self.linear(self.dropout(pooled))
+        return logits
 
     def activation_maps(self, images: Tensor) -> Tensor:
         """Raw CAMs (B, K, h, w): M_c(x, y) = sum_k w_k^c f_k(x, y), no bias, no ReLU, not normalised.

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+class Branch(nn.Module):
+    """fc6 (3 x 3, dilated), fc7 (1 x 1) and fc8 (1 x 1, to the classes); ReLU and dropout after the first two."""
+
+    def __init__(self, depth: int, num_classes: int, *, rate: int, channels: int, dropout: float) -> None:
+        super().__init__()
+        self.fc6 = _hidden(_conv3(depth, channels, rate))
+        self.fc7 = _hidden(nn.Conv2d(channels, channels, 1))
+        self.fc8 = _class_scores(nn.Conv2d(channels, num_classes, 1))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """This branch's share of the logits, (B, C, h, w), of features (B, D, h, w)."""
+        hidden = self.dropout(F.relu(self.fc6(features), inplace=True))
+        hidden = self.dropout(F.relu(self.fc7(hidden), inplace=True))
+        logits: Tensor = self.fc8(hidden)
+        return logits
 
 
 class DeepLab(nn.Module):
     """One branch for each rate, their logits summed (Chen et al. 2017, "DeepLab", Fig. 7; Huang et al. 2018).
 
-    With channels > 0 a branch is fc6 (3 x 3, dilated), fc7 (1 x 1) and fc8 (1 x 1, to the classes), with ReLU and
-    dropout after the first two: the VGG16 form. With channels = 0 it is a single dilated 3 x 3 convolution to the
-    classes: the ResNet-101 form.
+    With channels > 0 a branch is fc6-fc7-fc8 (`Branch`): the VGG16 form. With channels = 0 it is a single dilated
+    3 x 3 convolution to the classes: the ResNet-101 form.
 
     Args:
         backbone: Features (B, D, h, w) of images; has `out_channels` = D.
@@ -34,24 +51,24 @@ class DeepLab(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        depth = backbone.out_channels
+        depth: int = backbone.out_channels  # type: ignore[assignment]  # nn.Module types attributes as tensors
         self.branches = nn.ModuleList(
-            _deep_branch(depth, num_classes, rate, channels, dropout) if channels else _conv3(depth, num_classes, rate)
+            Branch(depth, num_classes, rate=rate, channels=channels, dropout=dropout)
+            if channels
+            else _class_scores(_conv3(depth, num_classes, rate))
             for rate in rates
         )
-        for layer in self.last_layers:
-            nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, C, h, w), before the softmax, of images (B, 3, H, W)."""
         features = self.backbone(images)
-        return sum(branch(features) for branch in self.branches)
+        logits: Tensor = sum(branch(features) for branch in self.branches)
+        return logits
 
     @property
     def last_layers(self) -> list[nn.Module]:
         """The layers that give class scores (fc8 of each branch), which learn at a higher rate."""
-        return [branch if isinstance(branch, nn.Conv2d) else branch.fc8 for branch in self.branches]
+        return [branch.fc8 if isinstance(branch, Branch) else branch for branch in self.branches]
 
     def copy_fc(self, tensors: Mapping[str, Tensor]) -> None:
         """Start fc6 and fc7 of every branch from the same tensors; needs channels > 0.
@@ -61,7 +78,7 @@ class DeepLab(nn.Module):
                 "fc7.bias", as `dsrg.models.backbone.vgg16_fc` returns them.
 
         Raises:
-            RuntimeError, KeyError: names or shapes differ.
+            KeyError, RuntimeError: a name is missing or a shape differs.
         """
         for branch in self.branches:
             for name in ("fc6", "fc7"):
@@ -73,19 +90,19 @@ def _conv3(depth: int, width: int, rate: int) -> nn.Conv2d:
     return nn.Conv2d(depth, width, 3, padding=rate, dilation=rate)
 
 
-def _deep_branch(depth: int, num_classes: int, rate: int, channels: int, dropout: float) -> nn.Sequential:
-    branch = nn.Sequential(
-        OrderedDict(
-            fc6=_conv3(depth, channels, rate),
-            relu6=nn.ReLU(inplace=True),
-            drop6=nn.Dropout(dropout),
-            fc7=nn.Conv2d(channels, channels, 1),
-            relu7=nn.ReLU(inplace=True),
-            drop7=nn.Dropout(dropout),
-            fc8=nn.Conv2d(channels, num_classes, 1),
-        )
-    )
-    for layer in (branch.fc6, branch.fc7):  # keeps the features' scale where there are no weights to start from
-        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+def _class_scores(layer: nn.Conv2d) -> nn.Conv2d:
+    """The layer with DeepLab's initial values for class scores."""
+    nn.init.normal_(layer.weight, std=0.01)
+    return _zero_bias(layer)
+
+
+def _hidden(layer: nn.Conv2d) -> nn.Conv2d:
+    """The layer with initial values that keep the features' scale where there are no weights to start from."""
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    return _zero_bias(layer)
+
+
+def _zero_bias(layer: nn.Conv2d) -> nn.Conv2d:
+    if layer.bias is not None:
         nn.init.zeros_(layer.bias)
-    return branch
+    return layer

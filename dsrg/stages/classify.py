@@ -25,9 +25,9 @@ def classify(run: Run) -> Stage:
     stage = run.stage("classifier")
     if stage.finished:
         return stage
-    stage.begin()
     run.seed()
     model = networks.classifier(run)
+    stage.begin()  # after the weights are read: a wrong path leaves nothing behind
     train(run, stage, model, _step, run.cfg.classifier, mask_dir=None)
     precision = _average_precision(run, model)
     names = run.classes.foreground

@@ -22,10 +22,11 @@ def train_dsrg(run: Run) -> Stage:
     if stage.finished:
         return stage
     seeds = run.require("seeds", "tools/make_seeds.py")
-    stage.begin()
     run.seed()
+    model = networks.segmenter(run)
+    stage.begin()  # after the weights are read: a wrong path leaves nothing behind
     step = DsrgStep(run.cfg)
-    train(run, stage, networks.segmenter(run), step, run.cfg.dsrg, seeds, step.pictures)
+    train(run, stage, model, step, run.cfg.dsrg, seeds, step.pictures)
     stage.finish({})
     return stage
 
@@ -55,9 +56,10 @@ def _train_on_masks(run: Run, name: str, masks: Callable[[], Path]) -> Stage:
     if stage.finished:
         return stage
     mask_dir = masks()
-    stage.begin()
     run.seed()
-    train(run, stage, networks.segmenter(run), _mask_step, run.cfg.retrain, mask_dir)
+    model = networks.segmenter(run)
+    stage.begin()
+    train(run, stage, model, _mask_step, run.cfg.retrain, mask_dir)
     stage.finish({})
     return stage
 

@@ -1,0 +1,227 @@
+"""Every stage on a handful of generated photographs: what is written, skipped, resumed and refused."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dsrg import config, storage
+from dsrg.data.demo import generate
+from dsrg.errors import InputError
+from dsrg.labels import IGNORE
+from dsrg.report import ROWS, table
+from dsrg.run import Run
+from dsrg.stages.classify import classify
+from dsrg.stages.pipeline import run_pipeline
+from dsrg.stages.seeds import make_cams, make_seeds
+from dsrg.stages.segment import train_dsrg
+
+ROOT = Path(__file__).parents[2]
+QUICK = ("workers=0", "cam.scales=[1.0]", "masks.scales=[1.0]", "test.scales=[1.0]", "classifier.warmup=0") + tuple(
+    f"{section}.{setting}"
+    for section in ("classifier", "dsrg", "retrain")
+    for setting in ("iterations=3", "batch=4", "size=65", "log_every=1", "checkpoint_every=2", "warmup=0")
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data") / "demo"
+    generate(root, train=10, val=5, size=64)
+    return root
+
+
+def make_run(data: Path, run_dir: Path, *overrides: str) -> Run:
+    settings = (f"data.root={data}", f"run_dir={run_dir}", "grow.warmup=0", *QUICK, *overrides)
+    run = Run(config.load(ROOT / "configs/demo/resnet18.yaml", settings))
+    run.start()
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run_dir = tmp_path_factory.mktemp("runs") / "whole"
+    run_pipeline(make_run(data, run_dir))
+    return run_dir
+
+
+def weights(run_dir: Path, stage: str) -> dict[str, torch.Tensor]:
+    tensors: dict[str, torch.Tensor] = storage.load_checkpoint(run_dir / stage / "checkpoint.pt")["model"]
+    return tensors
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_every_stage_leaves_its_files(data: Path, finished: Path) -> None:
+    run = make_run(data, finished)
+    for stage in ("classifier", "dsrg", "retrain", "supervised"):
+        assert (finished / stage / "checkpoint.pt").is_file()
+        assert len((finished / stage / "metrics.jsonl").read_text().splitlines()) == 3
+        assert list((finished / stage).glob("events.out.tfevents.*"))
+    for photo in run.train:
+        classes, maps = storage.read_cams(finished / "cams" / f"{photo.id}.npz")
+        assert np.array_equal(classes, np.flatnonzero(photo.tags[1:]) + 1)
+        assert maps.shape == (len(classes), 16, 16)
+        assert maps.min() >= 0
+        assert set(maps.max(axis=(1, 2))) <= {0.0, 1.0}  # an untrained classifier may answer no class at all
+        for folder in ("seeds", "masks"):
+            mask = storage.read_mask(finished / folder / f"{photo.id}.png", len(run.classes))
+            assert mask.shape == (64, 64)
+            assert photo.tags[mask[mask != IGNORE]].all(), "a mask holds a class that its photograph is not tagged with"
+    for folder in ("predictions/val", "dsrg/predictions/val", "supervised/predictions/val"):
+        assert len(list((finished / folder).glob("*.png"))) == len(run.val)
+    assert (finished / "pictures.png").stat().st_size > 1000
+    assert config.load(finished / "config.yaml") == run.cfg
+    assert json.loads((finished / "environment.json").read_text())["torch"] == torch.__version__
+
+
+def test_results_hold_every_figure_of_the_table(finished: Path) -> None:
+    results = storage.read_json(finished / "results.json")
+    text = table(results)
+    assert len(text.splitlines()) == 2 + len(ROWS)
+    assert "not measured" not in text
+    for line in text.splitlines()[2:-1]:
+        assert 0 <= float(line.split("|")[2]) <= 1
+    assert results["weak_to_full_ratio"] == results["retrain_miou"] / results["supervised_miou"]
+
+
+def test_second_run_skips_everything(data: Path, finished: Path) -> None:
+    files = {path: path.stat().st_mtime_ns for path in finished.rglob("*.p*") if path.name != "pictures.png"}
+    run_pipeline(make_run(data, finished))
+    assert files == {path: path.stat().st_mtime_ns for path in files}
+
+
+def test_interrupted_pipeline_ends_with_the_same_bits(
+    data: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = tmp_path / "parts"
+    with monkeypatch.context() as patch:
+        # The DSRG stage dies in its third iteration, after the checkpoint of the second.
+        def dying(self: object, model: object, batch: object, iteration: int) -> None:
+            if iteration == 2:
+                raise KeyboardInterrupt
+            return original(self, model, batch, iteration)  # type: ignore[arg-type]
+
+        from dsrg.step import DsrgStep
+
+        original = DsrgStep.__call__
+        patch.setattr(DsrgStep, "__call__", dying)
+        with pytest.raises(KeyboardInterrupt):
+            run_pipeline(make_run(data, run_dir))
+    assert not (run_dir / "masks").exists()
+    shutil.rmtree(run_dir / "seeds")  # and somebody deletes a folder: it is made anew from what is there
+    torch.manual_seed(1234)
+    run_pipeline(make_run(data, run_dir))
+    for stage in ("classifier", "dsrg", "retrain", "supervised"):
+        assert same(weights(finished, stage), weights(run_dir, stage)), stage
+    for png in (finished / "predictions/val").glob("*.png"):
+        assert png.read_bytes() == (run_dir / "predictions/val" / png.name).read_bytes()
+
+
+def test_only_missing_files_are_made(data: Path, finished: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "copy"
+    shutil.copytree(finished, run_dir)
+    record = run_dir / "seeds" / "stage.json"
+    record.write_text(record.read_text().replace('"finished": true', '"finished": false'))
+    names = sorted((run_dir / "seeds").glob("*.png"))
+    expected = names[0].read_bytes()
+    names[0].unlink()
+    kept = names[1].stat().st_mtime_ns
+    make_seeds(make_run(data, run_dir))
+    assert names[0].read_bytes() == expected
+    assert names[1].stat().st_mtime_ns == kept
+
+
+def test_other_settings_in_the_same_folder_are_refused(data: Path, finished: Path) -> None:
+    before = (finished / "config.yaml").read_bytes()
+    with pytest.raises(InputError, match=r"seeds\.foreground_threshold = 0\.\d+, which is now 0\.9"):
+        run_pipeline(make_run(data, finished, "seeds.foreground_threshold=0.9"))
+    assert (finished / "config.yaml").read_bytes() == before
+    make_cams(make_run(data, finished, "seeds.foreground_threshold=0.9"))  # an earlier stage does not depend on it
+
+
+def test_seeds_of_somebody_else_are_taken(data: Path, finished: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "foreign"
+    shutil.copytree(finished / "seeds", run_dir / "seeds", ignore=shutil.ignore_patterns("stage.json"))
+    train_dsrg(make_run(data, run_dir, "model.init=weights"))
+    assert (run_dir / "dsrg" / "checkpoint.pt").is_file()
+
+
+def test_a_stage_says_what_it_needs(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"seeds: this stage is not finished; run tools/make_seeds\.py first"):
+        train_dsrg(make_run(data, tmp_path / "empty", "model.init=weights"))
+    assert not (tmp_path / "empty").exists()
+
+
+def test_saliency_background(data: Path, finished: Path, tmp_path: Path) -> None:
+    run_dir, maps = tmp_path / "run", tmp_path / "saliency"
+    for stage in ("classifier", "cams"):
+        shutil.copytree(finished / stage, run_dir / stage)
+    overrides = ("seeds.background=saliency", f"seeds.saliency_dir={maps}")
+    with pytest.raises(InputError, match="the saliency map does not exist"):
+        make_seeds(make_run(data, run_dir, *overrides))
+    assert not (run_dir / "seeds").exists()
+    run = make_run(data, run_dir, *overrides)
+    maps.mkdir()
+    for photo in run.train:  # the left half is background
+        grey = np.full((64, 64), 255, np.uint8)
+        grey[:, :32] = 0
+        Image.fromarray(grey).save(maps / f"{photo.id}.png")
+    make_seeds(run)
+    for photo in run.train:
+        seeds = storage.read_mask(run_dir / "seeds" / f"{photo.id}.png")
+        assert (seeds[:, 34:] != 0).all()
+        assert (seeds[:, :30] != IGNORE).all()
+
+
+def test_masks_of_the_training_split_never_reach_the_weak_stages(data: Path, finished: Path, tmp_path: Path) -> None:
+    blind = tmp_path / "blind"
+    shutil.copytree(data, blind)
+    shutil.rmtree(blind / "SegmentationClass")
+    results = run_pipeline(make_run(blind, tmp_path / "run"))
+    assert results.keys() == {"classifier_map", "classifier_ap", "seconds"}
+    for stage in ("classifier", "dsrg", "retrain"):
+        assert same(weights(finished, stage), weights(tmp_path / "run", stage)), stage
+    assert "not measured" in table(results)
+
+
+def test_classifier_reports_average_precision_by_class(data: Path, finished: Path) -> None:
+    figures = classify(make_run(data, finished)).figures
+    values = [value for value in figures["classifier_ap"].values() if value is not None]
+    assert figures["classifier_map"] == pytest.approx(np.mean(values))
+
+
+def test_two_processes_give_the_losses_of_one(data: Path, finished: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    # Batch norm that trains sees half the batch on each process, so it is frozen here.
+    overrides = [f"data.root={data}", *QUICK, "model.init=weights", "grow.warmup=0", "model.dropout=0"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    losses = []
+    for name, launcher in (("one", [sys.executable]), ("two", command)):
+        run_dir = tmp_path / name
+        shutil.copytree(finished / "seeds", run_dir / "seeds", ignore=shutil.ignore_patterns("stage.json"))
+        arguments = ["tools/train_dsrg.py", "--cfg", "configs/demo/resnet18.yaml", *overrides, f"run_dir={run_dir}"]
+        arguments += ["model.backbone=vgg16", "model.freeze_batch_norm=true", "model.output_stride=16"]
+        done = subprocess.run(
+            [*launcher, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        lines = (run_dir / "dsrg" / "metrics.jsonl").read_text().splitlines()
+        assert len(lines) == 3
+        losses.append([json.loads(line)["loss"] for line in lines])
+        assert len(list((run_dir / "dsrg/predictions/val").glob("*.png"))) == 5
+        assert re.search(r"dsrg_miou", done.stdout)
+    # A process logs the loss of its own half of the batch; the first step's weights are equal, so compare weights.
+    first, second = weights(tmp_path / "one", "dsrg"), weights(tmp_path / "two", "dsrg")
+    for name, tensor in first.items():
+        torch.testing.assert_close(tensor, second[name], rtol=1e-4, atol=1e-5)

@@ -1,0 +1,133 @@
+"""CAM arithmetic against per-pixel loops."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dsrg.cam import BACKGROUND_CUES, background_score, merge_scales, normalise, to_labels, to_seeds
+
+SETTINGS = {"foreground_threshold": 0.5, "background_threshold": 0.25, "alpha": 4.0}
+
+
+def naive_seeds(cams, tags, background, saliency, foreground_threshold, background_threshold, alpha):
+    """The definition, pixel by pixel, one image: cams (K, h, w), tags (C,), saliency (h, w)."""
+    _, height, width = cams.shape
+    seeds = np.full((height, width), 255)
+    for y in range(height):
+        for x in range(width):
+            own = [(cams[c - 1, y, x], -c) for c in range(1, len(tags)) if tags[c]]
+            best, winner = max(own, default=(np.float64(0), 0))
+            power = (1 - best) ** alpha
+            if best > foreground_threshold and (background != "power" or best > power):
+                seeds[y, x] = -winner
+            elif {
+                "cam": best < background_threshold,
+                "power": power > best,
+                "saliency": saliency[y, x] < 0.06,
+            }[background]:
+                seeds[y, x] = 0
+    return seeds
+
+
+@st.composite
+def cases(draw):
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    batch, maps, height, width = (draw(st.integers(1, top)) for top in (3, 5, 8, 8))
+    # Multiples of 1/8 are exact in floating point and hit thresholds and ties.
+    cams = torch.from_numpy(rng.integers(0, 9, (batch, maps, height, width)) / 8)
+    tags = torch.from_numpy(rng.random((batch, maps + 1)) < 0.6)
+    tags[:, 0] = True
+    return cams, tags, torch.from_numpy(rng.random((batch, height, width)) * 0.12)
+
+
+@pytest.mark.parametrize("background", BACKGROUND_CUES)
+@given(case=cases())
+@settings(deadline=None, max_examples=30)
+def test_seeds_equal_loops(background, case):
+    cams, tags, saliency = case
+    seeds = to_seeds(cams, tags, background=background, saliency=saliency, **SETTINGS)
+    images = zip(cams.numpy(), tags.numpy(), saliency.numpy(), strict=True)
+    expected = [naive_seeds(c, t, background, s, **SETTINGS) for c, t, s in images]
+    assert seeds.dtype == torch.uint8
+    np.testing.assert_array_equal(seeds.numpy(), np.stack(expected))
+
+
+@pytest.mark.parametrize("background", BACKGROUND_CUES)
+@given(case=cases(), lower=st.floats(0.25, 1), higher=st.floats(0.25, 1))
+@settings(deadline=None, max_examples=30)
+def test_seeds_name_own_classes_and_shrink_with_the_threshold(background, case, lower, higher):
+    cams, tags, saliency = case
+    lower, higher = sorted((lower, higher))
+    cue = {"background": background, "saliency": saliency, "background_threshold": 0.25, "alpha": 4.0}
+    many = to_seeds(cams, tags, foreground_threshold=lower, **cue)
+    few = to_seeds(cams, tags, foreground_threshold=higher, **cue)
+    for seeds, own in zip(many, tags, strict=True):
+        assert all(own[label] for label in seeds.unique().tolist() if label != 255)
+    foreground = (few != 0) & (few != 255)
+    assert torch.equal(few[foreground], many[foreground])
+
+
+def test_background_needs_its_tag():
+    cams, tags = torch.zeros(1, 1, 2, 2), torch.tensor([[False, True]])
+    assert (to_seeds(cams, tags, background="cam", **SETTINGS) == 255).all()
+
+
+def test_normalise():
+    cams = torch.tensor([[-1.0, 2.0, 4.0], [-3.0, -2.0, -1.0], [5.0, 6.0, 7.0]]).view(1, 3, 1, 3)
+    result = normalise(cams, torch.tensor([[True, True, True, False]]))
+    expected = torch.tensor([[0, 0.5, 1], [0, 0, 0], [0, 0, 0]]).view(1, 3, 1, 3)
+    torch.testing.assert_close(result, expected)
+
+
+def test_merge_scales():
+    maps = [torch.randn(2, 3, *size) for size in ((4, 5), (8, 10))]
+    merged = merge_scales(maps, (6, 7))
+    expected = sum(
+        torch.nn.functional.interpolate(m.clamp(min=0), size=(6, 7), mode="bilinear", align_corners=True) for m in maps
+    )
+    torch.testing.assert_close(merged, expected)
+    torch.testing.assert_close(merge_scales(maps[:1], (4, 5)), maps[0].relu())
+    # Corner on corner: the grids of a network of stride 8 share their corner cells, whatever their size.
+    corners = (slice(None), slice(None), slice(None, None, 5), slice(None, None, 6))
+    expected = maps[0][:, :, ::3, ::4].relu() + maps[1][:, :, ::7, ::9].relu()
+    torch.testing.assert_close(merged[corners], expected)
+
+
+def test_background_score():
+    cams = torch.tensor([[0.5, 0.0], [0.25, 1.0]]).view(1, 2, 1, 2)
+    torch.testing.assert_close(background_score(cams, 2), torch.tensor([[[0.25, 0.0]]]))
+
+
+def test_labels():
+    cams = torch.tensor([[0.1, 0.3, 0.5], [0.2, 0.3, 0.9]]).view(1, 2, 1, 3)
+    every = torch.ones(1, 3, dtype=torch.bool)
+    assert to_labels(cams, every, 0.2).flatten().tolist() == [0, 1, 2]
+    assert to_labels(cams, torch.tensor([[True, True, False]]), 0.2).flatten().tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tags": torch.ones(1, 2, dtype=torch.bool)}, r"tags must be bool \(1, 3\) to fit cams \(1, 2, 4, 4\)"),
+        ({"cams": torch.zeros(2, 4, 4)}, "cams must be floating point"),
+        ({"background": "none"}, "it must be one of cam, power, saliency"),
+        ({"background_threshold": 0.6}, r"between 0 and foreground_threshold \(0.5\)"),
+        ({"foreground_threshold": 1.5}, "must lie in 0..1"),
+        ({"background": "power", "alpha": 0}, "alpha is 0"),
+        ({"background": "saliency"}, r"saliency must be \(1, 4, 4\).*not None"),
+        ({"background": "saliency", "saliency": torch.zeros(1, 5, 5)}, r"not \(1, 5, 5\)"),
+    ],
+)
+def test_seeds_refuse_what_does_not_fit(change, message):
+    good = {"cams": torch.zeros(1, 2, 4, 4), "tags": torch.ones(1, 3, dtype=torch.bool), "background": "cam"}
+    with pytest.raises(ValueError, match=message):
+        to_seeds(**(good | SETTINGS | change))
+
+
+def test_merge_refuses_maps_that_differ():
+    with pytest.raises(ValueError, match="maps is empty"):
+        merge_scales([], (4, 4))
+    with pytest.raises(ValueError, match=r"not \(1, 2, 4, 4\), \(1, 3, 4, 4\)"):
+        merge_scales([torch.zeros(1, 2, 4, 4), torch.zeros(1, 3, 4, 4)], (4, 4))

@@ -1,0 +1,146 @@
+"""The exact engine equals float64 loops and the oracles; pydensecrf comes near them."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from dsrg import crf
+from dsrg.crf import dense_crf
+
+SMALL = {"bilateral_sxy": 3.0, "bilateral_srgb": 20.0, "gaussian_sxy": 0.8}
+
+
+def example(batch=2, classes=3, height=5, width=6, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(0)
+    probs = torch.rand(batch, classes, height, width, generator=generator, dtype=dtype).mul(3).softmax(1)
+    images = torch.randint(0, 60, (batch, 3, height, width), generator=generator, dtype=torch.uint8)
+    return probs, images
+
+
+def naive(probs, image, iterations, sxy, srgb, weight_b, gxy, weight_g):
+    """Mean field in plain loops, one image: probs (C, h, w), image (3, h, w)."""
+    classes, height, width = probs.shape
+    pixels = [(y, x) for y in range(height) for x in range(width)]
+    size = len(pixels)
+    bilateral, gaussian = np.empty((size, size)), np.empty((size, size))
+    for i, (y, x) in enumerate(pixels):
+        for j, (v, u) in enumerate(pixels):
+            place = (y - v) ** 2 + (x - u) ** 2
+            colour = ((image[:, y, x] - image[:, v, u]) ** 2).sum()
+            bilateral[i, j] = np.exp(-place / (2 * sxy**2) - colour / (2 * srgb**2))
+            gaussian[i, j] = np.exp(-place / (2 * gxy**2))
+    total = 0
+    for kernel, weight in ((bilateral, weight_b), (gaussian, weight_g)):
+        degree = kernel.sum(1)
+        total = total + weight * kernel / np.sqrt(np.outer(degree, degree))
+    log_probs = np.log(probs.reshape(classes, size))
+    q = probs.reshape(classes, size)
+    for _ in range(iterations):
+        energy = np.exp(log_probs + q @ total.T)
+        q = energy / energy.sum(0)
+    return q.reshape(probs.shape)
+
+
+@pytest.mark.parametrize("iterations", [0, 1, 5])
+def test_exact_equals_loops(iterations):
+    probs, images = example()
+    refined = dense_crf(probs, images, engine="exact", iterations=iterations, **SMALL)
+    for image in range(2):
+        expected = naive(probs[image].numpy(), images[image].double().numpy(), iterations, 3.0, 20.0, 10.0, 0.8, 3.0)
+        np.testing.assert_allclose(refined[image].numpy(), expected, atol=1e-10)
+
+
+def test_oracles(shared):
+    oracle = np.load(shared / "oracles/crf.npz")
+    for i, agreement in zip(range(int(oracle["count"])), (0.93, 0.93, 0.99), strict=True):
+        probs = torch.from_numpy(oracle[f"probs_{i}"])[None]
+        images = torch.from_numpy(oracle[f"image_{i}"]).permute(2, 0, 1)[None]
+        expected = oracle[f"refined_{i}"]
+        settings = {name: float(oracle[f"{name}_{i}"]) for name in ("bilateral_sxy", "gaussian_sxy")}
+        exact = dense_crf(probs, images, engine="exact", **settings)
+        np.testing.assert_allclose(exact[0].numpy(), expected, atol=1e-9)
+        single = dense_crf(probs.float(), images, engine="exact", **settings)
+        np.testing.assert_allclose(single[0].numpy(), expected, atol=1e-4)
+        lattice = dense_crf(probs, images, engine="pydensecrf", **settings)
+        assert (lattice[0].numpy().argmax(0) == expected.argmax(0)).mean() >= agreement
+
+
+@pytest.mark.parametrize("engine", ["exact", "pydensecrf"])
+def test_only_the_tags_take_part(engine):
+    probs, images = example(classes=5)
+    tags = torch.tensor([[True, False, False, True, False], [True, True, False, True, True]])
+    refined = dense_crf(probs, images, tags, engine=engine, **SMALL)
+    assert (refined[~tags] == 0).all()
+    torch.testing.assert_close(refined.sum(1), torch.ones_like(refined[:, 0]), atol=1e-5, rtol=0)
+    for image, present in enumerate(tags):
+        own = probs[image, present] / probs[image, present].sum(0)
+        alone = dense_crf(own[None], images[image : image + 1], engine=engine, **SMALL)
+        torch.testing.assert_close(refined[image, present], alone[0])
+
+
+def test_chunks_change_nothing(monkeypatch):
+    probs, images = example(batch=5)
+    whole = dense_crf(probs, images, engine="exact", **SMALL)
+    monkeypatch.setattr(crf, "_KERNEL_BYTES", 2 * 30 * 30 * 8)
+    torch.testing.assert_close(dense_crf(probs, images, engine="exact", **SMALL), whole)
+
+
+@pytest.mark.parametrize("engine", ["exact", "pydensecrf"])
+def test_zero_probabilities_stay_finite(engine):
+    probs = torch.zeros(1, 3, 4, 4)
+    probs[:, 1] = 1
+    tags = torch.tensor([[True, False, True]])  # the only probable class is absent
+    refined = dense_crf(probs, torch.zeros(1, 3, 4, 4), tags, engine=engine)
+    assert refined.isfinite().all()
+
+
+@pytest.mark.parametrize("engine", ["exact", "pydensecrf"])
+def test_dtypes_and_gradient(engine):
+    probs, images = example(dtype=torch.float32)
+    for dtype, expected in ((torch.float16, torch.float32), (torch.float32, torch.float32), (torch.float64,) * 2):
+        given = probs.to(dtype).requires_grad_()
+        refined = dense_crf(given, images.float(), engine=engine)
+        assert refined.dtype == expected and not refined.requires_grad
+
+
+def test_autocast_does_not_touch_the_exact_engine():
+    probs, images = example(dtype=torch.float32)
+    plain = dense_crf(probs, images, engine="exact")
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(dense_crf(probs, images, engine="exact"), plain, atol=0, rtol=0)
+
+
+def test_auto_is_exact_on_small_grids_and_the_lattice_on_large_ones(monkeypatch):
+    probs, images = example()
+    called = []
+    monkeypatch.setattr(crf, "_exact", lambda p, *_, **__: called.append("exact") or p)
+    monkeypatch.setattr(crf, "_pydensecrf", lambda p, *_, **__: called.append("pydensecrf") or p)
+    dense_crf(probs, images)
+    dense_crf(torch.ones(1, 2, 51, 50), torch.zeros(1, 3, 51, 50))
+    assert called == ["exact", "pydensecrf"]
+
+
+def test_a_missing_pydensecrf_names_its_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
+    with pytest.raises(ImportError, match="pip install pydensecrf2"):
+        dense_crf(*example(), engine="pydensecrf")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": torch.zeros(2, 3, 9, 9)}, r"images \(2, 3, 9, 9\).*expected \(2, 3, 5, 6\); resize"),
+        ({"probs": torch.zeros(2, 3, 5)}, "probs must be floating point"),
+        ({"tags": torch.ones(2, 4, dtype=torch.bool)}, r"tags must be bool \(2, 3\)"),
+        ({"tags": torch.tensor([[True, True, True], [False] * 3])}, "no tag at all"),
+        ({"engine": "fast"}, "engine is 'fast'; it must be one of auto, exact, pydensecrf"),
+        ({"iterations": -1}, "iterations is -1"),
+        ({"gaussian_sxy": 0}, "standard deviations must be above 0"),
+    ],
+)
+def test_refuses_what_does_not_fit(change, message):
+    probs, images = example()
+    with pytest.raises(ValueError, match=message):
+        dense_crf(**({"probs": probs, "images": images} | change))
