@@ -39,7 +39,9 @@ def guard(work: Callable[[], object]) -> int:
     try:
         work()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        # From a worker of the data loader comes a whole traceback; the sentence is its end.
+        sentence = str(error).rpartition(f"{InputError.__name__}: ")[2].strip()
+        print(f"error: {sentence}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command continues from the last checkpoint", file=sys.stderr)

@@ -282,8 +282,8 @@ class Config(Section):
 
     run_dir: Path = Path("runs/default")
     """Folder of everything the run writes."""
-    seed: Annotated[int, Field(ge=0, lt=2**24)] = 0
-    """Seed of every random number, below 2^24."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of every random number, below 2^31."""
     device: str = "auto"
     """'auto' (CUDA where present), 'cpu', 'cuda', 'cuda:1', 'mps'."""
     amp: bool = False

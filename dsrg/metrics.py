@@ -32,12 +32,12 @@ class ConfusionMatrix:
         Raises:
             ValueError: the shapes differ, or a counted pixel's index is no class (a prediction of 255 neither).
         """
-        prediction, truth = _same_shape(prediction, truth, "prediction")
-        counted = truth != IGNORE
-        prediction, truth = prediction[counted], truth[counted]
-        _check_range(prediction, self.num_classes, "prediction", "a prediction must name a class for every pixel")
-        _check_range(truth, self.num_classes, "truth", f"only {IGNORE} may mark void pixels")
-        self.counts += _joint_counts(truth, prediction, self.counts.shape)
+        predicted, true = _same_shape(prediction, truth, "prediction")
+        counted = true != IGNORE
+        predicted, true = predicted[counted], true[counted]
+        _check_range(predicted, self.num_classes, "prediction", "a prediction must name a class for every pixel")
+        _check_range(true, self.num_classes, "truth", f"only {IGNORE} may mark void pixels")
+        self.counts += _joint_counts(true, predicted, self.num_classes)
 
     def __iadd__(self, other: ConfusionMatrix) -> ConfusionMatrix:
         """Add the counts of another matrix, another rank's for example."""
@@ -80,13 +80,13 @@ class SeedQuality:
         Raises:
             ValueError: the shapes differ, or an index is no class.
         """
-        seeds, truth = _same_shape(seeds, truth, "seeds")
-        counted = truth != IGNORE
-        seeds, truth = seeds[counted], truth[counted]
-        _check_range(seeds[seeds != IGNORE], self.num_classes, "seeds", f"only {IGNORE} may mark unlabelled pixels")
-        _check_range(truth, self.num_classes, "truth", f"only {IGNORE} may mark void pixels")
-        column = np.where(seeds == IGNORE, self.num_classes, seeds)
-        self.counts += _joint_counts(truth, column, self.counts.shape)
+        labels, true = _same_shape(seeds, truth, "seeds")
+        counted = true != IGNORE
+        labels, true = labels[counted], true[counted]
+        _check_range(labels[labels != IGNORE], self.num_classes, "seeds", f"only {IGNORE} may mark unlabelled pixels")
+        _check_range(true, self.num_classes, "truth", f"only {IGNORE} may mark void pixels")
+        column = np.where(labels == IGNORE, self.num_classes, labels)
+        self.counts += _joint_counts(true, column, self.num_classes, self.num_classes + 1)
 
     def __iadd__(self, other: SeedQuality) -> SeedQuality:
         """Add the counts of another object, another rank's for example."""
@@ -147,13 +147,13 @@ def mean_average_precision(scores: np.ndarray | Tensor, tags: np.ndarray | Tenso
 def _same_shape(
     values: np.ndarray | Tensor, reference: np.ndarray | Tensor, name: str, reference_name: str = "truth"
 ) -> tuple[np.ndarray, np.ndarray]:
-    values, reference = _to_numpy(values), _to_numpy(reference)
-    if values.shape != reference.shape:
+    first, second = _to_numpy(values), _to_numpy(reference)
+    if first.shape != second.shape:
         raise ValueError(
-            f"{name} {values.shape} and {reference_name} {reference.shape} must have the same shape; "
+            f"{name} {first.shape} and {reference_name} {second.shape} must have the same shape; "
             f"bring {name} to the size of {reference_name} first."
         )
-    return values, reference
+    return first, second
 
 
 def _to_numpy(values: np.ndarray | Tensor) -> np.ndarray:
@@ -169,10 +169,11 @@ def _check_range(indices: np.ndarray, num_classes: int, name: str, rule: str) ->
             )
 
 
-def _joint_counts(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """How often each (row, column) pair occurs, int64 of the given shape."""
-    pairs = rows.astype(np.int64) * shape[1] + columns
-    return np.bincount(pairs, minlength=shape[0] * shape[1]).reshape(shape)
+def _joint_counts(rows: np.ndarray, columns: np.ndarray, height: int, width: int | None = None) -> np.ndarray:
+    """How often each (row, column) pair occurs, (height, width) int64; square without a width."""
+    width = width or height
+    pairs = rows.astype(np.int64) * width + columns
+    return np.bincount(pairs, minlength=height * width).reshape(height, width)
 
 
 def _check_mergeable(own: int, other: int) -> None:
@@ -182,8 +183,10 @@ def _check_mergeable(own: int, other: int) -> None:
 
 def _ratio(part: np.ndarray | np.int64, whole: np.ndarray | np.int64) -> np.ndarray:
     """part / whole in float64, nan where the whole is 0."""
-    part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
-    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+    below = np.asarray(whole, np.float64)
+    ratio = np.full(below.shape, np.nan)
+    np.divide(np.asarray(part, np.float64), below, out=ratio, where=below > 0)
+    return ratio
 
 
 def _nan_mean(values: np.ndarray) -> float:

@@ -77,7 +77,7 @@ class Run:
         distributed.start(self.device)
         if distributed.is_main():
             for photos in (self.train, self.val):
-                self.folder.check(photos, masks=self.folder.has_masks(photos))
+                self.folder.check(photos, masks=self.folder.mask_dir if self.folder.has_masks(photos) else None)
         distributed.barrier()
 
     def stage(self, name: str) -> Stage:
@@ -94,12 +94,14 @@ class Run:
         """The folder of a stage that must be finished, or have been put there by the user.
 
         Raises:
-            InputError: it is not; `tool` makes it.
+            InputError: it is not; `tool` makes it. Or the user's own masks do not fit the photographs.
         """
         stage = self.stage(name)
         foreign = stage.directory.is_dir() and not stage.recorded  # somebody else's seeds, say
         if not (foreign or stage.finished):
             raise InputError(f"{stage.directory}: this stage is not finished; run {tool} first.")
+        if foreign and name in ("seeds", "masks") and distributed.is_main():
+            self.folder.check(self.train, masks=stage.directory)
         return stage.directory
 
     def seed(self) -> None:

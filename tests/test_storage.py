@@ -190,7 +190,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path, container: 
     if container == "torch":
         torch.save({"model": Hostile(victim)}, path)
     else:
-        path.write_bytes(pickle.dumps({"model": Hostile(victim)}))
+        path.write_bytes(pickle.dumps({"model": Hostile(victim)}, protocol=2))
     with pytest.raises(InputError, match=r"model\.pt: not a readable PyTorch file of tensors"):
         storage.load_checkpoint(path)
     assert not victim.exists()

@@ -99,12 +99,12 @@ class VocFolder:
             raise InputError(f"{self.mask_path(missing[0])}: the mask is missing while other photographs have theirs.")
         return not missing
 
-    def check(self, photos: Sequence[Photo], *, masks: bool, threads: int = 4) -> None:
+    def check(self, photos: Sequence[Photo], *, masks: Path | None, threads: int = 4) -> None:
         """Decode every file once, so that a broken one stops the run before it has written anything.
 
         Args:
             photos: What to read.
-            masks: Read the ground-truth masks too and compare their sizes with the photographs'.
+            masks: Folder of masks to read too and to compare in size with the photographs.
             threads: Files to read at a time; decoding leaves Python's lock.
 
         Raises:
@@ -113,8 +113,8 @@ class VocFolder:
 
         def read(photo: Photo) -> None:
             image = storage.read_image(photo.path)
-            if masks:
-                read_mask_for(self.mask_path(photo), image.size, len(self.classes), photo.path)
+            if masks is not None:
+                read_mask_for(masks / f"{photo.id}.png", image.size, len(self.classes), photo.path)
 
         with ThreadPoolExecutor(threads) as pool:
             # disable=None: on a terminal only, for a log to hold the error alone.
