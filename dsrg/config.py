@@ -93,8 +93,10 @@ class Train(Section):
     """Mirror half of the photographs."""
     colour: Fraction = 0.0
     """Strength of random brightness, contrast and saturation."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """SGD with momentum, as published; or AdamW, which learns faster from random weights."""
     lr: Positive = 5e-4
-    """Base learning rate of SGD."""
+    """Base learning rate."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Momentum of SGD."""
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
@@ -368,7 +370,13 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-# YAML 1.1, which PyYAML speaks, wants a point in a float: without this 1e-3 is a string.
+# PyYAML speaks YAML 1.1. There `on` and `no` are truth values, so that the key `on` of the section grow is True …
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|True|false|False)$"), list("tTfF"))
+# … and a float needs a point, so that 1e-3 is a string.
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
 )

@@ -32,6 +32,9 @@ STAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "supervised": (("retrain",), ()),
 }
 """Each stage's folder: the configuration sections that decide on its output, and the stages that it builds on."""
+CLASSIFIER_STAGES = ("classifier", "cams", "seeds")
+SEGMENTER_KEYS = tuple(f"model.{key}" for key in ("init", "output_stride", "aspp_rates", "aspp_channels", "dropout"))
+"""Keys of the section model that the classifier's stages do not depend on."""
 
 
 class Run:
@@ -113,6 +116,8 @@ class Run:
         if name == "supervised" and self.cfg.model.init == "classifier":
             after = ("classifier",)
         settings = self._section("seed", "amp", "data", "model", *sections)
+        if name in CLASSIFIER_STAGES:
+            settings = {key: value for key, value in settings.items() if key not in SEGMENTER_KEYS}
         for earlier in after:
             settings |= self._settings(earlier)
         return settings

@@ -58,7 +58,11 @@ def train(
         bias_multiplier=settings.bias_multiplier,
         last_multiplier=settings.last_multiplier,
     )
-    optimizer = torch.optim.SGD(groups, settings.lr, settings.momentum)
+    optimizer: torch.optim.Optimizer
+    if settings.optimizer == "sgd":
+        optimizer = torch.optim.SGD(groups, settings.lr, settings.momentum)
+    else:
+        optimizer = torch.optim.AdamW(groups, settings.lr)
     scheduler = optim.scheduler(
         optimizer,
         schedule=settings.schedule,

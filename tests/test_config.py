@@ -276,3 +276,12 @@ def test_crf_positions_are_divided_by_the_scale_and_colours_are_not() -> None:
     unscaled = full.keys() - {"bilateral_sxy", "gaussian_sxy"}
     assert {key: full[key] for key in unscaled} == {key: grid[key] for key in unscaled}
     assert (full["bilateral_sxy"], full["gaussian_sxy"], full["bilateral_srgb"]) == (80, 3, 13)
+
+
+def test_on_and_no_are_words(tmp_path: Path) -> None:
+    path = tmp_path / "cfg.yaml"
+    path.write_text("grow: {on: softmax, enabled: false}\ndata: {val_split: no}\n")
+    cfg = config.load(path)
+    assert cfg.grow.on == "softmax"
+    assert cfg.grow.enabled is False
+    assert cfg.data.val_split == "no"

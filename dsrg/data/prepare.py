@@ -33,7 +33,7 @@ def read_folders(photos: Path) -> dict[Path, list[str]]:
         for file in _images_in(folder):
             by_name.setdefault(file.name, (file, []))[1].append(folder.name)
     if not by_name:
-        raise InputError(f"{photos}: holds no folder with .jpg or .png files; make one folder a class, or use --labels.")
+        raise InputError(f"{photos}: holds no folder of photographs; make one folder a class, or use --labels.")
     return dict(by_name.values())
 
 

@@ -25,10 +25,13 @@ from dsrg.stages.seeds import make_cams, make_seeds
 from dsrg.stages.segment import train_dsrg
 
 ROOT = Path(__file__).parents[2]
-QUICK = ("workers=0", "cam.scales=[1.0]", "masks.scales=[1.0]", "test.scales=[1.0]", "classifier.warmup=0") + tuple(
-    f"{section}.{setting}"
-    for section in ("classifier", "dsrg", "retrain")
-    for setting in ("iterations=3", "batch=4", "size=65", "log_every=1", "checkpoint_every=2", "warmup=0")
+QUICK = (
+    *("workers=0", "cam.scales=[1.0]", "masks.scales=[1.0]", "test.scales=[1.0]", "grow.warmup=0"),
+    *(
+        f"{section}.{setting}"
+        for section in ("classifier", "dsrg", "retrain")
+        for setting in ("iterations=3", "batch=4", "size=65", "log_every=1", "checkpoint_every=2", "warmup=0")
+    ),
 )
 
 
@@ -40,7 +43,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_run(data: Path, run_dir: Path, *overrides: str) -> Run:
-    settings = (f"data.root={data}", f"run_dir={run_dir}", "grow.warmup=0", *QUICK, *overrides)
+    settings = (f"data.root={data}", f"run_dir={run_dir}", *QUICK, *overrides)
     run = Run(config.load(ROOT / "configs/demo/resnet18.yaml", settings))
     run.start()
     return run
@@ -204,7 +207,7 @@ def test_classifier_reports_average_precision_by_class(data: Path, finished: Pat
 def test_two_processes_give_the_losses_of_one(data: Path, finished: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     # Batch norm that trains sees half the batch on each process, so it is frozen here.
-    overrides = [f"data.root={data}", *QUICK, "model.init=weights", "grow.warmup=0", "model.dropout=0"]
+    overrides = [f"data.root={data}", *QUICK, "model.init=weights", "model.dropout=0"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     losses = []
     for name, launcher in (("one", [sys.executable]), ("two", command)):
