@@ -161,8 +161,10 @@ class Stage:
         if not self.recorded:
             return False
         record = storage.read_json(self._record)
+        defaults = dict(_flatten(config.Config().model_dump(mode="json")))
         for key in sorted(self.settings.keys() | record["settings"].keys()):
-            before, now = record["settings"].get(key), self.settings.get(key)
+            # A key that a newer version added had its default's effect before.
+            before, now = record["settings"].get(key, defaults.get(key)), self.settings.get(key)
             if before != now:
                 raise InputError(
                     f"{self.directory}: was made with {key} = {before}, which is now {now}; choose another run_dir, "

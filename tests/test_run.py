@@ -1,0 +1,51 @@
+"""A stage's record: what counts as the same settings."""
+
+from pathlib import Path
+
+import pytest
+
+from dsrg import storage
+from dsrg.errors import InputError
+from dsrg.run import Stage
+
+
+def record(folder: Path, settings: dict[str, object]) -> None:
+    storage.write_json(
+        folder / "stage.json", {"finished": True, "seconds": 1.0, "figures": {}, "settings": settings}
+    )
+
+
+def make_stage(folder: Path, settings: dict[str, object]) -> Stage:
+    return Stage(folder, settings, lambda: None)
+
+
+def test_same_settings_are_finished(tmp_path: Path) -> None:
+    record(tmp_path, {"dsrg.lr": 0.1})
+    assert make_stage(tmp_path, {"dsrg.lr": 0.1}).finished
+
+
+def test_other_value_is_refused_with_its_key(tmp_path: Path) -> None:
+    record(tmp_path, {"dsrg.lr": 0.1})
+    with pytest.raises(InputError, match=r"dsrg\.lr = 0\.1, which is now 0\.2"):
+        _ = make_stage(tmp_path, {"dsrg.lr": 0.2}).finished
+
+
+def test_key_of_a_newer_version_counts_as_its_default(tmp_path: Path) -> None:
+    record(tmp_path, {"dsrg.lr": 0.1})
+    assert make_stage(tmp_path, {"dsrg.lr": 0.1, "dsrg.optimizer": "sgd"}).finished
+    with pytest.raises(InputError, match=r"dsrg\.optimizer = sgd, which is now adamw"):
+        _ = make_stage(tmp_path, {"dsrg.lr": 0.1, "dsrg.optimizer": "adamw"}).finished
+
+
+def test_time_of_an_interrupted_stage_adds_up(tmp_path: Path) -> None:
+    begun: list[int] = []
+    stage = Stage(tmp_path, {}, lambda: begun.append(1))
+    stage.begin()
+    assert not stage.finished
+    again = Stage(tmp_path, {}, lambda: begun.append(1))
+    again.begin()
+    again.finish({"miou": 0.5})
+    assert begun == [1, 1]
+    assert again.finished
+    assert again.figures == {"miou": 0.5}
+    assert again.seconds >= 0
