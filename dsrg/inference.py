@@ -146,22 +146,34 @@ def write_masks(
             pool.shutdown(cancel_futures=True)
 
 
-def _refine_and_write(
-    path: Path,
-    probs: np.ndarray,
-    pixels: np.ndarray,
-    tags: np.ndarray | None,
-    *,
-    crf: dict[str, Any] | None,
-    crf_tags: bool,
-) -> None:
-    batch = torch.from_numpy(probs)[None]
-    own = None if tags is None else torch.from_numpy(tags)[None]
+def to_mask(
+    probs: Tensor, pixels: Tensor, tags: Tensor | None = None, *, crf: dict[str, Any] | None, crf_tags: bool = True
+) -> Tensor:
+    """The most probable class of each pixel of one photograph, after the CRF.
+
+    Args:
+        probs: (C, H, W) probabilities.
+        pixels: (3, H, W) uint8.
+        tags: (C,) bool, the only classes that the mask may hold; None for all.
+        crf: Keyword arguments for `dense_crf`, or None to leave it out.
+        crf_tags: With tags, keep absent classes out of the CRF too, not only out of its result.
+
+    Returns:
+        (H, W) uint8.
+    """
     if crf is not None:
-        batch = dense_crf(batch, torch.from_numpy(pixels)[None], own if crf_tags else None, **crf)
-    if own is not None:
-        batch = batch.masked_fill(~own[:, :, None, None], -1)
-    storage.write_mask(path, batch[0].argmax(dim=0).numpy().astype(np.uint8))
+        own = tags[None] if tags is not None and crf_tags else None
+        probs = dense_crf(probs[None], pixels[None], own, **crf)[0]
+    if tags is not None:
+        probs = probs.masked_fill(~tags[:, None, None], -1)
+    return probs.argmax(dim=0).byte()
+
+
+def _refine_and_write(
+    path: Path, probs: np.ndarray, pixels: np.ndarray, tags: np.ndarray | None, **settings: Any
+) -> None:
+    own = None if tags is None else torch.from_numpy(tags)
+    storage.write_mask(path, to_mask(torch.from_numpy(probs), torch.from_numpy(pixels), own, **settings).numpy())
 
 
 def _pool(workers: int) -> ProcessPoolExecutor | None:

@@ -7,11 +7,11 @@ import functools
 import torch
 
 from dsrg import inference, storage
-from dsrg.config import Inference
 from dsrg.models.build import build_classifier, build_deeplab, load_backbone_from
 from dsrg.models.classifier import Classifier
 from dsrg.models.deeplab import DeepLab
 from dsrg.run import Run
+from dsrg.schema import Inference
 
 
 def classifier(run: Run) -> Classifier:

@@ -105,8 +105,9 @@ def _row(
     if grown is not None:
         tiles[3] = overlay(picture, grown(photo))
     if model is not None:
-        probs = networks.predictor(run, model, run.cfg.test)(pixels.to(run.device))
-        tiles[5] = overlay(picture, probs.argmax(dim=0).cpu().numpy())
+        probs = networks.predictor(run, model, run.cfg.test)(pixels.to(run.device)).cpu()
+        crf = run.cfg.crf.arguments() if run.cfg.test.crf else None
+        tiles[5] = overlay(picture, inference.to_mask(probs, pixels, crf=crf).numpy())
     return [_fit(np.full_like(picture, 235) if tile is None else tile) for tile in tiles]
 
 

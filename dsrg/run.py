@@ -18,6 +18,7 @@ import torch
 from dsrg import __version__, config, distributed, storage
 from dsrg.data.voc import Photo, VocFolder
 from dsrg.errors import InputError
+from dsrg.schema import Config
 
 HARMLESS = ("run_dir", "device", "workers", "log_every", "checkpoint_every", "supervised")
 """Keys that do not change what a stage computes, so that a run may be continued with other values of them."""
@@ -47,7 +48,7 @@ class Run:
         InputError: the data folder is missing or broken.
     """
 
-    def __init__(self, cfg: config.Config) -> None:
+    def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
         self.directory = cfg.run_dir
         self.device = distributed.pick_device(cfg.device)
@@ -161,7 +162,7 @@ class Stage:
         if not self.recorded:
             return False
         record = storage.read_json(self._record)
-        defaults = dict(_flatten(config.Config().model_dump(mode="json")))
+        defaults = dict(_flatten(Config().model_dump(mode="json")))
         for key in sorted(self.settings.keys() | record["settings"].keys()):
             # A key that a newer version added had its default's effect before.
             before, now = record["settings"].get(key, defaults.get(key)), self.settings.get(key)

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from dsrg import inference, losses
-from dsrg.config import Config
 from dsrg.crf import dense_crf
 from dsrg.grow import grow_seeds
 from dsrg.labels import IGNORE, palette
+from dsrg.schema import Config
 
 
 class DsrgStep:

@@ -18,6 +18,9 @@ from PIL import Image, UnidentifiedImageError
 from dsrg.errors import InputError
 from dsrg.labels import IGNORE, palette
 
+IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png")
+"""File name endings of photographs, in lower case."""
+
 
 def write_bytes(path: str | Path, content: bytes) -> None:
     """Write a file atomically: a temporary name in the same folder, fsync, rename.

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from dsrg import distributed, engine, optim
-from dsrg.config import Train
 from dsrg.data.training import ResumableBatches, TrainingSet, joint_transform, make_loader
 from dsrg.errors import InputError
 from dsrg.run import Run, Stage
+from dsrg.schema import Train
 
 
 def train(

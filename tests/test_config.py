@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from dsrg import config
+from dsrg import config, schema
 from dsrg.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = sorted((ROOT / "configs").glob("**/*.yaml"))
 SECTIONS = [
-    config.Config,
-    *(type(value) for value in dict(config.Config()).values() if isinstance(value, config.Section)),
+    schema.Config,
+    *(type(value) for value in dict(schema.Config()).values() if isinstance(value, schema.Section)),
 ]
 
 Write = Callable[..., Path]
@@ -45,7 +45,7 @@ def test_there_are_shipped_files() -> None:
 @pytest.mark.parametrize("path", SHIPPED, ids=[str(path.relative_to(ROOT)) for path in SHIPPED])
 def test_every_shipped_file_loads(path: Path) -> None:
     loaded = config.load(path)
-    assert loaded.run_dir != config.Config().run_dir, "two configurations would share a run folder"
+    assert loaded.run_dir != schema.Config().run_dir, "two configurations would share a run folder"
     assert not loaded.run_dir.is_absolute()
 
 
@@ -55,17 +55,17 @@ def test_shipped_files_write_to_run_folders_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
-def test_every_field_says_what_it_means(section: type[config.Section]) -> None:
+def test_every_field_says_what_it_means(section: type[schema.Section]) -> None:
     silent = [name for name, field in section.model_fields.items() if not (field.description or "").strip()]
     # A section within Config is described by its own docstring.
-    silent = [name for name in silent if not isinstance(section.model_fields[name].default, config.Section)]
+    silent = [name for name in silent if not isinstance(section.model_fields[name].default, schema.Section)]
     assert silent == []
     assert (section.__doc__ or "").strip()
 
 
 def test_defaults_are_the_published_settings(write: Write) -> None:
     loaded = config.load(write(""))
-    assert loaded == config.Config()
+    assert loaded == schema.Config()
     assert (loaded.dsrg.iterations, loaded.dsrg.batch, loaded.dsrg.size) == (8000, 20, 321)
     assert (loaded.grow.theta_fg, loaded.grow.theta_bg) == (0.85, 0.99)
     assert loaded.model.aspp_rates == (6, 12, 18, 24)
@@ -178,7 +178,7 @@ def test_refuses_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_a_section_without_keys_keeps_the_defaults_and_takes_overrides(write: Write) -> None:
     path = write("dsrg:\n  # lr: 1\nseed: 3")
-    assert config.load(path).dsrg == config.Config().dsrg
+    assert config.load(path).dsrg == schema.Config().dsrg
     assert config.load(path, ["dsrg.lr=0.5"]).dsrg.lr == 0.5
 
 
@@ -265,11 +265,11 @@ def test_dump_is_what_load_reads(write: Write) -> None:
         ],
     )
     assert config.load(write(config.dump(given), "again.yaml")) == given
-    assert config.load(write(config.dump(config.Config()), "defaults.yaml")) == config.Config()
+    assert config.load(write(config.dump(schema.Config()), "defaults.yaml")) == schema.Config()
 
 
 def test_crf_positions_are_divided_by_the_scale_and_colours_are_not() -> None:
-    crf = config.Crf()
+    crf = schema.Crf()
     full, grid = crf.arguments(), crf.arguments(crf.train_scale)
     assert grid["bilateral_sxy"] == pytest.approx(80 / 12)
     assert grid["gaussian_sxy"] == pytest.approx(3 / 12)

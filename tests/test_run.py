@@ -10,9 +10,7 @@ from dsrg.run import Stage
 
 
 def record(folder: Path, settings: dict[str, object]) -> None:
-    storage.write_json(
-        folder / "stage.json", {"finished": True, "seconds": 1.0, "figures": {}, "settings": settings}
-    )
+    storage.write_json(folder / "stage.json", {"finished": True, "seconds": 1.0, "figures": {}, "settings": settings})
 
 
 def make_stage(folder: Path, settings: dict[str, object]) -> Stage:

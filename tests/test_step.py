@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dsrg import config, inference, losses
+from dsrg import inference, losses, schema
 from dsrg.crf import dense_crf
 from dsrg.grow import grow_seeds
 from dsrg.labels import IGNORE
@@ -15,13 +15,13 @@ from dsrg.step import DsrgStep
 SIZE, GRID, CLASSES = 65, 9, 4
 
 
-def make_cfg(*overrides: str) -> config.Config:
+def make_cfg(*overrides: str) -> schema.Config:
     values: dict[str, dict[str, object]] = {"dsrg": {"iterations": 10}}
     for override in overrides:
         section, _, rest = override.partition(".")
         key, _, value = rest.partition("=")
         values.setdefault(section, {})[key] = {"true": True, "false": False}.get(value, value)
-    return config.Config.model_validate(values)
+    return schema.Config.model_validate(values)
 
 
 class Grid(nn.Module):

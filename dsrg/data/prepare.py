@@ -14,8 +14,6 @@ from tqdm import tqdm
 from dsrg import storage
 from dsrg.errors import InputError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png")
-
 
 def read_folders(photos: Path) -> dict[Path, list[str]]:
     """Labels from one folder a class: photos/<class>/<any>.jpg. The same file name in two folders has both labels.
@@ -126,4 +124,4 @@ def write_voc(root: Path, labels: Mapping[Path, Sequence[str]], *, val: float = 
 
 
 def _images_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS)
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in storage.IMAGE_EXTENSIONS)

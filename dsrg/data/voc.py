@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +16,6 @@ from tqdm import tqdm
 from dsrg import storage
 from dsrg.errors import InputError
 from dsrg.labels import BACKGROUND, PRESETS, Classes, read_classes
-
-EXTENSIONS = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,11 @@ class VocFolder:
             InputError: an id has no photograph or no label, is listed twice, or a label is not a class.
         """
         ids = self._read_split(split)
-        files = {path.stem: path for path in sorted(self._image_dir.glob("*")) if path.suffix.lower() in EXTENSIONS}
+        files = {
+            path.stem: path
+            for path in sorted(self._image_dir.glob("*"))
+            if path.suffix.lower() in storage.IMAGE_EXTENSIONS
+        }
         names = self._names_from_csv() if self._labels.suffix.lower() == ".csv" else self._names_from_xml(ids)
         photos = []
         for name in ids:
@@ -88,15 +91,18 @@ class VocFolder:
         """File of the photograph's ground-truth mask, whether it exists or not."""
         return self.mask_dir / f"{photo.id}.png"
 
-    def has_masks(self, photos: Iterable[Photo]) -> bool:
+    def has_masks(self, photos: Sequence[Photo]) -> bool:
         """Whether every one of the photographs has a ground-truth mask.
 
-        Raises:
-            InputError: some have one and some have none.
+        Where only some have, as in VOC's train_aug without SBD's masks, the answer is no, with a warning.
         """
         missing = [photo for photo in photos if not self.mask_path(photo).is_file()]
-        if missing and self.mask_dir.is_dir() and any(self.mask_path(photo).is_file() for photo in photos):
-            raise InputError(f"{self.mask_path(missing[0])}: the mask is missing while other photographs have theirs.")
+        if 0 < len(missing) < len(photos):
+            warnings.warn(
+                f"{self.mask_path(missing[0])} and {len(missing) - 1} more of {len(photos)} masks are missing, so "
+                "this split is not measured; weak training does not need them",
+                stacklevel=2,
+            )
         return not missing
 
     def check(self, photos: Sequence[Photo], *, masks: Path | None, threads: int = 4) -> None:
@@ -152,7 +158,7 @@ class VocFolder:
                     raise InputError(f"{self._labels}: the first line must be 'image,labels'.")
                 for row in reader:
                     photo = Path((row["image"] or "").strip())  # an id, which may hold points, or a file name
-                    name = photo.stem if photo.suffix.lower() in EXTENSIONS else photo.name
+                    name = photo.stem if photo.suffix.lower() in storage.IMAGE_EXTENSIONS else photo.name
                     if name in names:
                         raise InputError(f"{self._labels}: '{name}' is listed twice; write its labels on one line.")
                     names[name] = self._divide(row["labels"] or "")

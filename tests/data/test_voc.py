@@ -199,12 +199,12 @@ def test_an_empty_split_and_an_id_listed_twice_are_refused(tmp_path: Path) -> No
     assert refusal(root).startswith(f"{path}: the split is not in UTF-8")
 
 
-def test_masks_may_be_missing_altogether_but_not_in_part(tmp_path: Path) -> None:
+def test_masks_may_be_missing_with_a_warning_where_some_are_there(tmp_path: Path) -> None:
     folder = VocFolder(make_voc(tmp_path))
     photos = folder.photos("train")
     (tmp_path / "SegmentationClass/b.png").unlink()
-    with pytest.raises(InputError, match=r"SegmentationClass/b\.png: the mask is missing while other"):
-        folder.has_masks(photos)
+    with pytest.warns(UserWarning, match=r"SegmentationClass/b\.png and 0 more of 2 masks are missing"):
+        assert not folder.has_masks(photos)
     (tmp_path / "SegmentationClass/a.png").unlink()
     assert not folder.has_masks(photos)  # c.png, of another split, is there
     assert folder.has_masks(folder.photos("val"))

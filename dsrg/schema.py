@@ -1,0 +1,310 @@
+"""Every setting of a run, typed, with its meaning as a docstring below it.
+
+The defaults are the authors' published settings for VGG16 on VOC 2012 (Huang et al., CVPR 2018).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+PositiveInt = Annotated[int, Field(gt=0)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+Scales = Annotated[tuple[Positive, ...], Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """Base of every section: unknown keys are refused, field docstrings become descriptions."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), frozen=True)
+
+
+class Data(Section):
+    """Where the photographs, image-level labels, splits and (for measuring) masks are."""
+
+    root: Path = Path("data/demo")
+    """Folder of the data set, in VOC's layout; the paths below are relative to it."""
+    images: Path = Path("JPEGImages")
+    """Folder of the photographs, <id>.jpg (or .jpeg, .png)."""
+    masks: Path = Path("SegmentationClass")
+    """Folder of ground-truth masks, <id>.png. Read for measuring and for full supervision only; may be missing."""
+    splits: Path = Path("ImageSets/Segmentation")
+    """Folder of the split files, <split>.txt with one id a line."""
+    classes: str = "classes.txt"
+    """Class list, 'background' first: a file below root, or the preset 'voc' or 'coco'."""
+    labels: Path = Path("image_labels.csv")
+    """Image-level labels: a CSV with the columns image and labels (names divided by spaces or ;), or a folder of
+    VOC XML annotations."""
+    train_split: str = "train"
+    """Split to learn from."""
+    val_split: str = "val"
+    """Split to measure on."""
+
+
+class Model(Section):
+    """The networks. Both stages share the backbone."""
+
+    backbone: Literal["mobilenet_v2", "resnet18", "resnet50", "resnet101", "vgg16"] = "vgg16"
+    """torchvision network without its classification head."""
+    weights: str | None = "torchvision"
+    """ImageNet weights: 'torchvision' (downloads them), a file in torchvision's layout, or null (random)."""
+    init: Literal["weights", "classifier"] = "weights"
+    """Where the segmentation networks' backbone starts: at `weights`, or at the trained stage-1 classifier."""
+    output_stride: Literal[8, 16, 32] = 8
+    """Photograph pixels for each cell of the segmentation network's output grid; 8 gives 321 -> 41."""
+    aspp_rates: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (6, 12, 18, 24)
+    """Dilation of each ASPP branch."""
+    aspp_channels: NonNegativeInt = 1024
+    """Width of fc6 and fc7 in each branch; 0 for one convolution straight to the classes."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Dropout after fc6 and fc7."""
+    freeze_batch_norm: bool = True
+    """Keep the batch-norm statistics and parameters of `weights`; needs weights."""
+    freeze_stages: Annotated[int, Field(ge=0, le=5)] = 0
+    """Leading backbone stages (one for each halving of the resolution) that do not train."""
+
+
+class Train(Section):
+    """One training: input size, augmentation, optimiser and schedule."""
+
+    iterations: PositiveInt = 8000
+    """Optimiser steps."""
+    batch: PositiveInt = 20
+    """Photographs in a step, over all processes together."""
+    size: Annotated[int, Field(ge=33)] = 321
+    """Side of the square network input, in pixels."""
+    resize: Literal["warp", "crop"] = "warp"
+    """'warp' squeezes the whole photograph into the square; 'crop' scales at random and cuts a square out."""
+    scale: tuple[Positive, Positive] = (0.5, 1.5)
+    """Range of the random scale that precedes a crop."""
+    mirror: bool = True
+    """Mirror half of the photographs."""
+    colour: Fraction = 0.0
+    """Strength of random brightness, contrast and saturation."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """SGD with momentum, as published; or AdamW, which learns faster from random weights."""
+    lr: Positive = 5e-4
+    """Base learning rate."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Momentum of SGD."""
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    """Decay of weights; biases have none."""
+    bias_multiplier: Positive = 2.0
+    """Learning rate of biases, times the base rate."""
+    last_multiplier: Positive = 10.0
+    """Learning rate of the last layer, times the base rate (its biases: times bias_multiplier as well)."""
+    schedule: Literal["step", "poly", "cosine", "constant"] = "step"
+    """How the learning rate falls."""
+    step_every: PositiveInt = 1000
+    """Iterations between the falls of the step schedule."""
+    step_gamma: Fraction = 0.33
+    """Factor of each fall of the step schedule."""
+    power: Positive = 0.9
+    """Exponent of the poly schedule."""
+    warmup: NonNegativeInt = 0
+    """Iterations over which the learning rate rises linearly from zero."""
+    log_every: PositiveInt = 20
+    """Iterations between two lines of the log; each costs a wait for the device."""
+    checkpoint_every: PositiveInt = 200
+    """Iterations between two checkpoints."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Train:
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale: the lower bound {self.scale[0]} is above the upper bound {self.scale[1]}")
+        if self.warmup >= self.iterations:
+            raise ValueError(f"warmup ({self.warmup}) must be below iterations ({self.iterations})")
+        return self
+
+
+class Classifier(Train):
+    """Stage 1: the multi-label classifier whose maps become seeds."""
+
+    output_stride: Literal[8, 16, 32] = 16
+    """Photograph pixels for each cell of the feature map while training."""
+    pooling: Literal["avg", "max"] = "avg"
+    """Global pooling before the linear layer."""
+
+
+class Retrain(Train):
+    """Ordinary supervised training: on the pseudo-labels, and on ground truth for the upper bound."""
+
+    iterations: PositiveInt = 20_000
+    """Optimiser steps."""
+    batch: PositiveInt = 10
+    """Photographs in a step, over all processes together."""
+    resize: Literal["warp", "crop"] = "crop"
+    """'warp' squeezes the whole photograph into the square; 'crop' scales at random and cuts a square out."""
+    lr: Positive = 1e-3
+    """Base learning rate of SGD."""
+    schedule: Literal["step", "poly", "cosine", "constant"] = "poly"
+    """How the learning rate falls."""
+
+
+class Cam(Section):
+    """Class activation maps of the training photographs."""
+
+    scales: Scales = (0.5, 1.0, 1.5, 2.0)
+    """Sizes at which the maps are computed, times the base size."""
+    size: PositiveInt | None = None
+    """Long side of the photographs at scale 1, in pixels; null for their own size."""
+    mirror: bool = True
+    """Add the mirror image's maps."""
+    output_stride: Literal[8, 16, 32] | None = None
+    """Output stride of the classifier here; null for the one that it was trained at."""
+
+
+class Seeds(Section):
+    """From CAMs to seeds."""
+
+    foreground_threshold: Fraction = 0.2
+    """A pixel is a class's seed where the class's normalised CAM is above this."""
+    background: Literal["cam", "power", "saliency"] = "cam"
+    """Background cue: every CAM below a threshold; (1 - max CAM)^alpha as a class of its own; or saliency maps."""
+    background_threshold: Fraction = 0.05
+    """'cam': background where every class's CAM is below this."""
+    alpha: Positive = 4.0
+    """'power': the exponent; larger means less background."""
+    saliency_dir: Path | None = None
+    """'saliency': folder of grey saliency maps, <id>.png."""
+    saliency_threshold: Fraction = 0.06
+    """'saliency': background where the saliency is below this."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Seeds:
+        if self.background == "cam" and self.background_threshold > self.foreground_threshold:
+            raise ValueError(
+                f"background_threshold ({self.background_threshold}) must not be above "
+                f"foreground_threshold ({self.foreground_threshold})"
+            )
+        if self.background == "saliency" and self.saliency_dir is None:
+            raise ValueError("background 'saliency' needs saliency_dir, a folder of saliency maps")
+        return self
+
+
+class Crf(Section):
+    """The dense CRF (Krähenbühl & Koltun 2011)."""
+
+    engine: Literal["auto", "pydensecrf", "exact"] = "auto"
+    """'pydensecrf' approximates on a lattice; 'exact' stores all pairs (for small grids); 'auto' picks by size."""
+    iterations: PositiveInt = 10
+    """Mean-field iterations."""
+    bilateral_sxy: Positive = 80.0
+    """Bilateral kernel: position deviation in pixels of the full-size photograph."""
+    bilateral_srgb: Positive = 13.0
+    """Bilateral kernel: colour deviation, of 255."""
+    bilateral_weight: Annotated[float, Field(ge=0)] = 10.0
+    """Bilateral kernel: weight."""
+    gaussian_sxy: Positive = 3.0
+    """Gaussian kernel: position deviation in pixels of the full-size photograph."""
+    gaussian_weight: Annotated[float, Field(ge=0)] = 3.0
+    """Gaussian kernel: weight."""
+    train_scale: Positive = 12.0
+    """Position deviations are divided by this on the training grid."""
+    tags: bool = True
+    """Let only the image's own classes take part where the image-level labels are known."""
+
+    def arguments(self, scale: float = 1.0) -> dict[str, Any]:
+        """Keyword arguments for `dsrg.crf.dense_crf`, position deviations divided by `scale`."""
+        return {
+            "engine": self.engine,
+            "iterations": self.iterations,
+            "bilateral_sxy": self.bilateral_sxy / scale,
+            "bilateral_srgb": self.bilateral_srgb,
+            "bilateral_weight": self.bilateral_weight,
+            "gaussian_sxy": self.gaussian_sxy / scale,
+            "gaussian_weight": self.gaussian_weight,
+        }
+
+
+class Grow(Section):
+    """Seeded region growing during DSRG training."""
+
+    enabled: bool = True
+    """Grow the seeds; false trains on the seeds as they are."""
+    on: Literal["crf", "softmax"] = "crf"
+    """Grow on the CRF's output, as published, or on the network's own softmax."""
+    theta_fg: Fraction = 0.85
+    """Probability above which a foreground pixel joins."""
+    theta_bg: Fraction = 0.99
+    """Probability above which a background pixel joins."""
+    warmup: NonNegativeInt = 0
+    """Iterations before growing starts; growing on an untrained network's CRF floods the image."""
+
+
+class Losses(Section):
+    """Parts of the DSRG loss."""
+
+    seed: bool = True
+    """Balanced seed loss (Eq. 1)."""
+    boundary: bool = True
+    """Boundary loss: KL from the CRF's output to the network's."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Losses:
+        if not (self.seed or self.boundary):
+            raise ValueError("seed and boundary are both off; switch one on, there is nothing to train on")
+        return self
+
+
+class Inference(Section):
+    """Dense prediction of whole photographs."""
+
+    scales: Scales = (0.75, 1.0, 1.25)
+    """Sizes to average over, times the base size."""
+    size: PositiveInt | None = None
+    """Long side of the photograph at scale 1, in pixels; null for its own size."""
+    mirror: bool = True
+    """Average over the mirror image too."""
+    crf: bool = True
+    """Refine with the dense CRF at full size."""
+
+
+class Supervised(Section):
+    """The same network and schedule as retraining, on ground-truth masks: the upper bound."""
+
+    enabled: bool = True
+    """Train it; needs masks of the training split."""
+
+
+class Config(Section):
+    """A whole run."""
+
+    run_dir: Path = Path("runs/default")
+    """Folder of everything the run writes."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of every random number, below 2^31."""
+    device: str = "auto"
+    """'auto' (CUDA where present), 'cpu', 'cuda', 'cuda:1', 'mps'."""
+    amp: bool = False
+    """bfloat16 autocast in training and inference."""
+    workers: NonNegativeInt = 2
+    """Processes that load and augment photographs, and refine masks."""
+    data: Data = Data()
+    model: Model = Model()
+    classifier: Classifier = Classifier()
+    cam: Cam = Cam()
+    seeds: Seeds = Seeds()
+    crf: Crf = Crf()
+    grow: Grow = Grow()
+    losses: Losses = Losses()
+    dsrg: Train = Train()
+    masks: Inference = Inference()
+    retrain: Retrain = Retrain()
+    supervised: Supervised = Supervised()
+    test: Inference = Inference()
+
+    @model_validator(mode="after")
+    def _check(self) -> Config:
+        if self.model.freeze_batch_norm and self.model.weights is None and "vgg" not in self.model.backbone:
+            raise ValueError("model.freeze_batch_norm needs model.weights; random batch norm must train")
+        if self.grow.enabled and self.grow.warmup >= self.dsrg.iterations:
+            raise ValueError(
+                f"grow.warmup ({self.grow.warmup}) must be below dsrg.iterations ({self.dsrg.iterations}), "
+                "or set grow.enabled=false"
+            )
+        return self
