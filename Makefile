@@ -6,7 +6,7 @@ READY := .venv/.ready
 .PHONY: demo test lint
 
 demo: $(READY)
-	$(BIN)/python tools/make_demo_data.py --root data/demo
+	$(BIN)/python tools/make_demo_data.py --root data/demo --train 240 --val 80
 	$(BIN)/python tools/run_pipeline.py --cfg configs/demo/resnet18.yaml
 
 test: $(READY)
