@@ -143,6 +143,8 @@ class Retrain(Train):
     """Base learning rate of SGD."""
     schedule: Literal["step", "poly", "cosine", "constant"] = "poly"
     """How the learning rate falls."""
+    start: Literal["fresh", "dsrg"] = "fresh"
+    """Where retraining starts: as DSRG training did, or at the network that it made. Full supervision starts fresh."""
 
 
 class Cam(Section):

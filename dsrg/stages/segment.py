@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dsrg import inference, networks
+from dsrg import inference, networks, storage
 from dsrg.errors import InputError
 from dsrg.labels import IGNORE
 from dsrg.run import Run, Stage
@@ -58,6 +58,9 @@ def _train_on_masks(run: Run, name: str, masks: Callable[[], Path]) -> Stage:
     mask_dir = masks()
     run.seed()
     model = networks.segmenter(run)
+    if name == "retrain" and run.cfg.retrain.start == "dsrg":
+        path = run.require("dsrg", "tools/train_dsrg.py") / "checkpoint.pt"
+        model.load_state_dict(storage.load_checkpoint(path)["model"])
     stage.begin()
     train(run, stage, model, _mask_step, run.cfg.retrain, mask_dir)
     stage.finish({})
