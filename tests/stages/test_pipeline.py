@@ -22,7 +22,7 @@ from dsrg.run import Run
 from dsrg.stages.classify import classify
 from dsrg.stages.pipeline import run_pipeline
 from dsrg.stages.seeds import make_cams, make_seeds
-from dsrg.stages.segment import train_dsrg
+from dsrg.stages.segment import retrain, train_dsrg
 
 ROOT = Path(__file__).parents[2]
 QUICK = (
@@ -230,3 +230,17 @@ def test_two_processes_train_as_one(data: Path, finished: Path, tmp_path: Path) 
     first, second = weights(tmp_path / "one", "dsrg"), weights(tmp_path / "two", "dsrg")
     for name, tensor in first.items():
         torch.testing.assert_close(tensor, second[name], rtol=1e-4, atol=1e-5)
+
+
+def test_retraining_may_start_at_the_dsrg_network(data: Path, finished: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    dsrg = weights(finished, "dsrg")
+    head = next(name for name in dsrg if name.startswith("branches") and name.endswith("weight"))
+    moved = {}
+    for start in ("dsrg", "fresh"):
+        shutil.copytree(finished, run_dir / start, ignore=shutil.ignore_patterns("retrain"))
+        # Steps too small to matter: what is left is where the training started.
+        retrain(make_run(data, run_dir / start, f"retrain.start={start}", "retrain.lr=1e-12"))
+        moved[start] = (weights(run_dir / start, "retrain")[head] - dsrg[head]).abs().max()
+    assert moved["dsrg"] < 1e-6
+    assert moved["fresh"] > 1e-3
