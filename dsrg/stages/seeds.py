@@ -123,11 +123,12 @@ def _measure_cams(run: Run) -> dict[str, Any]:
         for threshold, matrix in zip(CAM_THRESHOLDS, matrices, strict=True):
             # The same labels as cam.to_labels gives, with one argmax for all thresholds.
             matrix.update(np.where(strongest > threshold, winner + 1, 0), truth)
-    for part in distributed.gather(matrices)[1:] if distributed.is_main() else ():
-        for matrix, other in zip(matrices, part, strict=True):
-            matrix += other
-    best = max(range(len(matrices)), key=lambda index: matrices[index].mean_iou())
-    return {"cam_miou": matrices[best].mean_iou(), "cam_threshold": CAM_THRESHOLDS[best]}
+    totals = [ConfusionMatrix(len(run.classes)) for _ in CAM_THRESHOLDS]
+    for part in distributed.gather(matrices):  # every process calls this: it waits for the others
+        for total, matrix in zip(totals, part, strict=True):
+            total += matrix
+    best = max(range(len(totals)), key=lambda index: totals[index].mean_iou())
+    return {"cam_miou": totals[best].mean_iou(), "cam_threshold": CAM_THRESHOLDS[best]}
 
 
 def _measure_seeds(run: Run) -> dict[str, float]:
@@ -135,6 +136,7 @@ def _measure_seeds(run: Run) -> dict[str, float]:
     for photo in tqdm(distributed.share(run.train), "measuring seeds", disable=not distributed.is_main()):
         seeds = storage.read_mask(run.directory / "seeds" / f"{photo.id}.png", len(run.classes))
         quality.update(seeds, _truth(run, photo))
-    for part in distributed.gather(quality)[1:] if distributed.is_main() else ():
-        quality += part
-    return quality.result()
+    total = SeedQuality(len(run.classes))
+    for part in distributed.gather(quality):
+        total += part
+    return total.result()

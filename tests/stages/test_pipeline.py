@@ -244,3 +244,31 @@ def test_retraining_may_start_at_the_dsrg_network(data: Path, finished: Path, tm
         moved[start] = (weights(run_dir / start, "retrain")[head] - dsrg[head]).abs().max()
     assert moved["dsrg"] < 1e-6
     assert moved["fresh"] > 10 * moved["dsrg"]
+
+
+def test_two_processes_make_the_seeds_and_figures_of_one(data: Path, finished: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    shutil.copytree(finished / "classifier", run_dir / "classifier")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command += ["tools/make_seeds.py", "--cfg", "configs/demo/resnet18.yaml", f"data.root={data}", *QUICK]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, f"run_dir={run_dir}"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    for stage in ("cams", "seeds"):
+        one, two = (storage.read_json(folder / stage / "stage.json")["figures"] for folder in (finished, run_dir))
+        for name, value in one.get("seeds", one).items():
+            assert two.get("seeds", two)[name] == pytest.approx(value, abs=5e-3, nan_ok=True), name
+    seeds = sorted((finished / "seeds").glob("*.png"))
+    assert seeds
+    for png in seeds:
+        other = storage.read_mask(run_dir / "seeds" / png.name)
+        # The number of threads changes the last bits of a CAM, and so a pixel on a threshold.
+        assert (storage.read_mask(png) == other).mean() > 0.99
