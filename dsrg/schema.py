@@ -140,7 +140,7 @@ class Retrain(Train):
     resize: Literal["warp", "crop"] = "crop"
     """'warp' squeezes the whole photograph into the square; 'crop' scales at random and cuts a square out."""
     lr: Positive = 1e-3
-    """Base learning rate of SGD."""
+    """Base learning rate."""
     schedule: Literal["step", "poly", "cosine", "constant"] = "poly"
     """How the learning rate falls."""
     start: Literal["fresh", "dsrg"] = "fresh"

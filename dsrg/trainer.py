@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from dsrg import distributed, engine, optim
 from dsrg.data.training import ResumableBatches, TrainingSet, joint_transform, make_loader
@@ -50,28 +52,7 @@ def train(
     )
     samples = TrainingSet(run.train, mask_dir, transform, run.cfg.seed)
     model.to(run.device).to(memory_format=torch.channels_last)
-    groups = optim.parameter_groups(
-        model,
-        model.last_layers,  # type: ignore[arg-type]  # nn.Module types every attribute as a tensor or a module
-        lr=settings.lr,
-        weight_decay=settings.weight_decay,
-        bias_multiplier=settings.bias_multiplier,
-        last_multiplier=settings.last_multiplier,
-    )
-    optimizer: torch.optim.Optimizer
-    if settings.optimizer == "sgd":
-        optimizer = torch.optim.SGD(groups, settings.lr, settings.momentum)
-    else:
-        optimizer = torch.optim.AdamW(groups, settings.lr)
-    scheduler = optim.scheduler(
-        optimizer,
-        schedule=settings.schedule,
-        iterations=settings.iterations,
-        step_every=settings.step_every,
-        step_gamma=settings.step_gamma,
-        power=settings.power,
-        warmup=settings.warmup,
-    )
+    optimizer, scheduler = _optimiser(model, settings)
 
     def batches(start: int) -> Iterable[engine.Batch]:
         order = ResumableBatches(
@@ -93,3 +74,29 @@ def train(
         checkpoint_every=settings.checkpoint_every,
         pictures=pictures,
     )
+
+
+def _optimiser(model: nn.Module, settings: Train) -> tuple[Optimizer, LRScheduler]:
+    groups = optim.parameter_groups(
+        model,
+        model.last_layers,  # type: ignore[arg-type]  # nn.Module types every attribute as a tensor or a module
+        lr=settings.lr,
+        weight_decay=settings.weight_decay,
+        bias_multiplier=settings.bias_multiplier,
+        last_multiplier=settings.last_multiplier,
+    )
+    optimizer: Optimizer
+    if settings.optimizer == "sgd":
+        optimizer = torch.optim.SGD(groups, settings.lr, settings.momentum)
+    else:
+        optimizer = torch.optim.AdamW(groups, settings.lr)
+    scheduler = optim.scheduler(
+        optimizer,
+        schedule=settings.schedule,
+        iterations=settings.iterations,
+        step_every=settings.step_every,
+        step_gamma=settings.step_gamma,
+        power=settings.power,
+        warmup=settings.warmup,
+    )
+    return optimizer, scheduler
