@@ -71,8 +71,7 @@ def draw_grid(run: Run, path: Path, count: int = 12) -> None:
             sheet.paste(Image.fromarray(tile), (4 + column * (TILE + 4), top))
         top += height + 4
     buffer = io.BytesIO()
-    # 256 colours: a third of the bytes, and no difference to the eye at this size.
-    sheet.quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    sheet.save(buffer, "PNG", optimize=True)
     storage.write_bytes(path, buffer.getvalue())
 
 
