@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dsrg.labels import BACKGROUND, IGNORE
+from dsrg.tags import own_classes
 
 _NEIGHBOURS = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0))
 
@@ -51,10 +52,13 @@ def grow_seeds(seeds: Tensor, probs: Tensor, tags: Tensor, theta_fg: float = 0.8
 
 def _candidates(probs: Tensor, tags: Tensor, theta_fg: float, theta_bg: float) -> Tensor:
     """The class that each pixel is a candidate of, (B, h, w) int64, 255 for none."""
+    classes, present = own_classes(tags)
+    own = probs[torch.arange(len(probs), device=probs.device)[:, None], classes]
     # Half precision would round the thresholds: 0.99 becomes 0.9902.
-    probs = probs.to(torch.promote_types(probs.dtype, torch.float32))
-    best, winner = probs.masked_fill(~tags[:, :, None, None], -torch.inf).max(dim=1)
-    confident = torch.where(winner == BACKGROUND, best > theta_bg, best > theta_fg)
+    own = own.to(torch.promote_types(own.dtype, torch.float32))
+    best, index = own.masked_fill_(~present[:, :, None, None], -torch.inf).max(dim=1)
+    winner = classes.gather(1, index.flatten(1)).view_as(index)
+    confident = best > torch.where(winner == BACKGROUND, theta_bg, theta_fg)
     return torch.where(confident, winner, IGNORE)
 
 
@@ -72,8 +76,8 @@ def _seeded_components_cpu(label_map: Tensor, seeded: Tensor) -> Tensor:
         (B, h, w) bool.
     """
     batch, height, width = label_map.shape
-    stacked = np.zeros((batch, height + 1, width), np.int64)
-    stacked[:, :height] = np.where(label_map == IGNORE, 0, label_map + 1)  # 0 is cc3d's own "no label"
+    stacked = np.zeros((batch, height + 1, width), np.uint8)
+    stacked[:, :height] = label_map.numpy().astype(np.uint8) + np.uint8(1)  # 255 becomes 0, cc3d's own "no label"
     components = cc3d.connected_components(stacked.reshape(-1, width), connectivity=8)
     components = components.reshape(batch, height + 1, width)[:, :height]
 

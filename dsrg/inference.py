@@ -126,17 +126,19 @@ def write_masks(
     """
     todo = [photo for photo in distributed.share(list(photos)) if not (directory / f"{photo.id}.png").is_file()]
     finish = functools.partial(_refine_and_write, crf=crf, crf_tags=crf_tags)
-    pool = _pool(min(workers, len(todo))) if crf else None
+    # The processes are for pydensecrf; the other engines are at their best in this one, on the device.
+    on_device = crf is None or (device.type == "cuda" and crf["engine"] != "pydensecrf")
+    pool = None if on_device else _pool(min(workers, len(todo)))
     waiting: deque[Future[None]] = deque()
     try:
         for photo in tqdm(todo, directory.name, disable=not distributed.is_main()):
-            pixels = read_pixels(photo)
-            probs = probs_of(pixels.to(device)).cpu().numpy()
-            job = (directory / f"{photo.id}.png", probs, pixels.numpy(), photo.tags if with_tags else None)
+            path, pixels = directory / f"{photo.id}.png", read_pixels(photo)
+            tags = photo.tags if with_tags else None
+            probs = probs_of(pixels.to(device))
             if pool is None:
-                finish(*job)
+                finish(path, probs, pixels.to(device), tags)
                 continue
-            waiting.append(pool.submit(finish, *job))
+            waiting.append(pool.submit(finish, path, probs.cpu().numpy(), pixels.numpy(), tags))
             while len(waiting) > 2 * workers:  # bounds the memory, and meets a worker's failure early
                 waiting.popleft().result()
         for future in waiting:
@@ -170,10 +172,12 @@ def to_mask(
 
 
 def _refine_and_write(
-    path: Path, probs: np.ndarray, pixels: np.ndarray, tags: np.ndarray | None, **settings: Any
+    path: Path, probs: Tensor | np.ndarray, pixels: Tensor | np.ndarray, tags: np.ndarray | None, **settings: Any
 ) -> None:
-    own = None if tags is None else torch.from_numpy(tags)
-    storage.write_mask(path, to_mask(torch.from_numpy(probs), torch.from_numpy(pixels), own, **settings).numpy())
+    """Arrays travel between processes; tensors stay on their device."""
+    probs, pixels = torch.as_tensor(probs), torch.as_tensor(pixels)
+    own = None if tags is None else torch.as_tensor(tags, device=probs.device)
+    storage.write_mask(path, to_mask(probs, pixels, own, **settings).cpu().numpy())
 
 
 def _pool(workers: int) -> ProcessPoolExecutor | None:

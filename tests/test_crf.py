@@ -1,5 +1,6 @@
 """The exact engine equals float64 loops and the oracles; pydensecrf comes near them."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -8,6 +9,8 @@ import torch
 
 from dsrg import crf
 from dsrg.crf import dense_crf
+from dsrg.errors import InputError
+from dsrg.mean_field import exact, lattice
 
 SMALL = {"bilateral_sxy": 3.0, "bilateral_srgb": 20.0, "gaussian_sxy": 0.8}
 
@@ -59,8 +62,8 @@ def test_oracles(shared):
         images = torch.from_numpy(oracle[f"image_{i}"]).permute(2, 0, 1)[None]
         expected = oracle[f"refined_{i}"]
         settings = {name: float(oracle[f"{name}_{i}"]) for name in ("bilateral_sxy", "gaussian_sxy")}
-        exact = dense_crf(probs, images, engine="exact", **settings)
-        np.testing.assert_allclose(exact[0].numpy(), expected, atol=1e-9)
+        double = dense_crf(probs, images, engine="exact", **settings)
+        np.testing.assert_allclose(double[0].numpy(), expected, atol=1e-9)
         single = dense_crf(probs.float(), images, engine="exact", **settings)
         np.testing.assert_allclose(single[0].numpy(), expected, atol=1e-4)
         lattice = dense_crf(probs, images, engine="pydensecrf", **settings)
@@ -83,7 +86,7 @@ def test_only_the_tags_take_part(engine):
 def test_chunks_change_nothing(monkeypatch):
     probs, images = example(batch=5)
     whole = dense_crf(probs, images, engine="exact", **SMALL)
-    monkeypatch.setattr(crf, "_KERNEL_BYTES", 2 * 30 * 30 * 8)
+    monkeypatch.setitem(exact._KERNEL_BYTES, "cpu", 2 * 30 * 30 * 8)
     torch.testing.assert_close(dense_crf(probs, images, engine="exact", **SMALL), whole)
 
 
@@ -112,6 +115,29 @@ def test_autocast_does_not_touch_the_exact_engine():
         torch.testing.assert_close(dense_crf(probs, images, engine="exact"), plain, atol=0, rtol=0)
 
 
+def test_a_process_with_the_exact_engine_stays_under_a_gigabyte():
+    """Peak memory of 20 images of 21 classes on the training grid, Python and torch themselves included."""
+    script = """
+import resource, torch
+from dsrg.crf import dense_crf
+probs, images = torch.rand(20, 21, 41, 41).softmax(1), torch.randint(0, 256, (20, 3, 41, 41), dtype=torch.uint8)
+dense_crf(probs, images, engine="exact", iterations=1)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)  # Linux counts in KiB
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert int(run.stdout) < 2**30
+
+
+def test_a_batch_on_the_lattice_is_shared_out_in_order(monkeypatch):
+    probs, images = example(batch=7)
+    tags = torch.rand(7, 3, generator=torch.Generator().manual_seed(0)) < 0.5
+    tags[:, 0] = True
+    alone = dense_crf(probs, images, tags, engine="pydensecrf", **SMALL)
+    monkeypatch.setattr(lattice, "_ALONE", 0)
+    monkeypatch.setattr(lattice, "_workers", lambda: 2)
+    torch.testing.assert_close(dense_crf(probs, images, tags, engine="pydensecrf", **SMALL), alone, atol=0, rtol=0)
+
+
 def test_auto_is_exact_on_small_grids_and_the_lattice_on_large_ones(monkeypatch):
     probs, images = example()
     called = []
@@ -128,6 +154,12 @@ def test_a_missing_pydensecrf_names_its_package(monkeypatch):
         dense_crf(*example(), engine="pydensecrf")
 
 
+@pytest.mark.parametrize(("engine", "message"), [("tiled", "needs a CUDA device, not cpu"), ("exact", "need 5 GB")])
+def test_an_engine_that_cannot_do_it_says_which_can(engine, message):
+    with pytest.raises(InputError, match=f"{message}.*use 'auto' or 'pydensecrf'"):
+        dense_crf(torch.ones(1, 2, 180, 200), torch.zeros(1, 3, 180, 200), engine=engine)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -135,7 +167,7 @@ def test_a_missing_pydensecrf_names_its_package(monkeypatch):
         ({"probs": torch.zeros(2, 3, 5)}, "probs must be floating point"),
         ({"tags": torch.ones(2, 4, dtype=torch.bool)}, r"tags must be bool \(2, 3\)"),
         ({"tags": torch.tensor([[True, True, True], [False] * 3])}, "no tag at all"),
-        ({"engine": "fast"}, "engine is 'fast'; it must be one of auto, exact, pydensecrf"),
+        ({"engine": "fast"}, "engine is 'fast'; it must be one of auto, exact, pydensecrf, tiled"),
         ({"iterations": -1}, "iterations is -1"),
         ({"gaussian_sxy": 0}, "standard deviations must be above 0"),
     ],
