@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from dsrg.errors import InputError
 
@@ -15,7 +16,10 @@ T = TypeVar("T")
 
 
 def start(device: torch.device) -> None:
-    """Join the process group where `torchrun` started more than one process."""
+    """Make `device` this process's own; join the process group where `torchrun` started more than one process."""
+    if device.type == "cuda":
+        # Pinned memory, `gather` and `barrier` go to the current device, which is else the first for every process.
+        torch.cuda.set_device(device)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
@@ -59,6 +63,19 @@ def gather(value: Any) -> list[Any]:
     values: list[Any] = [None] * world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+def mean(scalars: Mapping[str, Tensor]) -> dict[str, float]:
+    """Each scalar's mean over the processes, on every process. Waits for the device, once for all of them.
+
+    Args:
+        scalars: () tensors on one device, with the same names in the same order on every process.
+    """
+    values = torch.stack([scalar.detach().float() for scalar in scalars.values()])
+    if dist.is_initialized():
+        dist.all_reduce(values)  # a sum: gloo has no mean
+        values /= world_size()
+    return dict(zip(scalars, values.tolist(), strict=True))
 
 
 def share(items: Sequence[T]) -> list[T]:

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from dsrg.errors import InputError
 
 Batch = dict[str, Tensor]
 Step = Callable[[nn.Module, Batch, int], dict[str, Tensor]]
-"""(model, batch, iteration) -> scalars; 'loss' is minimised, the others are logged."""
+"""(model, batch, iteration) -> scalars; 'loss' is minimised, the others are logged, as means over the processes."""
 Pictures = Callable[[nn.Module, Batch, int], dict[str, Tensor]]
 """(model, batch, iteration) -> pictures (3, H, W) uint8 for TensorBoard."""
 
@@ -36,6 +36,7 @@ def fit(
     directory: Path,
     device: torch.device,
     amp: bool = False,
+    compile: bool = False,
     log_every: int = 20,
     checkpoint_every: int = 200,
     pictures: Pictures | None = None,
@@ -49,6 +50,7 @@ def fit(
         model: On `device` already; wrapped for distributed training here.
         step: Computes the losses of one batch.
         batches: From an iteration to the batches that follow it.
+        compile: Compile the network that `step` gets; checkpoint and pictures keep to the plain one.
         pictures: Called with every checkpoint, for TensorBoard.
 
     Raises:
@@ -57,9 +59,7 @@ def fit(
     path = directory / "checkpoint.pt"
     start = _resume(path, model, optimizer, scheduler, device) if path.is_file() else 0
     log = Log(directory, start) if distributed.is_main() else None
-    network = model
-    if distributed.world_size() > 1:
-        network = nn.parallel.DistributedDataParallel(model, device_ids=None if device.type == "cpu" else [device])
+    network = _wrap(model, device, compile)
     model.train()
     bar = tqdm(batches(start), directory.name, iterations, initial=start, disable=not distributed.is_main())
     for iteration, batch in enumerate(bar, start):
@@ -73,10 +73,7 @@ def fit(
 
         done = iteration + 1
         if done % log_every == 0 or done == iterations:
-            # The only place where the loop waits for the device.
-            values = {name: float(value.detach()) for name, value in scalars.items()}
-            if not math.isfinite(values["loss"]):
-                raise InputError(f"{directory}: the loss is {values['loss']} at iteration {done}; lower the lr.")
+            values = _finite_means(scalars, directory, done)  # the only place where the loop waits for the device
             bar.set_postfix(loss=f"{values['loss']:.3f}")
             if log:
                 log.scalars(done, values | {"lr": float(scheduler.get_last_lr()[0])})
@@ -84,7 +81,7 @@ def fit(
             if log and pictures:
                 log.pictures(done, pictures(model, batch, iteration))
                 model.train()
-            _save(path, model, optimizer, scheduler, done)
+            _save(path, model, optimizer, scheduler, device, done)
     if log:
         log.close()
 
@@ -123,8 +120,27 @@ class Log:
         self._events.close()
 
 
-def _save(path: Path, model: nn.Module, optimizer: Optimizer, scheduler: LRScheduler, iteration: int) -> None:
-    random_states = distributed.gather(_random_state())  # dropout differs between processes
+def _wrap(model: nn.Module, device: torch.device, compile: bool) -> nn.Module:
+    """The network that the step calls. Its weights are the model's own, so the model gives the checkpoint's names."""
+    network = model
+    if distributed.world_size() > 1:
+        network = nn.parallel.DistributedDataParallel(model, device_ids=None if device.type == "cpu" else [device])
+    # Around the distributed network: the compiler then cuts the graph where gradients are exchanged.
+    return cast(nn.Module, torch.compile(network)) if compile else network
+
+
+def _finite_means(scalars: dict[str, Tensor], directory: Path, done: int) -> dict[str, float]:
+    values = distributed.mean(scalars)
+    # Of the mean, so that all processes stop together: a single one would leave the others waiting for it.
+    if not math.isfinite(values["loss"]):
+        raise InputError(f"{directory}: the loss is {values['loss']} at iteration {done}; lower the lr.")
+    return values
+
+
+def _save(
+    path: Path, model: nn.Module, optimizer: Optimizer, scheduler: LRScheduler, device: torch.device, iteration: int
+) -> None:
+    random_states = distributed.gather(_random_state(device))  # dropout differs between processes
     if distributed.is_main():
         state = {
             "model": model.state_dict(),
@@ -154,8 +170,8 @@ def _resume(path: Path, model: nn.Module, optimizer: Optimizer, scheduler: LRSch
     return int(state["iteration"])
 
 
-def _random_state() -> dict[str, Tensor]:
+def _random_state(device: torch.device) -> dict[str, Tensor]:
     state = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
     return state

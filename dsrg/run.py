@@ -7,7 +7,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from dsrg.data.voc import Photo, VocFolder
 from dsrg.errors import InputError
 from dsrg.schema import Config
 
-HARMLESS = ("run_dir", "device", "workers", "log_every", "checkpoint_every", "supervised")
+HARMLESS = ("run_dir", "device", "compile", "workers", "log_every", "checkpoint_every", "supervised")
 """Keys that do not change what a stage computes, so that a run may be continued with other values of them."""
 
 STAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -34,6 +34,8 @@ STAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 """Each stage's folder: the configuration sections that decide on its output, and the stages that it builds on."""
 CLASSIFIER_STAGES = ("classifier", "cams", "seeds")
+ENDINGS = {"cams": ".npz", "seeds": ".png", "masks": ".png"}
+"""The stages that write a file for each training photograph, and how its name ends."""
 SEGMENTER_KEYS = tuple(f"model.{key}" for key in ("init", "output_stride", "aspp_rates", "aspp_channels", "dropout"))
 """Keys of the section model that the classifier's stages do not depend on."""
 
@@ -86,13 +88,15 @@ class Run:
 
     def stage(self, name: str) -> Stage:
         """The stage whose folder is `name`, one of STAGES."""
-        return Stage(self.directory / name, self._settings(name), self._record)
+        files = [photo.id + ENDINGS[name] for photo in self.train] if name in ENDINGS else []
+        return Stage(self.directory / name, self._settings(name), self._record, files)
 
     def predictions(self, network: str) -> Stage:
         """The predictions of a trained network for the validation split: predictions/ for the final network."""
         own = Path() if network == "retrain" else Path(network)
         settings = self._settings(network) | self._section("crf", "test")
-        return Stage(self.directory / own / "predictions" / self.cfg.data.val_split, settings, self._record)
+        directory = self.directory / own / "predictions" / self.cfg.data.val_split
+        return Stage(directory, settings, self._record, [f"{photo.id}.png" for photo in self.val])
 
     def require(self, name: str, tool: str) -> Path:
         """The folder of a stage that must be finished, or have been put there by the user.
@@ -138,11 +142,15 @@ class Stage:
         directory: The folder.
         settings: Dotted configuration keys that decide on the output, and their values.
         on_begin: Called before the folder is first written to.
+        files: Names that the folder must hold before the stage counts as finished.
     """
 
-    def __init__(self, directory: Path, settings: dict[str, Any], on_begin: Callable[[], None]) -> None:
+    def __init__(
+        self, directory: Path, settings: dict[str, Any], on_begin: Callable[[], None], files: Sequence[str] = ()
+    ) -> None:
         self.directory = directory
         self.settings = settings
+        self.files = files
         self._on_begin = on_begin
         self._record = directory / "stage.json"
         self._begun = 0.0
@@ -154,7 +162,7 @@ class Stage:
 
     @property
     def finished(self) -> bool:
-        """Whether the stage has ended, with these settings.
+        """Whether the stage has ended, with these settings, and its files are all there still.
 
         Raises:
             InputError: the folder holds what other settings made.
@@ -171,7 +179,7 @@ class Stage:
                     f"{self.directory}: was made with {key} = {before}, which is now {now}; choose another run_dir, "
                     "or delete this folder and those of the stages after it."
                 )
-        return bool(record["finished"])
+        return bool(record["finished"]) and all((self.directory / name).is_file() for name in self.files)
 
     @property
     def figures(self) -> dict[str, Any]:

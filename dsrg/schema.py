@@ -191,8 +191,9 @@ class Seeds(Section):
 class Crf(Section):
     """The dense CRF (Krähenbühl & Koltun 2011)."""
 
-    engine: Literal["auto", "pydensecrf", "exact"] = "auto"
-    """'pydensecrf' approximates on a lattice; 'exact' stores all pairs (for small grids); 'auto' picks by size."""
+    engine: Literal["auto", "pydensecrf", "exact", "tiled"] = "auto"
+    """'pydensecrf' approximates on a lattice; 'exact' stores all pairs (for small grids); 'tiled' is exact on CUDA at
+    any size; 'auto' picks by size and device."""
     iterations: PositiveInt = 10
     """Mean-field iterations."""
     bilateral_sxy: Positive = 80.0
@@ -284,6 +285,8 @@ class Config(Section):
     """'auto' (CUDA where present), 'cpu', 'cuda', 'cuda:1', 'mps'."""
     amp: bool = False
     """bfloat16 autocast in training and inference."""
+    compile: bool = False
+    """torch.compile for the networks in training: slow to start, so for long runs. Needs a C++ compiler."""
     workers: NonNegativeInt = 2
     """Processes that load and augment photographs, and refine masks."""
     data: Data = Data()

@@ -70,6 +70,7 @@ def train(
         directory=stage.directory,
         device=run.device,
         amp=run.cfg.amp,
+        compile=run.cfg.compile,
         log_every=settings.log_every,
         checkpoint_every=settings.checkpoint_every,
         pictures=pictures,

@@ -1,5 +1,6 @@
-"""A tiny data set in VOC's layout, written without the code under test."""
+"""A tiny data set in VOC's layout, written without the code under test; and a training's log."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +22,11 @@ def write_mask_file(path: Path, mask: np.ndarray) -> None:
     """Write class indices as a grey PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(mask.astype(np.uint8)).save(path)
+
+
+def read_log(directory: Path) -> list[dict[str, float]]:
+    """The lines of a training's metrics.jsonl."""
+    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
 
 
 def make_voc(

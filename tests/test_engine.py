@@ -1,11 +1,11 @@
 """The training loop: it learns, logs, and an interrupted run ends with the bits of an uninterrupted one."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from helpers import read_log
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -33,7 +33,10 @@ def toy_model() -> nn.Sequential:
 
 
 def run_toy(
-    directory: Path, step: Callable[..., dict[str, Tensor]] = toy_step, model: nn.Module | None = None
+    directory: Path,
+    step: Callable[..., dict[str, Tensor]] = toy_step,
+    model: nn.Module | None = None,
+    compile: bool = False,
 ) -> nn.Module:
     model = model or toy_model()
     groups = optim.parameter_groups(model, [list(model.children())[-1]], lr=0.02, weight_decay=1e-3)
@@ -47,15 +50,12 @@ def run_toy(
         iterations=ITERATIONS,
         directory=directory,
         device=torch.device("cpu"),
+        compile=compile,
         log_every=2,
         checkpoint_every=5,
         pictures=lambda model, batch, iteration: {"noise": torch.zeros(3, 4, 4, dtype=torch.uint8)},
     )
     return model
-
-
-def read_log(directory: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_interrupted_run_ends_with_the_same_bits(tmp_path: Path) -> None:
@@ -79,6 +79,33 @@ def test_interrupted_run_ends_with_the_same_bits(tmp_path: Path) -> None:
     assert first["optimizer"]["state"].keys() == second["optimizer"]["state"].keys()
     for key, state in first["optimizer"]["state"].items():
         assert torch.equal(state["momentum_buffer"], second["optimizer"]["state"][key]["momentum_buffer"])
+
+
+def test_a_compiled_network_trains_to_the_plain_ones_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[nn.Module] = []
+
+    def compile(network: nn.Module) -> nn.Module:
+        # As torch.compile does, which would cost seconds here: a module around the network, its keys prefixed.
+        compiled.append(nn.Sequential(network))
+        return compiled[-1]
+
+    seen: list[nn.Module] = []
+
+    def step(model: nn.Module, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
+        seen.append(model)
+        return toy_step(model, batch, iteration)
+
+    monkeypatch.setattr(torch, "compile", compile)
+    run_toy(tmp_path / "plain")
+    assert not compiled
+    run_toy(tmp_path / "compiled", step, compile=True)
+    assert len(compiled) == 1
+    assert all(model is compiled[0] for model in seen)
+    plain, other = (storage.load_checkpoint(tmp_path / run / "checkpoint.pt")["model"] for run in ("plain", "compiled"))
+    assert list(plain) == list(other)
+    assert all(torch.equal(tensor, other[name]) for name, tensor in plain.items())
 
 
 def test_loss_falls_and_everything_is_logged(tmp_path: Path) -> None:

@@ -22,6 +22,13 @@ def test_same_settings_are_finished(tmp_path: Path) -> None:
     assert make_stage(tmp_path, {"dsrg.lr": 0.1}).finished
 
 
+def test_a_file_that_is_gone_is_unfinished_work(tmp_path: Path) -> None:
+    record(tmp_path, {})
+    (tmp_path / "a.png").touch()
+    assert Stage(tmp_path, {}, lambda: None, ["a.png"]).finished
+    assert not Stage(tmp_path, {}, lambda: None, ["a.png", "b.png"]).finished
+
+
 def test_other_value_is_refused_with_its_key(tmp_path: Path) -> None:
     record(tmp_path, {"dsrg.lr": 0.1})
     with pytest.raises(InputError, match=r"dsrg\.lr = 0\.1, which is now 0\.2"):

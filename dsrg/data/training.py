@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +146,17 @@ class ResumableBatches(Sampler[list[tuple[int, int]]]):
             yield chosen
 
 
-def make_loader(dataset: TrainingSet, batches: ResumableBatches, workers: int, pin: bool) -> DataLoader[Any]:
-    """A loader that prefetches batches in `workers` processes (0: in this one), in pinned memory for CUDA."""
+def make_loader(
+    dataset: TrainingSet, batches: Iterable[list[tuple[int, int]]], workers: int, pin: bool
+) -> DataLoader[Any]:
+    """A loader that prefetches batches of (draw, index) for one pass.
+
+    Args:
+        dataset: The samples.
+        batches: What each batch holds.
+        workers: Processes that load, each four batches ahead; 0 loads in this process.
+        pin: Hand batches over in pinned memory, from which a copy to CUDA runs beside the computation.
+    """
     return DataLoader(
         dataset,
         batch_sampler=batches,

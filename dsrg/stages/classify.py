@@ -6,10 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import DataLoader
 
 from dsrg import distributed, metrics, networks
-from dsrg.data.training import TrainingSet, joint_transform
+from dsrg.data.training import TrainingSet, joint_transform, make_loader
 from dsrg.inference import normalise
 from dsrg.models.classifier import Classifier
 from dsrg.run import Run, Stage
@@ -53,10 +52,11 @@ def _average_precision(run: Run, model: Classifier) -> np.ndarray:
     still = joint_transform(size=settings.size, resize="warp", scale=(1, 1), mirror=False, colour=0)
     samples = TrainingSet(run.val, None, still, run.cfg.seed)
     mine = [(0, index) for index in distributed.share(range(len(samples)))]
-    loader = DataLoader(samples, settings.batch, sampler=mine, num_workers=run.cfg.workers)
+    batches = [mine[first : first + settings.batch] for first in range(0, len(mine), settings.batch)]
+    loader = make_loader(samples, batches, run.cfg.workers, pin=run.device.type == "cuda")
     scores, tags = [], []
     for batch in loader:
-        scores.append(model(normalise(batch["images"].to(run.device))).float().cpu())
+        scores.append(model(normalise(batch["images"].to(run.device, non_blocking=True))).float().cpu())
         tags.append(batch["tags"][:, 1:])
     parts = distributed.gather((torch.cat(scores), torch.cat(tags)))
     return metrics.average_precision(*(torch.cat(part) for part in zip(*parts, strict=True)))

@@ -211,6 +211,15 @@ def test_batches_are_the_same_whatever_the_workers_and_the_start(root: Path, pho
     assert list(digests(samples, workers=2, start=4)) == alone[4:]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_runs_ahead_and_pins_for_cuda(root: Path, photos: list[Photo], workers: int) -> None:
+    for pin in (True, False):
+        loader = make_loader(training_set(root, photos), [[(0, 0), (1, 1)]], workers, pin=pin)
+        assert (loader.num_workers, loader.pin_memory) == (workers, pin)
+        assert loader.prefetch_factor == (4 if workers else None)
+        assert len(loader) == 1
+
+
 def test_a_loader_leaves_the_global_random_numbers_alone(root: Path, photos: list[Photo]) -> None:
     # A resumed run restores them first and starts its loader then: a number drawn here would shift the dropout.
     samples = training_set(root, photos)

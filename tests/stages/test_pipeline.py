@@ -1,11 +1,7 @@
 """Every stage on a handful of generated photographs: what is written, skipped, resumed and refused."""
 
 import json
-import os
-import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dsrg import config, storage
+from dsrg import config, engine, storage
 from dsrg.data.demo import generate
 from dsrg.errors import InputError
 from dsrg.labels import IGNORE
@@ -145,6 +141,19 @@ def test_only_missing_files_are_made(data: Path, finished: Path, tmp_path: Path)
     assert names[1].stat().st_mtime_ns == kept
 
 
+def test_deleted_files_of_a_finished_stage_are_made_again(data: Path, finished: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "copy"
+    shutil.copytree(finished, run_dir)
+    names = [f"{folder}/{make_run(data, run_dir).train[0].id}.png" for folder in ("seeds", "masks")]
+    for name in names:
+        (run_dir / name).unlink()
+    with pytest.raises(InputError, match=r"seeds: this stage is not finished; run tools/make_seeds\.py first"):
+        make_run(data, run_dir).require("seeds", "tools/make_seeds.py")
+    run_pipeline(make_run(data, run_dir, "compile=true"))  # nothing trains again, so nothing is compiled
+    for name in names:
+        assert (run_dir / name).read_bytes() == (finished / name).read_bytes()
+
+
 def test_other_settings_in_the_same_folder_are_refused(data: Path, finished: Path) -> None:
     before = (finished / "config.yaml").read_bytes()
     with pytest.raises(InputError, match=r"seeds\.foreground_threshold = 0\.\d+, which is now 0\.9"):
@@ -158,6 +167,17 @@ def test_seeds_of_somebody_else_are_taken(data: Path, finished: Path, tmp_path: 
     shutil.copytree(finished / "seeds", run_dir / "seeds", ignore=shutil.ignore_patterns("stage.json"))
     train_dsrg(make_run(data, run_dir, "model.init=weights"))
     assert (run_dir / "dsrg" / "checkpoint.pt").is_file()
+
+
+def test_the_setting_compile_reaches_the_training(
+    data: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[object] = []
+    monkeypatch.setattr(engine, "fit", lambda *_, **settings: given.append(settings["compile"]))
+    for name in ("false", "true"):
+        shutil.copytree(finished / "seeds", tmp_path / name / "seeds", ignore=shutil.ignore_patterns("stage.json"))
+        train_dsrg(make_run(data, tmp_path / name, "model.init=weights", f"compile={name}"))
+    assert given == [False, True]
 
 
 def test_a_stage_says_what_it_needs(data: Path, tmp_path: Path) -> None:
@@ -204,34 +224,6 @@ def test_classifier_reports_average_precision_by_class(data: Path, finished: Pat
     assert figures["classifier_map"] == pytest.approx(np.mean(values))
 
 
-def test_two_processes_train_as_one(data: Path, finished: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    # Batch norm that trains sees half the batch on each process, so it is frozen here.
-    overrides = [f"data.root={data}", *QUICK, "model.init=weights", "model.dropout=0"]
-    # SGD: AdamW divides each gradient by its own size and makes rounding as large as the rest.
-    overrides += ["dsrg.optimizer=sgd", "dsrg.lr=1e-3"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    losses = []
-    for name, launcher in (("one", [sys.executable]), ("two", command)):
-        run_dir = tmp_path / name
-        shutil.copytree(finished / "seeds", run_dir / "seeds", ignore=shutil.ignore_patterns("stage.json"))
-        arguments = ["tools/train_dsrg.py", "--cfg", "configs/demo/resnet18.yaml", *overrides, f"run_dir={run_dir}"]
-        arguments += ["model.backbone=vgg16", "model.freeze_batch_norm=true", "model.output_stride=16"]
-        done = subprocess.run(
-            [*launcher, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        lines = (run_dir / "dsrg" / "metrics.jsonl").read_text().splitlines()
-        assert len(lines) == 3
-        losses.append([json.loads(line)["loss"] for line in lines])
-        assert len(list((run_dir / "dsrg/predictions/val").glob("*.png"))) == 5
-        assert re.search(r"dsrg_miou", done.stdout)
-    # A process logs the loss of its own half of the batch; the first step's weights are equal, so compare weights.
-    first, second = weights(tmp_path / "one", "dsrg"), weights(tmp_path / "two", "dsrg")
-    for name, tensor in first.items():
-        torch.testing.assert_close(tensor, second[name], rtol=1e-4, atol=1e-5)
-
-
 def test_retraining_may_start_at_the_dsrg_network(data: Path, finished: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     dsrg = weights(finished, "dsrg")
@@ -244,31 +236,3 @@ def test_retraining_may_start_at_the_dsrg_network(data: Path, finished: Path, tm
         moved[start] = (weights(run_dir / start, "retrain")[head] - dsrg[head]).abs().max()
     assert moved["dsrg"] < 1e-6
     assert moved["fresh"] > 10 * moved["dsrg"]
-
-
-def test_two_processes_make_the_seeds_and_figures_of_one(data: Path, finished: Path, tmp_path: Path) -> None:
-    run_dir = tmp_path / "run"
-    shutil.copytree(finished / "classifier", run_dir / "classifier")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command += ["tools/make_seeds.py", "--cfg", "configs/demo/resnet18.yaml", f"data.root={data}", *QUICK]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, f"run_dir={run_dir}"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
-    for stage in ("cams", "seeds"):
-        one, two = (storage.read_json(folder / stage / "stage.json")["figures"] for folder in (finished, run_dir))
-        for name, value in one.get("seeds", one).items():
-            assert two.get("seeds", two)[name] == pytest.approx(value, abs=5e-3, nan_ok=True), name
-    seeds = sorted((finished / "seeds").glob("*.png"))
-    assert seeds
-    for png in seeds:
-        other = storage.read_mask(run_dir / "seeds" / png.name)
-        # The number of threads changes the last bits of a CAM, and so a pixel on a threshold.
-        assert (storage.read_mask(png) == other).mean() > 0.99
