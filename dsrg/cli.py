@@ -35,7 +35,7 @@ def main(description: str, call: Callable[[Run], object], arguments: Sequence[st
 
 def guard(work: Callable[[], object]) -> int:
     """Run `work`; turn the errors that users meet into one sentence and an exit status."""
-    _keep_freed_memory()
+    keep_freed_memory()
     try:
         work()
     except InputError as error:
@@ -51,7 +51,7 @@ def guard(work: Callable[[], object]) -> int:
     return 0
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Let glibc keep freed blocks for the next iteration in place of giving them back to the system.
 
     By default each activation of some 100 KB and more is mapped anew at every iteration, and the page faults cost a

@@ -30,13 +30,11 @@ ENGINES = ("auto", "exact", "pydensecrf", "tiled")
 _FLOOR = 1e-5
 """Probabilities are raised to this before the logarithm: no class of the image is ruled out by its unary alone."""
 _EXACT_PIXELS = 2500
-"""Largest N for which "auto" is exact; it holds the training grids of stride 8 (41 x 41 = 1,681).
+"""Largest N for which "auto" is exact off the CPU; it holds the training grids of stride 8 (41 x 41 = 1,681).
 
-The reason is accuracy: on 41 x 41 grids the lattice gets 98 % of a photograph's labels as the exact engine does, and
-93 % of the oracle's noise. What that costs on a CPU, where the lattice is faster at every size, is in
-docs/benchmarks.md.
+On a CPU the lattice is faster at every size (docs/benchmarks.md). On 41 x 41 grids of photographs it gets 98 % of the
+labels as the exact engine does.
 """
-
 _EXACT_GIGABYTES = 4
 """Largest kernel of one image that "exact" stores; it holds 178 x 178 pixels."""
 
@@ -62,8 +60,8 @@ def dense_crf(
         images: (B, 3, h, w) RGB in 0..255, uint8 or floating point ("pydensecrf" rounds it to uint8).
         tags: (B, C) bool. Where given, only these classes take part: the probabilities are renormalised over
             them and the others come back as 0.
-        engine: "exact", "pydensecrf", "tiled", or "auto": exact up to 2,500 pixels, above that tiled on CUDA and
-            pydensecrf elsewhere.
+        engine: "exact", "pydensecrf", "tiled", or "auto": pydensecrf on the CPU; on other devices exact up to 2,500
+            pixels, and above that tiled where it runs (CUDA), else pydensecrf.
         iterations: Number of mean-field iterations; 0 returns the floored probabilities.
         bilateral_sxy: Standard deviation of the bilateral kernel over position, in pixels of this grid.
         bilateral_srgb: Standard deviation of the bilateral kernel over colour, in steps of 0..255.
@@ -103,7 +101,10 @@ def dense_crf(
 
 
 def _choose(probs: Tensor) -> str:
-    if probs.shape[2] * probs.shape[3] <= _EXACT_PIXELS:
+    small = probs.shape[2] * probs.shape[3] <= _EXACT_PIXELS
+    if probs.device.type == "cpu":
+        return "exact" if small and not lattice.available() else "pydensecrf"
+    if small:
         return "exact"
     return "tiled" if probs.device.type == "cuda" and tiled.available() else "pydensecrf"
 

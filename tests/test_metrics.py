@@ -28,6 +28,42 @@ def test_iou_equals_scikit_learn():
     assert matrix.pixel_accuracy() == pytest.approx((prediction == truth)[counted].mean())
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.int64])
+@pytest.mark.parametrize("void", [0, 255, 99, -1])
+def test_counts_equal_the_per_pixel_loop(kind, void):
+    prediction, truth = (mask.astype(kind) for mask in masks())
+    confused = [[0] * 6 for _ in range(6)]
+    seeded = [[0] * 7 for _ in range(6)]
+    seeds = np.where(np.roll(truth, 3) == 255, 255, prediction)
+    for k, t, seed in zip(prediction.flat, truth.flat, seeds.flat, strict=True):
+        if t != 255:
+            confused[t][k] += 1
+            seeded[t][6 if seed == 255 else seed] += 1
+    # Void pixels count for nothing, whatever the prediction, which need not even be a class.
+    matrix, quality = ConfusionMatrix(6), SeedQuality(6)
+    matrix.update(np.where(truth == 255, void, prediction).astype(kind), truth)
+    quality.update(np.where(truth == 255, void, seeds).astype(kind), truth)
+    assert matrix.counts.dtype == quality.counts.dtype == np.int64
+    assert matrix.counts.tolist() == confused
+    assert quality.counts.tolist() == seeded
+
+
+def test_masks_of_void_or_without_pixels_count_nothing():
+    for truth in (np.full((3, 4), 255, np.uint8), np.zeros((0, 4), np.uint8)):
+        matrix, quality = ConfusionMatrix(3), SeedQuality(3)
+        matrix.update(truth, truth)
+        quality.update(truth, truth)
+        assert not matrix.counts.any() and not quality.counts.any()
+
+
+def test_every_orientation_in_memory_counts_the_same():
+    prediction, truth = (mask[0] for mask in masks())
+    straight, turned = ConfusionMatrix(6), ConfusionMatrix(6)
+    straight.update(prediction, truth)
+    turned.update(np.asfortranarray(prediction)[::-1], truth[::-1])
+    np.testing.assert_array_equal(straight.counts, turned.counts)
+
+
 def test_classes_in_neither_are_nan_and_wrong_ones_count_as_zero():
     matrix = ConfusionMatrix(4)
     matrix.update(np.array([0, 0, 2]), np.array([0, 1, 0]))
@@ -65,13 +101,18 @@ def test_accepts_tensors_and_merges():
         ([0, 3], [0, 0], "prediction holds the index 3, but there are 3 classes"),
         ([0, 255], [0, 0], "prediction holds the index 255.*must name a class for every pixel"),
         ([0, -1], [0, 0], "prediction holds the index -1"),
+        ([0, 300], [0, 0], "prediction holds the index 300"),
         ([0, 0], [0, 7], "truth holds the index 7.*only 255 may mark void"),
+        ([0, 0], [0, -1], "truth holds the index -1"),
         ([0, 0], [0], r"prediction \(2,\) and truth \(1,\) must have the same shape"),
     ],
 )
 def test_refuses_bad_indices_and_shapes(prediction, truth, message):
     with pytest.raises(ValueError, match=message):
         ConfusionMatrix(3).update(np.array(prediction), np.array(truth))
+    if min(prediction + truth) >= 0 and max(prediction + truth) <= 255:
+        with pytest.raises(ValueError, match=message):
+            ConfusionMatrix(3).update(np.array(prediction, np.uint8), np.array(truth, np.uint8))
 
 
 def test_seed_quality():

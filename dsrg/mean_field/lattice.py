@@ -9,6 +9,7 @@ Shapes: P classes that take part (each image has its own), h x w pixels.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import itertools
 import os
 from collections.abc import Sequence
@@ -20,6 +21,11 @@ _ALONE = 8192
 """Batches of fewer pixels stay in this process: sending them costs more than refining them."""
 _IDLE_SECONDS = 300
 """After this time without work the processes of the pool end."""
+
+
+def available() -> bool:
+    """Whether pydensecrf is installed."""
+    return importlib.util.find_spec("pydensecrf") is not None
 
 
 def mean_field(

@@ -72,22 +72,28 @@ def compare_folders(
     if not names:
         raise InputError(f"{predictions}: holds no .png; check --pred.")
 
-    def compare(name: str) -> ConfusionMatrix:
+    def compare(name: str, matrix: ConfusionMatrix) -> None:
         predicted = storage.read_mask(predictions / f"{name}.png", len(classes))
         true = storage.read_mask(truth / f"{name}.png", len(classes))
         if predicted.shape != true.shape:
             sizes = " but ".join(f"{mask.shape[1]} x {mask.shape[0]} pixels" for mask in (predicted, true))
             raise InputError(f"{predictions / name}.png: is {sizes} in {truth}; predict at the photograph's size.")
-        matrix = ConfusionMatrix(len(classes))
         try:
             matrix.update(predicted, true)
         except ValueError as error:
             raise InputError(f"{predictions / name}.png: {error}") from None
+
+    def compare_some(some: Sequence[str]) -> ConfusionMatrix:
+        matrix = ConfusionMatrix(len(classes))
+        for name in some:
+            compare(name, matrix)
         return matrix
 
     total = ConfusionMatrix(len(classes))
+    # A few names at a time: handing over a single one to a thread costs a tenth of decoding it.
+    batches = [names[start : start + 8] for start in range(0, len(names), 8)]
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        for matrix in pool.map(compare, names):
+        for matrix in pool.map(compare_some, batches):
             total += matrix
     return total
 
