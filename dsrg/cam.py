@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -155,6 +156,71 @@ def to_labels(cams: Tensor, tags: Tensor, background_threshold: float) -> Tensor
     """
     best, winner = _own_maps(cams, tags).max(dim=1)
     return torch.where(best > background_threshold, winner + 1, BACKGROUND).to(torch.uint8)
+
+
+def merge_labels(foreground: Tensor, background: Tensor) -> Tensor:
+    """Seeds from two sets of dense labels, one cut at a high threshold and one at a low: the first's foreground, the
+    second's background where the first has none, and nothing in between (Ahn et al., "Weakly Supervised Learning of
+    Instance Segmentation with Inter-pixel Relations", CVPR 2019).
+
+    Args:
+        foreground, background: Class indices of one shape.
+
+    Returns:
+        uint8 of that shape, class index or 255 = unlabelled.
+    """
+    neither = torch.where(background == BACKGROUND, BACKGROUND, IGNORE)
+    return torch.where(foreground != BACKGROUND, foreground, neither).to(torch.uint8)
+
+
+def label_probs(labels: Tensor, tags: Tensor, confidence: float = 0.7) -> Tensor:
+    """Probabilities that trust dense labels so far: the unary of a CRF that refines them.
+
+    Args:
+        labels: (B, h, w) class indices, of the image's own classes.
+        tags: (B, C) bool.
+        confidence: Probability of the label; the image's other classes share the rest.
+
+    Returns:
+        (B, C, h, w) float32; an image of one class has it with probability 1.
+    """
+    own = tags.sum(dim=1)[:, None, None, None]
+    others = (1 - confidence) / (own - 1).clamp(min=1)
+    probs = torch.where(tags[:, :, None, None], others, 0.0).repeat(1, 1, *labels.shape[1:])
+    peak = torch.where(own > 1, confidence, 1.0).expand(-1, 1, *labels.shape[1:])
+    return probs.scatter(1, labels[:, None].long(), peak)
+
+
+def otsu_thresholds(counts: np.ndarray) -> tuple[float, float]:
+    """The two thresholds that split values in 0..1 into three groups with the most variance between them (Otsu, "A
+    Threshold Selection Method from Gray-Level Histograms", 1979, extended to three groups).
+
+    Args:
+        counts: (bins,) how many values fall into each of equal bins of 0..1; at least 3 bins.
+
+    Returns:
+        The lower and the upper threshold, edges of bins.
+
+    Raises:
+        ValueError: there are fewer than 3 bins, or no values.
+    """
+    bins = len(counts)
+    if bins < 3 or not counts.sum():
+        raise ValueError(f"counts holds {bins} bins and {counts.sum():.0f} values; give values in at least 3 bins.")
+    centres = (np.arange(bins) + 0.5) / bins
+    share = np.concatenate([[0], np.cumsum(counts / counts.sum())])
+    moment = np.concatenate([[0], np.cumsum(counts / counts.sum() * centres)])
+
+    def between(start: np.ndarray | int, stop: np.ndarray | int) -> np.ndarray:
+        """Share of the bins start..stop times the square of their mean: the part of the variance that varies."""
+        weight = share[stop] - share[start]
+        squared: np.ndarray = np.square(moment[stop] - moment[start]) / np.where(weight > 0, weight, 1)
+        return squared
+
+    low, high = np.triu_indices(bins - 1, 1)
+    low, high = low + 1, high + 1
+    best = int(np.argmax(between(0, low) + between(low, high) + between(high, bins)))
+    return float(low[best] / bins), float(high[best] / bins)
 
 
 def _own_maps(cams: Tensor, tags: Tensor) -> Tensor:

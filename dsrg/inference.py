@@ -128,7 +128,8 @@ def write_masks(
     finish = functools.partial(_refine_and_write, crf=crf, crf_tags=crf_tags)
     # The processes are for pydensecrf; the other engines are at their best in this one, on the device.
     on_device = crf is None or (device.type == "cuda" and crf["engine"] != "pydensecrf")
-    pool = None if on_device else _pool(min(workers, len(todo)))
+    workers = 0 if on_device else min(workers, len(todo))
+    pool = process_pool(workers) if workers else None
     waiting: deque[Future[None]] = deque()
     try:
         for photo in tqdm(todo, directory.name, disable=not distributed.is_main()):
@@ -180,9 +181,8 @@ def _refine_and_write(
     storage.write_mask(path, to_mask(probs, pixels, own, **settings).cpu().numpy())
 
 
-def _pool(workers: int) -> ProcessPoolExecutor | None:
-    if workers == 0:
-        return None
+def process_pool(workers: int) -> ProcessPoolExecutor:
+    """Processes with one thread each, for work that holds Python's lock."""
     # Not fork: a forked child of a process whose torch has running threads can hang.
     return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,))
 

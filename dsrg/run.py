@@ -20,7 +20,7 @@ from dsrg.data.voc import Photo, VocFolder
 from dsrg.errors import InputError
 from dsrg.schema import Config
 
-HARMLESS = ("run_dir", "device", "compile", "workers", "log_every", "checkpoint_every", "supervised")
+HARMLESS = ("run_dir", "shared", "device", "compile", "workers", "log_every", "checkpoint_every", "supervised")
 """Keys that do not change what a stage computes, so that a run may be continued with other values of them."""
 
 STAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -89,7 +89,14 @@ class Run:
     def stage(self, name: str) -> Stage:
         """The stage whose folder is `name`, one of STAGES."""
         files = [photo.id + ENDINGS[name] for photo in self.train] if name in ENDINGS else []
-        return Stage(self.directory / name, self._settings(name), self._record, files)
+        begin = self._refuse_to_make if self._is_shared(name) else self._record
+        return Stage(self.directory_of(name), self._settings(name), begin, files)
+
+    def directory_of(self, name: str) -> Path:
+        """The folder of a stage, which lies in another run's where `shared` names one."""
+        if self.cfg.shared is not None and name in CLASSIFIER_STAGES:
+            return self.cfg.shared / name
+        return self.directory / name
 
     def predictions(self, network: str) -> Stage:
         """The predictions of a trained network for the validation split: predictions/ for the final network."""
@@ -105,10 +112,11 @@ class Run:
             InputError: it is not; `tool` makes it. Or the user's own masks do not fit the photographs.
         """
         stage = self.stage(name)
-        foreign = stage.directory.is_dir() and not stage.recorded  # somebody else's seeds, say
-        if not (foreign or stage.finished):
+        if not (stage.foreign or stage.finished):
+            if self._is_shared(name):
+                self._refuse_to_make()
             raise InputError(f"{stage.directory}: this stage is not finished; run {tool} first.")
-        if foreign and name in ("seeds", "masks") and distributed.is_main():
+        if stage.foreign and name in ("seeds", "masks") and distributed.is_main():
             self.folder.check(self.train, masks=stage.directory)
         return stage.directory
 
@@ -118,14 +126,38 @@ class Run:
 
     def _settings(self, name: str) -> dict[str, Any]:
         sections, after = STAGES[name]
+        if name == "seeds" and self.cfg.seeds.crf:
+            sections += ("crf",)
         if name == "supervised" and self.cfg.model.init == "classifier":
             after = ("classifier",)
         settings = self._section("seed", "amp", "data", "model", *sections)
         if name in CLASSIFIER_STAGES:
             settings = {key: value for key, value in settings.items() if key not in SEGMENTER_KEYS}
+        if self._is_shared(name):
+            settings["seed"] = self._shared_seed()
         for earlier in after:
-            settings |= self._settings(earlier)
+            before = self._settings(earlier)
+            if self._is_shared(earlier) and not self._is_shared(name):
+                before["shared.seed"] = before.pop("seed")  # the stage's own random seed is this run's
+            settings |= before
         return settings
+
+    def _is_shared(self, name: str) -> bool:
+        return self.cfg.shared is not None and name in CLASSIFIER_STAGES
+
+    def _shared_seed(self) -> int | None:
+        """The random seed that the shared stages were made with; None where none of them has a record."""
+        for name in reversed(CLASSIFIER_STAGES):
+            path = self.directory_of(name) / "stage.json"
+            if path.is_file():
+                return int(storage.read_json(path)["settings"]["seed"])
+        return None
+
+    def _refuse_to_make(self) -> None:
+        raise InputError(
+            f"{self.cfg.shared}: its classifier, CAMs or seeds are not finished, and this run only takes them from "
+            "there (shared); run tools/make_seeds.py for that folder first."
+        )
 
     def _section(self, *names: str) -> dict[str, Any]:
         return dict(_flatten(self.cfg.model_dump(mode="json", include=set(names))))
@@ -159,6 +191,11 @@ class Stage:
     def recorded(self) -> bool:
         """Whether this program wrote the folder, finished or not."""
         return self._record.is_file()
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the user put the folder there: somebody else's seeds, say."""
+        return self.directory.is_dir() and not self.recorded
 
     @property
     def finished(self) -> bool:

@@ -62,6 +62,8 @@ class Model(Section):
     """Width of fc6 and fc7 in each branch; 0 for one convolution straight to the classes."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Dropout after fc6 and fc7."""
+    pool_features: bool = False
+    """Average the backbone's features over 3 x 3 cells before the branches, as the authors' released network does."""
     freeze_batch_norm: bool = True
     """Keep the batch-norm statistics and parameters of `weights`; needs weights."""
     freeze_stages: Annotated[int, Field(ge=0, le=5)] = 0
@@ -163,12 +165,18 @@ class Cam(Section):
 class Seeds(Section):
     """From CAMs to seeds."""
 
+    thresholds: Literal["fixed", "otsu"] = "fixed"
+    """'fixed' takes the two thresholds below; 'otsu' those that split the values of the largest CAM over the whole
+    training split best in three (Otsu 1979): without labels, without choosing."""
     foreground_threshold: Fraction = 0.2
     """A pixel is a class's seed where the class's normalised CAM is above this."""
     background: Literal["cam", "power", "saliency"] = "cam"
     """Background cue: every CAM below a threshold; (1 - max CAM)^alpha as a class of its own; or saliency maps."""
     background_threshold: Fraction = 0.05
     """'cam': background where every class's CAM is below this."""
+    crf: bool = False
+    """'cam': refine the classes above the foreground threshold, and background below the other, each by the dense CRF,
+    as Ahn et al. 2019 do. The seeds then follow the photograph's edges."""
     alpha: Positive = 4.0
     """'power': the exponent; larger means less background."""
     saliency_dir: Path | None = None
@@ -183,6 +191,8 @@ class Seeds(Section):
                 f"background_threshold ({self.background_threshold}) must not be above "
                 f"foreground_threshold ({self.foreground_threshold})"
             )
+        if self.background != "cam" and (self.crf or self.thresholds != "fixed"):
+            raise ValueError("crf = true and thresholds = otsu need background = cam, which has two thresholds")
         if self.background == "saliency" and self.saliency_dir is None:
             raise ValueError("background 'saliency' needs saliency_dir, a folder of saliency maps")
         return self
@@ -208,6 +218,9 @@ class Crf(Section):
     """Gaussian kernel: weight."""
     train_scale: Positive = 12.0
     """Position deviations are divided by this on the training grid."""
+    train_unary: Literal["log", "probability"] = "log"
+    """Unary energy on the training grid: -log p, or -p as in the authors' released code, which weighs the network less
+    and the photograph more."""
     tags: bool = True
     """Let only the image's own classes take part where the image-level labels are known."""
 
@@ -279,6 +292,9 @@ class Config(Section):
 
     run_dir: Path = Path("runs/default")
     """Folder of everything the run writes."""
+    shared: Path | None = None
+    """Folder of another run whose classifier/, cams/ and seeds/ this one takes in place of making its own. That run's
+    random seed stays theirs; their other settings must be this run's."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of every random number, below 2^31."""
     device: str = "auto"
@@ -305,6 +321,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Config:
+        if self.shared is not None and self.shared.resolve() == self.run_dir.resolve():
+            raise ValueError(f"shared ({self.shared}) is this run's own run_dir; name another run's, or null")
         if self.model.freeze_batch_norm and self.model.weights is None and "vgg" not in self.model.backbone:
             raise ValueError("model.freeze_batch_norm needs model.weights; random batch norm must train")
         if self.grow.enabled and self.grow.warmup >= self.dsrg.iterations:

@@ -6,7 +6,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsrg.cam import BACKGROUND_CUES, background_score, merge_scales, normalise, to_labels, to_seeds
+from dsrg.cam import (
+    BACKGROUND_CUES,
+    background_score,
+    label_probs,
+    merge_labels,
+    merge_scales,
+    normalise,
+    otsu_thresholds,
+    to_labels,
+    to_seeds,
+)
 
 SETTINGS = {"foreground_threshold": 0.5, "background_threshold": 0.25, "alpha": 4.0}
 
@@ -131,3 +141,43 @@ def test_merge_refuses_maps_that_differ():
         merge_scales([], (4, 4))
     with pytest.raises(ValueError, match=r"not \(1, 2, 4, 4\), \(1, 3, 4, 4\)"):
         merge_scales([torch.zeros(1, 2, 4, 4), torch.zeros(1, 3, 4, 4)], (4, 4))
+
+
+@given(counts=st.lists(st.integers(0, 50), min_size=3, max_size=12).filter(any))
+@settings(deadline=None)
+def test_otsu_thresholds_have_the_largest_variance_between_three_groups(counts):
+    values = np.repeat((np.arange(len(counts)) + 0.5) / len(counts), counts)
+
+    def between(low, high):
+        groups = (values[values < low], values[(values >= low) & (values < high)], values[values >= high])
+        return sum(len(group) * (group.mean() - values.mean()) ** 2 for group in groups if len(group))
+
+    edges = np.arange(1, len(counts)) / len(counts)
+    best = max(between(low, high) for low in edges for high in edges if low < high)
+    low, high = otsu_thresholds(np.array(counts))
+    assert low < high
+    np.testing.assert_allclose(between(low, high), best, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("counts", [[1, 2], [0, 0, 0]])
+def test_otsu_thresholds_need_values_and_bins(counts):
+    with pytest.raises(ValueError, match="at least 3 bins"):
+        otsu_thresholds(np.array(counts))
+
+
+def test_label_probs_share_the_rest_among_the_own_classes():
+    labels = torch.tensor([[[0, 2], [3, 0]], [[0, 0], [0, 0]]])
+    tags = torch.tensor([[True, False, True, True], [True, False, False, False]])
+    probs = label_probs(labels, tags)
+    for image, y, x in np.ndindex(labels.shape):
+        for c in range(4):
+            own = int(tags[image].sum())
+            expected = (
+                0 if not tags[image, c] else 1 if own == 1 else 0.7 if labels[image, y, x] == c else 0.3 / (own - 1)
+            )
+            assert probs[image, c, y, x] == pytest.approx(expected)
+
+
+def test_merged_labels_leave_what_the_two_cuts_disagree_on():
+    foreground, background = torch.tensor([0, 0, 2, 2, 0]), torch.tensor([0, 1, 2, 0, 3])
+    assert merge_labels(foreground, background).tolist() == [0, 255, 2, 2, 255]

@@ -236,3 +236,19 @@ def test_retraining_may_start_at_the_dsrg_network(data: Path, finished: Path, tm
         moved[start] = (weights(run_dir / start, "retrain")[head] - dsrg[head]).abs().max()
     assert moved["dsrg"] < 1e-6
     assert moved["fresh"] > 10 * moved["dsrg"]
+
+
+def test_seeds_by_otsu_and_crf_from_the_same_cams(data: Path, finished: Path, tmp_path: Path) -> None:
+    for folder in ("classifier", "cams"):
+        shutil.copytree(finished / folder, tmp_path / folder)
+    choice = ("seeds.background=cam", "seeds.thresholds=otsu", "seeds.crf=true")
+    run = make_run(data, tmp_path, *choice)
+    make_seeds(run)
+    record = storage.read_json(tmp_path / "seeds" / "stage.json")
+    assert 0 < record["figures"]["background_threshold"] < record["figures"]["foreground_threshold"] < 1
+    for photo in run.train:
+        seeds = storage.read_mask(tmp_path / "seeds" / f"{photo.id}.png", len(run.classes))
+        assert seeds.shape == (64, 64)
+        assert photo.tags[seeds[seeds != IGNORE]].all()
+    with pytest.raises(InputError, match=r"seeds: was made with crf\.bilateral_srgb = .*, which is now 3"):
+        make_seeds(make_run(data, tmp_path, *choice, "crf.bilateral_srgb=3"))
