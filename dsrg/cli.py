@@ -12,23 +12,35 @@ from dsrg.errors import InputError
 from dsrg.run import Run
 
 
-def main(description: str, call: Callable[[Run], object], arguments: Sequence[str] | None = None) -> int:
+def main(
+    description: str,
+    call: Callable[..., object],
+    arguments: Sequence[str] | None = None,
+    parents: Sequence[argparse.ArgumentParser] = (),
+) -> int:
     """Parse --cfg and the overrides, check the data, and call a stage.
+
+    Args:
+        description: What the tool does, for --help.
+        call: Gets the run, and the options of `parents` as keyword arguments.
+        arguments: The words of the command line; None for the process's own.
+        parents: Parsers, made with add_help=False, of the options that this tool has besides.
 
     Returns:
         The exit status: 0; 2 after one sentence on stderr where the user can mend the input; 130 after Ctrl-C.
     """
-    parser = argparse.ArgumentParser(description=description)
+    parser = argparse.ArgumentParser(description=description, parents=parents)
     parser.add_argument(
         "--cfg", required=True, metavar="FILE", help="configuration, such as configs/demo/resnet18.yaml"
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as data.root=photos dsrg.lr=1e-3")
-    options = parser.parse_args(arguments)
+    options = vars(parser.parse_args(arguments))
+    cfg, overrides = options.pop("cfg"), options.pop("overrides")
 
     def work() -> None:
-        run = Run(config.load(options.cfg, options.overrides))
+        run = Run(config.load(cfg, overrides))
         run.start()
-        call(run)
+        call(run, **options)
 
     return guard(work)
 

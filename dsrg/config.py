@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,25 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         return Config.model_validate(values)
     except ValidationError as error:
         raise InputError(f"{path}: {_explain(error.errors()[0])}") from None
+
+
+def change(config: Config, values: Mapping[str, Any]) -> Config:
+    """A copy with other values of some keys.
+
+    Args:
+        config: The configuration; it stays as it is.
+        values: Dotted keys and their new values.
+
+    Raises:
+        InputError: a value does not fit.
+    """
+    changed = config.model_dump()
+    for key, value in values.items():
+        _assign(changed, key, value, f"{key}={value}")
+    try:
+        return Config.model_validate(changed)
+    except ValidationError as error:
+        raise InputError(_explain(error.errors()[0])) from None
 
 
 def dump(config: Section) -> str:

@@ -52,6 +52,7 @@ def segmenter(run: Run) -> DeepLab:
         rates=settings.aspp_rates,
         channels=settings.aspp_channels,
         dropout=settings.dropout,
+        pool_features=settings.pool_features,
         freeze_bn=settings.freeze_batch_norm,
         freeze_stages=settings.freeze_stages,
     )
@@ -71,6 +72,7 @@ def trained_segmenter(run: Run, name: str) -> DeepLab:
         rates=settings.aspp_rates,
         channels=settings.aspp_channels,
         dropout=settings.dropout,
+        pool_features=settings.pool_features,
     )
     path = run.require(name, f"the stage '{name}'") / "checkpoint.pt"
     model.load_state_dict(storage.load_checkpoint(path)["model"])

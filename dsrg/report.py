@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,19 +59,29 @@ def draw_grid(run: Run, path: Path, count: int = 12) -> None:
     final = next((name for name in ("retrain", "dsrg") if (run.directory / name / "checkpoint.pt").is_file()), None)
     model = networks.trained_segmenter(run, final) if final else None
     rows = [_row(run, photo, grown, model) for photo in chosen]
+    write_picture(path, sheet(COLUMNS, rows, TILE))
+
+
+def sheet(titles: Sequence[str], rows: Sequence[Sequence[np.ndarray]], width: int) -> Image.Image:
+    """Tiles (h, w <= width, 3) uint8 in rows under the titles of their columns, each row as high as its highest."""
     font = ImageFont.load_default(13)
     heights = [max(tile.shape[0] for tile in row) for row in rows]
-    sheet = Image.new("RGB", (len(COLUMNS) * (TILE + 4) + 4, 22 + sum(heights) + 4 * len(rows)), "white")
-    pen = ImageDraw.Draw(sheet)
-    for column, title in enumerate(COLUMNS):
-        pen.text((4 + column * (TILE + 4), 3), title, "black", font)
+    picture = Image.new("RGB", (len(titles) * (width + 4) + 4, 22 + sum(heights) + 4 * len(rows)), "white")
+    pen = ImageDraw.Draw(picture)
+    for column, title in enumerate(titles):
+        pen.text((4 + column * (width + 4), 3), title, "black", font)
     top = 22
     for row, height in zip(rows, heights, strict=True):
         for column, tile in enumerate(row):
-            sheet.paste(Image.fromarray(tile), (4 + column * (TILE + 4), top))
+            picture.paste(Image.fromarray(tile), (4 + column * (width + 4), top))
         top += height + 4
+    return picture
+
+
+def write_picture(path: Path, picture: Image.Image) -> None:
+    """Write a PNG atomically."""
     buffer = io.BytesIO()
-    sheet.save(buffer, "PNG", optimize=True)
+    picture.save(buffer, "PNG", optimize=True)
     storage.write_bytes(path, buffer.getvalue())
 
 
@@ -90,6 +100,13 @@ def heat(photo: np.ndarray, cams: np.ndarray) -> np.ndarray:
     return np.asarray(photo * 0.4 + coloured * 0.6, np.uint8)
 
 
+def fit(tile: np.ndarray, side: int = TILE) -> np.ndarray:
+    """A picture (H, W, 3) uint8 brought to `side` pixels on its long side."""
+    scale = side / max(tile.shape[:2])
+    size = (max(1, round(tile.shape[1] * scale)), max(1, round(tile.shape[0] * scale)))
+    return cv2.resize(tile, size, interpolation=cv2.INTER_AREA)
+
+
 def _row(
     run: Run, photo: Photo, grown: Callable[[Photo], np.ndarray] | None, model: DeepLab | None
 ) -> list[np.ndarray]:
@@ -97,9 +114,10 @@ def _row(
     picture = pixels.permute(1, 2, 0).numpy()
     folder = run.directory
     tiles: list[np.ndarray | None] = [picture, None, None, None, None, None, None]
-    if (folder / "cams" / f"{photo.id}.npz").is_file():
-        tiles[1] = heat(picture, storage.read_cams(folder / "cams" / f"{photo.id}.npz")[1])
-    for column, path in ((2, folder / "seeds"), (4, folder / "masks"), (6, run.folder.mask_dir)):
+    cams = run.directory_of("cams") / f"{photo.id}.npz"
+    if cams.is_file():
+        tiles[1] = heat(picture, storage.read_cams(cams)[1])
+    for column, path in ((2, run.directory_of("seeds")), (4, folder / "masks"), (6, run.folder.mask_dir)):
         if (path / f"{photo.id}.png").is_file():
             tiles[column] = overlay(picture, storage.read_mask(path / f"{photo.id}.png"))
     if grown is not None:
@@ -108,13 +126,7 @@ def _row(
         probs = networks.predictor(run, model, run.cfg.test)(pixels.to(run.device)).cpu()
         crf = run.cfg.crf.arguments() if run.cfg.test.crf else None
         tiles[5] = overlay(picture, inference.to_mask(probs, pixels, crf=crf).numpy())
-    return [_fit(np.full_like(picture, 235) if tile is None else tile) for tile in tiles]
-
-
-def _fit(tile: np.ndarray) -> np.ndarray:
-    scale = TILE / max(tile.shape[:2])
-    size = (max(1, round(tile.shape[1] * scale)), max(1, round(tile.shape[0] * scale)))
-    return cv2.resize(tile, size, interpolation=cv2.INTER_AREA)
+    return [fit(np.full_like(picture, 235) if tile is None else tile) for tile in tiles]
 
 
 def _grown_seeds(run: Run) -> Callable[[Photo], np.ndarray]:
@@ -126,7 +138,7 @@ def _grown_seeds(run: Run) -> Callable[[Photo], np.ndarray]:
     @torch.no_grad()
     def grow(photo: Photo) -> np.ndarray:
         pixels = inference.read_pixels(photo)
-        seeds = storage.read_mask(run.directory / "seeds" / f"{photo.id}.png")
+        seeds = storage.read_mask(run.directory_of("seeds") / f"{photo.id}.png")
         warped = torch.nn.functional.interpolate(pixels[None].float(), (size, size), mode="bilinear", antialias=True)
         batch = {
             "images": warped.round().byte(),

@@ -36,7 +36,9 @@ STAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 CLASSIFIER_STAGES = ("classifier", "cams", "seeds")
 ENDINGS = {"cams": ".npz", "seeds": ".png", "masks": ".png"}
 """The stages that write a file for each training photograph, and how its name ends."""
-SEGMENTER_KEYS = tuple(f"model.{key}" for key in ("init", "output_stride", "aspp_rates", "aspp_channels", "dropout"))
+SEGMENTER_KEYS = tuple(
+    f"model.{key}" for key in ("init", "output_stride", "pool_features", "aspp_rates", "aspp_channels", "dropout")
+)
 """Keys of the section model that the classifier's stages do not depend on."""
 
 

@@ -166,8 +166,8 @@ class Seeds(Section):
     """From CAMs to seeds."""
 
     thresholds: Literal["fixed", "otsu"] = "fixed"
-    """'fixed' takes the two thresholds below; 'otsu' those that split the values of the largest CAM over the whole
-    training split best in three (Otsu 1979): without labels, without choosing."""
+    """'fixed' takes the two thresholds below; 'otsu' those that split the cube roots of the largest CAM over the whole
+    training split best in three (Otsu 1979): without masks, without choosing."""
     foreground_threshold: Fraction = 0.2
     """A pixel is a class's seed where the class's normalised CAM is above this."""
     background: Literal["cam", "power", "saliency"] = "cam"

@@ -24,6 +24,7 @@ class DsrgStep:
         self.grow = cfg.grow
         self.crf = cfg.crf.arguments(cfg.crf.train_scale)
         self.crf_tags = cfg.crf.tags
+        self.crf_unary = cfg.crf.train_unary
 
     def __call__(self, model: nn.Module, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
         probs = self.probabilities(model, batch)
@@ -53,7 +54,9 @@ class DsrgStep:
         # One CRF result serves the growing and the boundary loss.
         if self.losses.boundary or (growing and self.grow.on == "crf"):
             pixels = inference.on_grid(batch["images"], size)
-            refined = dense_crf(probs, pixels, batch["tags"] if self.crf_tags else None, **self.crf)
+            # The CRF takes -log of what it is given: of softmax(p) that is -p, but for a constant.
+            unary = probs.softmax(dim=1) if self.crf_unary == "probability" else probs
+            refined = dense_crf(unary, pixels, batch["tags"] if self.crf_tags else None, **self.crf)
         grown = seeds
         if growing:
             evidence = refined if self.grow.on == "crf" else probs

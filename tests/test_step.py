@@ -92,6 +92,28 @@ def test_growing_on_the_softmax_needs_no_crf(batch: dict[str, Tensor], monkeypat
     torch.testing.assert_close(scalars["seed_loss"].detach(), losses.seed_loss(probs, grown))
 
 
+def test_the_released_unary_is_the_probability(batch: dict[str, Tensor]) -> None:
+    """One step of mean field, written out, with the energy -p."""
+    probs = losses.floored_softmax(Grid().logits.detach())
+    overrides = ["crf.train_unary=probability", "crf.engine=exact", "crf.tags=false", "crf.iterations=1"]
+    _, _, refined = DsrgStep(make_cfg(*overrides)).supervision(probs, batch, 0)
+    place = torch.cartesian_prod(torch.arange(GRID), torch.arange(GRID)).float()
+    apart = torch.cdist(place, place).square()
+    for image, pixels, result in zip(probs, batch["images"][:, :, ::8, ::8], refined, strict=True):
+        colour = pixels.flatten(1).T.float()
+        differ = torch.cdist(colour, colour).square()
+        total = torch.zeros(CLASSES, GRID * GRID)
+        first = image.flatten(1).softmax(dim=0)
+        for weight, kernel in (
+            (10, torch.exp(-apart / (2 * (80 / 12) ** 2) - differ / (2 * 13**2))),
+            (3, torch.exp(-apart / (2 * (3 / 12) ** 2))),
+        ):
+            scale = kernel.sum(dim=1).rsqrt()
+            total += weight * (first * scale) @ kernel * scale
+        expected = (image.flatten(1) + total).softmax(dim=0).view_as(image)
+        torch.testing.assert_close(result, expected, atol=1e-4, rtol=1e-4)
+
+
 def test_gradient_reaches_the_network_through_the_softmax_alone(batch: dict[str, Tensor]) -> None:
     model = Grid()
     DsrgStep(make_cfg())(model, batch, 0)["loss"].backward()

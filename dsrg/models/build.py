@@ -48,6 +48,7 @@ def build_deeplab(
     rates: Sequence[int] = (6, 12, 18, 24),
     channels: int = 1024,
     dropout: float = 0.5,
+    pool_features: bool = False,
     freeze_bn: bool = False,
     freeze_stages: int = 0,
 ) -> DeepLab:
@@ -56,7 +57,7 @@ def build_deeplab(
     Args:
         backbone, output_stride, weights, freeze_bn, freeze_stages: As in `build_backbone`.
         num_classes: C, background included.
-        rates, channels, dropout: As in `DeepLab`.
+        rates, channels, dropout, pool_features: As in `DeepLab`.
 
     Raises:
         InputError: an argument is not possible, or the weights do not fit.
@@ -64,7 +65,7 @@ def build_deeplab(
     features = build_backbone(
         backbone, output_stride=output_stride, weights=weights, freeze_stages=freeze_stages, freeze_bn=freeze_bn
     )
-    model = DeepLab(features, num_classes, rates=rates, channels=channels, dropout=dropout)
+    model = DeepLab(features, num_classes, rates=rates, channels=channels, dropout=dropout, pool_features=pool_features)
     if backbone == "vgg16" and weights is not None and channels:
         model.copy_fc(vgg16_fc(weights, channels))
     return model

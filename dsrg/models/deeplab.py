@@ -38,6 +38,7 @@ class DeepLab(nn.Module):
         rates: Dilation of each branch, in cells of the feature grid.
         channels: Width of fc6 and fc7, or 0.
         dropout: Probability of dropping a feature after fc6 and fc7; unused with channels = 0.
+        pool_features: Average the features over 3 x 3 cells first (pool5a of the DSRG authors' released network).
     """
 
     def __init__(
@@ -48,9 +49,11 @@ class DeepLab(nn.Module):
         rates: Sequence[int] = (6, 12, 18, 24),
         channels: int = 1024,
         dropout: float = 0.5,
+        pool_features: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.pool_features = pool_features
         depth: int = backbone.out_channels  # type: ignore[assignment]  # nn.Module types attributes as tensors
         self.branches = nn.ModuleList(
             Branch(depth, num_classes, rate=rate, channels=channels, dropout=dropout)
@@ -62,6 +65,8 @@ class DeepLab(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, C, h, w), before the softmax, of images (B, 3, H, W)."""
         features = self.backbone(images)
+        if self.pool_features:
+            features = F.avg_pool2d(features, 3, stride=1, padding=1)  # at the edge zeros count, as in Caffe
         logits: Tensor = sum(branch(features) for branch in self.branches)
         return logits
 

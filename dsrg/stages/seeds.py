@@ -94,9 +94,9 @@ def _thresholds(run: Run) -> dict[str, float]:
     counts = np.zeros(256)
     for photo in run.train:
         _, maps = storage.read_cams(run.directory / "cams" / f"{photo.id}.npz")
-        counts += np.histogram(maps.max(axis=0, initial=0), bins=256, range=(0, 1))[0]
+        counts += np.histogram(np.cbrt(maps.max(axis=0, initial=0)), bins=256, range=(0, 1))[0]
     low, high = cam.otsu_thresholds(counts)
-    return {"foreground_threshold": high, "background_threshold": low}
+    return {"foreground_threshold": high**3, "background_threshold": low**3}
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,19 @@ def test_logits_are_the_sum_of_the_branches(channels: int) -> None:
         torch.testing.assert_close(model(images), expected)
 
 
+def test_pooled_features_are_means_over_nine_cells() -> None:
+    torch.manual_seed(0)
+    model = DeepLab(TinyBackbone(), 3, rates=(1,), channels=0, pool_features=True).eval()
+    images = torch.randn(1, 3, 16, 16)
+    with torch.no_grad():
+        features = model.backbone(images)
+        padded = nn.functional.pad(features, (1, 1, 1, 1))
+        mean = torch.stack([padded[..., y : y + 8, x : x + 8] for y in range(3) for x in range(3)]).mean(dim=0)
+        torch.testing.assert_close(model(images), model.branches[0](mean))
+        model.pool_features = False
+        assert not torch.allclose(model(images), model.branches[0](mean))
+
+
 def test_branch_has_its_rate() -> None:
     deep = DeepLab(TinyBackbone(), 3, rates=(6, 12), channels=8)
     single = DeepLab(TinyBackbone(), 3, rates=(6, 12), channels=0)
