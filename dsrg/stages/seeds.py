@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,35 +73,36 @@ def make_seeds(run: Run) -> Stage:
                 raise InputError(f"{saliency / photo.id}.png: the saliency map does not exist; add it.")
     stage.begin()
     todo = [p for p in distributed.share(run.train) if not (stage.directory / f"{p.id}.png").is_file()]
-    cut = _Cutter(run.directory, run.cfg.seeds.model_copy(update=_thresholds(run)), run.cfg.crf)
-    # pydensecrf holds Python's lock, so the CRF needs processes; without it threads do.
-    workers = max(1, run.cfg.workers)
-    with inference.process_pool(workers) if run.cfg.seeds.crf else ThreadPoolExecutor(workers) as pool:
-        for _ in tqdm(pool.map(cut, todo), "seeds", len(todo), disable=not distributed.is_main()):
+    settings = with_thresholds(run, run.cfg.seeds)
+    cutter = Cutter(run.directory, settings, run.cfg.crf)
+    with cutter.pool(run.cfg.workers) as pool:
+        for _ in tqdm(pool.map(cutter.write, todo), "seeds", len(todo), disable=not distributed.is_main()):
             pass
     distributed.barrier()
-    figures: dict[str, Any] = _thresholds(run) if run.cfg.seeds.thresholds == "otsu" else {}
+    figures: dict[str, Any] = {}
+    if settings.thresholds == "otsu":
+        figures = settings.model_dump(include={"foreground_threshold", "background_threshold"})
     if run.folder.has_masks(run.train):
         figures["seeds"] = _measure_seeds(run)
     stage.finish(figures)
     return stage
 
 
-def _thresholds(run: Run) -> dict[str, float]:
-    """Both thresholds: the configuration's, or Otsu's over the largest CAM of every pixel of the training split."""
-    if run.cfg.seeds.thresholds == "fixed":
-        return run.cfg.seeds.model_dump(include={"foreground_threshold", "background_threshold"})
+def with_thresholds(run: Run, settings: Seeds) -> Seeds:
+    """The settings with both thresholds: their own, or Otsu's over the largest CAM of every training pixel."""
+    if settings.thresholds == "fixed":
+        return settings
     counts = np.zeros(256)
     for photo in run.train:
         _, maps = storage.read_cams(run.directory / "cams" / f"{photo.id}.npz")
         counts += np.histogram(np.cbrt(maps.max(axis=0, initial=0)), bins=256, range=(0, 1))[0]
     low, high = cam.otsu_thresholds(counts)
-    return {"foreground_threshold": high**3, "background_threshold": low**3}
+    return settings.model_copy(update={"foreground_threshold": high**3, "background_threshold": low**3})
 
 
 @dataclass(frozen=True)
-class _Cutter:
-    """Writes seeds/<id>.png of a photograph. It travels to other processes, as a Run could not."""
+class Cutter:
+    """Cuts seeds from a photograph's CAMs. It travels to other processes, as a Run could not."""
 
     directory: Path
     """The run's folder."""
@@ -109,9 +110,18 @@ class _Cutter:
     """With the thresholds to be used."""
     crf: Crf
 
-    def __call__(self, photo: Photo) -> None:
-        seeds = self._refined_seeds(photo) if self.settings.crf else self._plain_seeds(photo)
-        storage.write_mask(self.directory / "seeds" / f"{photo.id}.png", seeds.numpy())
+    def cut(self, photo: Photo) -> np.ndarray:
+        """The seeds, (H, W) uint8, as large as the photograph."""
+        return np.asarray((self._refined_seeds(photo) if self.settings.crf else self._plain_seeds(photo)).numpy())
+
+    def write(self, photo: Photo) -> None:
+        """Write them to seeds/<id>.png."""
+        storage.write_mask(self.directory / "seeds" / f"{photo.id}.png", self.cut(photo))
+
+    def pool(self, workers: int) -> Executor:
+        """Where to cut many: the CRF needs processes, for pydensecrf holds Python's lock; without it threads do."""
+        workers = max(1, workers)
+        return inference.process_pool(workers) if self.settings.crf else ThreadPoolExecutor(workers)
 
     def _plain_seeds(self, photo: Photo) -> Tensor:
         settings = self.settings

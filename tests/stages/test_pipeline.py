@@ -17,6 +17,7 @@ from dsrg.report import ROWS, table
 from dsrg.run import Run
 from dsrg.stages.classify import classify
 from dsrg.stages.pipeline import run_pipeline
+from dsrg.stages.seed_table import WAYS, seed_table
 from dsrg.stages.seeds import make_cams, make_seeds
 from dsrg.stages.segment import retrain, train_dsrg
 
@@ -236,6 +237,20 @@ def test_retraining_may_start_at_the_dsrg_network(data: Path, finished: Path, tm
         moved[start] = (weights(run_dir / start, "retrain")[head] - dsrg[head]).abs().max()
     assert moved["dsrg"] < 1e-6
     assert moved["fresh"] > 10 * moved["dsrg"]
+
+
+def test_seed_table_measures_what_the_stage_would_write(data: Path, finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    run = make_run(data, tmp_path / "run")
+    before = {path: path.stat().st_mtime_ns for path in (run.directory / "seeds").iterdir()}
+    lines = seed_table(run).splitlines()
+    assert {path: path.stat().st_mtime_ns for path in (run.directory / "seeds").iterdir()} == before
+    assert [line.split(" | ")[0] for line in lines[2:]] == [f"| {way}" for way in ("this configuration", *WAYS)]
+    own = storage.read_json(run.directory / "seed_table.json")["seeds"]["this configuration"]
+    stage = storage.read_json(run.directory / "seeds" / "stage.json")["figures"]["seeds"]
+    assert {name: own[name] for name in stage} == stage
+    with pytest.raises(InputError, match="--every 0"):
+        seed_table(run, 0)
 
 
 def test_seeds_by_otsu_and_crf_from_the_same_cams(data: Path, finished: Path, tmp_path: Path) -> None:

@@ -1,0 +1,14 @@
+"""Cut a run's CAMs into seeds in several ways and print how good each is; nothing but the table is written."""
+
+import argparse
+import sys
+
+from dsrg.cli import main
+from dsrg.stages.seed_table import seed_table
+
+if __name__ == "__main__":
+    options = argparse.ArgumentParser(add_help=False)
+    options.add_argument(
+        "--every", type=int, default=1, metavar="N", help="measure on every N-th photograph (default 1)"
+    )
+    sys.exit(main(__doc__, lambda run, every: print(seed_table(run, every)), parents=[options]))
