@@ -1,12 +1,20 @@
 """A tiny data set in VOC's layout, written without the code under test; and a training's log."""
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+TOOLS = Path(__file__).parents[1] / "tools"
+
+Result = tuple[int, str, str]
+"""Exit status, stdout and stderr of a tool."""
+Tool = Callable[..., Result]
 NAMES = ("background", "cat", "dog", "traffic light")
 COLOURS = np.array([(20, 20, 20), (220, 30, 30), (30, 220, 30), (30, 30, 220)], np.uint8)
 """Colour of each class in the photographs."""
@@ -66,3 +74,23 @@ def make_voc(
             rows.append(f"{name},{(labels or {}).get(name, 'cat dog')}")
     (root / "image_labels.csv").write_text("\n".join(rows) + "\n")
     return root
+
+
+def subprocess_tool(name: str, *arguments: object) -> Result:
+    command = [sys.executable, str(TOOLS / f"{name}.py"), *map(str, arguments)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def check_refusal(result: Result, *named: object) -> None:
+    """Exit status 2, nothing on stdout, and one line on stderr that holds each of `named`."""
+    code, out, err = result
+    assert code == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.endswith("\n")
+    assert err.count("\n") == 1
+    assert "\r" not in err
+    assert all(str(name) in err for name in named), err
