@@ -66,7 +66,7 @@ def seed_table(run: Run, every: int = 1) -> str:
 def _quality(run: Run, settings: Seeds, every: int, way: str) -> dict[str, float]:
     quality = SeedQuality(len(run.classes))
     photos = run.train[::every]
-    cutter = Cutter(run.directory, settings, run.cfg.crf)
+    cutter = Cutter(run.directory_of("cams"), run.directory_of("seeds"), settings, run.cfg.crf)
     with cutter.pool(run.cfg.workers) as pool:
         for photo, seeds in zip(photos, tqdm(pool.map(cutter.cut, photos), way, len(photos)), strict=True):
             size = seeds.shape[::-1]

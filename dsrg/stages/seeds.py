@@ -74,7 +74,7 @@ def make_seeds(run: Run) -> Stage:
     stage.begin()
     todo = [p for p in distributed.share(run.train) if not (stage.directory / f"{p.id}.png").is_file()]
     settings = with_thresholds(run, run.cfg.seeds)
-    cutter = Cutter(run.directory, settings, run.cfg.crf)
+    cutter = Cutter(run.directory_of("cams"), stage.directory, settings, run.cfg.crf)
     with cutter.pool(run.cfg.workers) as pool:
         for _ in tqdm(pool.map(cutter.write, todo), "seeds", len(todo), disable=not distributed.is_main()):
             pass
@@ -94,7 +94,7 @@ def with_thresholds(run: Run, settings: Seeds) -> Seeds:
         return settings
     counts = np.zeros(256)
     for photo in run.train:
-        _, maps = storage.read_cams(run.directory / "cams" / f"{photo.id}.npz")
+        _, maps = storage.read_cams(run.directory_of("cams") / f"{photo.id}.npz")
         counts += np.histogram(np.cbrt(maps.max(axis=0, initial=0)), bins=256, range=(0, 1))[0]
     low, high = cam.otsu_thresholds(counts)
     return settings.model_copy(update={"foreground_threshold": high**3, "background_threshold": low**3})
@@ -104,8 +104,10 @@ def with_thresholds(run: Run, settings: Seeds) -> Seeds:
 class Cutter:
     """Cuts seeds from a photograph's CAMs. It travels to other processes, as a Run could not."""
 
-    directory: Path
-    """The run's folder."""
+    cam_dir: Path
+    """Folder of the CAMs, which may be another run's (shared)."""
+    seed_dir: Path
+    """Where `write` puts the seeds."""
     settings: Seeds
     """With the thresholds to be used."""
     crf: Crf
@@ -116,7 +118,7 @@ class Cutter:
 
     def write(self, photo: Photo) -> None:
         """Write them to seeds/<id>.png."""
-        storage.write_mask(self.directory / "seeds" / f"{photo.id}.png", self.cut(photo))
+        storage.write_mask(self.seed_dir / f"{photo.id}.png", self.cut(photo))
 
     def pool(self, workers: int) -> Executor:
         """Where to cut many: the CRF needs processes, for pydensecrf holds Python's lock; without it threads do."""
@@ -132,7 +134,7 @@ class Cutter:
             grey = torch.from_numpy(np.array(storage.read_image(path).convert("L"))).float() / 255
             saliency = functional.interpolate(grey[None, None], (height, width), mode="bilinear")[0]
         return cam.to_seeds(
-            _read_cams(self.directory, photo, (height, width)),
+            _read_cams(self.cam_dir, photo, (height, width)),
             torch.from_numpy(photo.tags)[None],
             foreground_threshold=settings.foreground_threshold,
             background=settings.background,
@@ -146,7 +148,7 @@ class Cutter:
         """Both cuts of the CAMs after the CRF. It works at the size of the CAMs: at the photograph's, it takes ten
         times as long, and the seeds' precision is the same."""
         tags = torch.from_numpy(photo.tags)[None]
-        cams = _read_cams(self.directory, photo)
+        cams = _read_cams(self.cam_dir, photo)
         pixels = inference.read_pixels(photo)
         height, width = pixels.shape[-2:]
         small = functional.interpolate(pixels[None].float(), cams.shape[-2:], mode="bilinear", antialias=True)
@@ -162,9 +164,9 @@ class Cutter:
         return functional.interpolate(seeds[None], (height, width), mode="nearest-exact")[0, 0]
 
 
-def _read_cams(directory: Path, photo: Photo, size: tuple[int, int] | None = None) -> Tensor:
+def _read_cams(cam_dir: Path, photo: Photo, size: tuple[int, int] | None = None) -> Tensor:
     """The stored CAMs, at `size` where one is given, zero for absent classes: (1, K, H, W) in [0, 1]."""
-    classes, maps = storage.read_cams(directory / "cams" / f"{photo.id}.npz")
+    classes, maps = storage.read_cams(cam_dir / f"{photo.id}.npz")
     own = torch.from_numpy(maps)[None]
     if size is not None:
         own = inference.enlarge(own, size)
@@ -182,7 +184,7 @@ def _measure_cams(run: Run) -> dict[str, Any]:
     matrices = [ConfusionMatrix(len(run.classes)) for _ in CAM_THRESHOLDS]
     for photo in tqdm(distributed.share(run.train), "measuring cams", disable=not distributed.is_main()):
         truth = _truth(run, photo)
-        cams = _read_cams(run.directory, photo, truth.shape)
+        cams = _read_cams(run.directory_of("cams"), photo, truth.shape)
         strongest, winner = (part[0].numpy() for part in cams.max(dim=1))
         for threshold, matrix in zip(CAM_THRESHOLDS, matrices, strict=True):
             # The same labels as cam.to_labels gives, with one argmax for all thresholds.

@@ -251,6 +251,9 @@ def test_seed_table_measures_what_the_stage_would_write(data: Path, finished: Pa
     assert {name: own[name] for name in stage} == stage
     with pytest.raises(InputError, match="--every 0"):
         seed_table(run, 0)
+    # A run that takes its CAMs from another one has none of its own.
+    taker = make_run(data, tmp_path / "taker", f"shared={run.directory}")
+    assert seed_table(taker).splitlines() == lines
 
 
 def test_seeds_by_otsu_and_crf_from_the_same_cams(data: Path, finished: Path, tmp_path: Path) -> None:
