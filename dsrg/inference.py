@@ -19,6 +19,7 @@ from tqdm import tqdm
 from dsrg import cam, distributed, storage
 from dsrg.crf import dense_crf
 from dsrg.data.voc import Photo
+from dsrg.labels import IGNORE
 from dsrg.models.backbone import IMAGENET_MEAN, IMAGENET_STD
 
 Predictor = Callable[[Tensor], Tensor]
@@ -109,6 +110,7 @@ def write_masks(
     with_tags: bool,
     crf: dict[str, Any] | None,
     crf_tags: bool = True,
+    confidence: float = 0.0,
     device: torch.device,
     workers: int,
 ) -> None:
@@ -120,12 +122,12 @@ def write_masks(
         directory: Where the masks go.
         with_tags: Restrict each mask to its photograph's own image-level labels.
         crf: Keyword arguments for `dense_crf`, or None to leave it out.
-        crf_tags: With tags, keep absent classes out of the CRF too, not only out of its result.
+        crf_tags, confidence: As in `to_mask`.
         device: Where `probs_of` wants the pixels.
         workers: Processes for the CRF (pydensecrf holds Python's lock); 0 refines in this one.
     """
     todo = [photo for photo in distributed.share(list(photos)) if not (directory / f"{photo.id}.png").is_file()]
-    finish = functools.partial(_refine_and_write, crf=crf, crf_tags=crf_tags)
+    finish = functools.partial(_refine_and_write, crf=crf, crf_tags=crf_tags, confidence=confidence)
     # The processes are for pydensecrf; the other engines are at their best in this one, on the device.
     on_device = crf is None or (device.type == "cuda" and crf["engine"] != "pydensecrf")
     workers = 0 if on_device else min(workers, len(todo))
@@ -150,7 +152,13 @@ def write_masks(
 
 
 def to_mask(
-    probs: Tensor, pixels: Tensor, tags: Tensor | None = None, *, crf: dict[str, Any] | None, crf_tags: bool = True
+    probs: Tensor,
+    pixels: Tensor,
+    tags: Tensor | None = None,
+    *,
+    crf: dict[str, Any] | None,
+    crf_tags: bool = True,
+    confidence: float = 0.0,
 ) -> Tensor:
     """The most probable class of each pixel of one photograph, after the CRF.
 
@@ -160,16 +168,24 @@ def to_mask(
         tags: (C,) bool, the only classes that the mask may hold; None for all.
         crf: Keyword arguments for `dense_crf`, or None to leave it out.
         crf_tags: With tags, keep absent classes out of the CRF too, not only out of its result.
+        confidence: Leave a pixel out where its class has a probability below this in `probs`, renormalised over
+            `tags`. The CRF's own probabilities would not do: they are near 0 or 1 nearly everywhere.
 
     Returns:
-        (H, W) uint8.
+        (H, W) uint8, class index or, with a confidence, 255 = unlabelled.
     """
+    refined = probs
     if crf is not None:
         own = tags[None] if tags is not None and crf_tags else None
-        probs = dense_crf(probs[None], pixels[None], own, **crf)[0]
+        refined = dense_crf(probs[None], pixels[None], own, **crf)[0]
     if tags is not None:
-        probs = probs.masked_fill(~tags[:, None, None], -1)
-    return probs.argmax(dim=0).byte()
+        refined = refined.masked_fill(~tags[:, None, None], -1)
+        probs = probs * tags[:, None, None]
+    mask = refined.argmax(dim=0)
+    if confidence > 0:
+        unsure = probs.gather(0, mask[None])[0] < confidence * probs.sum(dim=0)
+        mask = mask.masked_fill(unsure, IGNORE)
+    return mask.byte()
 
 
 def _refine_and_write(

@@ -133,6 +133,8 @@ class Run:
         if name == "supervised" and self.cfg.model.init == "classifier":
             after = ("classifier",)
         settings = self._section("seed", "amp", "data", "model", *sections)
+        if name == "supervised":
+            settings["supervised.iterations"] = self.cfg.supervised.iterations
         if name in CLASSIFIER_STAGES:
             settings = {key: value for key, value in settings.items() if key not in SEGMENTER_KEYS}
         if self._is_shared(name):

@@ -280,11 +280,22 @@ class Inference(Section):
     """Refine with the dense CRF at full size."""
 
 
+class Masks(Inference):
+    """Pseudo-labels of the training photographs."""
+
+    confidence: Fraction = 0.0
+    """Leave a pixel unlabelled where the network, before the CRF, gives its class a probability below this among the
+    photograph's own classes; 0 labels all of them."""
+
+
 class Supervised(Section):
     """The same network and schedule as retraining, on ground-truth masks: the upper bound."""
 
     enabled: bool = True
     """Train it; needs masks of the training split."""
+    iterations: PositiveInt | None = None
+    """Optimiser steps; null for retraining's. Where retraining starts at the DSRG network (retrain.start), the sum of
+    dsrg.iterations and retrain.iterations gives both sides the same length."""
 
 
 class Config(Section):
@@ -314,7 +325,7 @@ class Config(Section):
     grow: Grow = Grow()
     losses: Losses = Losses()
     dsrg: Train = Train()
-    masks: Inference = Inference()
+    masks: Masks = Masks()
     retrain: Retrain = Retrain()
     supervised: Supervised = Supervised()
     test: Inference = Inference()
@@ -329,5 +340,10 @@ class Config(Section):
             raise ValueError(
                 f"grow.warmup ({self.grow.warmup}) must be below dsrg.iterations ({self.dsrg.iterations}), "
                 "or set grow.enabled=false"
+            )
+        if self.supervised.iterations is not None and self.retrain.warmup >= self.supervised.iterations:
+            raise ValueError(
+                f"retrain.warmup ({self.retrain.warmup}) must be below supervised.iterations "
+                f"({self.supervised.iterations})"
             )
         return self

@@ -232,6 +232,11 @@ def test_a_missing_base_is_named(write: Write, tmp_path: Path) -> None:
             "model.freeze_batch_norm needs model.weights",
         ),
         (
+            ["retrain.warmup=10", "supervised.iterations=10"],
+            ["retrain.warmup=9", "supervised.iterations=10"],
+            "retrain.warmup (10) must be below supervised.iterations (10)",
+        ),
+        (
             ["dsrg.iterations=10", "grow.warmup=10"],
             ["dsrg.iterations=10", "grow.warmup=10", "grow.enabled=false"],
             "grow.warmup (10) must be below dsrg.iterations (10)",

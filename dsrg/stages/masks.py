@@ -6,14 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 from dsrg import distributed, inference, networks, storage
 from dsrg.data.voc import Photo, read_mask_for
+from dsrg.labels import IGNORE
 from dsrg.metrics import ConfusionMatrix
 from dsrg.run import Run, Stage
 
 
 def make_masks(run: Run) -> Stage:
-    """Write masks/<id>.png: several scales, mirror image, CRF at full size, the image's own classes alone.
+    """Write masks/<id>.png: several scales, mirror image, CRF at full size, the image's own classes alone; pixels of
+    low confidence stay 255 where the configuration says so.
 
-    Where ground-truth masks exist, the figure masks_miou holds the training split's mIoU; it is measured only.
+    Figures: masks_coverage, the share of labelled pixels; where ground-truth masks exist, masks_miou, the training
+    split's mIoU over the labelled pixels. Both are measured only.
     """
     stage = run.stage("masks")
     if stage.finished:
@@ -28,23 +31,33 @@ def make_masks(run: Run) -> Stage:
         with_tags=True,
         crf=run.cfg.crf.arguments() if run.cfg.masks.crf else None,
         crf_tags=run.cfg.crf.tags,
+        confidence=run.cfg.masks.confidence,
         device=run.device,
         workers=run.cfg.workers,
     )
     distributed.barrier()
-    stage.finish({"masks_miou": _measure(run, stage)} if run.folder.has_masks(run.train) else {})
+    stage.finish(_measure(run, stage) if distributed.is_main() else {})
     return stage
 
 
-def _measure(run: Run, stage: Stage) -> float:
-    def compare(photo: Photo) -> ConfusionMatrix:
+def _measure(run: Run, stage: Stage) -> dict[str, float]:
+    known = run.folder.has_masks(run.train)
+
+    def compare(photo: Photo) -> tuple[ConfusionMatrix, int, int]:
         matrix = ConfusionMatrix(len(run.classes))
         mask = storage.read_mask(stage.directory / f"{photo.id}.png", len(run.classes))
-        matrix.update(mask, read_mask_for(run.folder.mask_path(photo), mask.shape[::-1], len(run.classes), photo.path))
-        return matrix
+        labelled = mask != IGNORE
+        if known:
+            path = run.folder.mask_path(photo)
+            truth = read_mask_for(path, mask.shape[::-1], len(run.classes), photo.path)
+            matrix.update(mask[labelled], truth[labelled])
+        return matrix, int(labelled.sum()), mask.size
 
-    total = ConfusionMatrix(len(run.classes))
+    total, labelled, pixels = ConfusionMatrix(len(run.classes)), 0, 0
     with ThreadPoolExecutor(max(1, run.cfg.workers)) as pool:
-        for matrix in pool.map(compare, run.train):
+        for matrix, some, all_of_it in pool.map(compare, run.train):
             total += matrix
-    return total.mean_iou()
+            labelled += some
+            pixels += all_of_it
+    figures = {"masks_coverage": labelled / pixels}
+    return figures | {"masks_miou": total.mean_iou()} if known else figures

@@ -37,7 +37,8 @@ def retrain(run: Run) -> Stage:
 
 
 def train_supervised(run: Run) -> Stage:
-    """The same network and schedule on ground truth: the upper bound that weak supervision is measured against.
+    """The same network and schedule on ground truth: the upper bound that weak supervision is measured against. Its
+    length may be its own (supervised.iterations).
 
     Raises:
         InputError: the training split has no ground-truth masks.
@@ -61,8 +62,11 @@ def _train_on_masks(run: Run, name: str, masks: Callable[[], Path]) -> Stage:
     if name == "retrain" and run.cfg.retrain.start == "dsrg":
         path = run.require("dsrg", "tools/train_dsrg.py") / "checkpoint.pt"
         model.load_state_dict(storage.load_checkpoint(path)["model"])
+    settings = run.cfg.retrain
+    if name == "supervised" and run.cfg.supervised.iterations is not None:
+        settings = settings.model_copy(update={"iterations": run.cfg.supervised.iterations})
     stage.begin()
-    train(run, stage, model, _mask_step, run.cfg.retrain, mask_dir)
+    train(run, stage, model, _mask_step, settings, mask_dir)
     stage.finish({})
     return stage
 

@@ -16,10 +16,11 @@ from dsrg.labels import IGNORE
 from dsrg.report import ROWS, table
 from dsrg.run import Run
 from dsrg.stages.classify import classify
+from dsrg.stages.masks import make_masks
 from dsrg.stages.pipeline import run_pipeline
 from dsrg.stages.seed_table import WAYS, seed_table
 from dsrg.stages.seeds import make_cams, make_seeds
-from dsrg.stages.segment import retrain, train_dsrg
+from dsrg.stages.segment import retrain, train_dsrg, train_supervised
 
 ROOT = Path(__file__).parents[2]
 QUICK = (
@@ -213,7 +214,7 @@ def test_masks_of_the_training_split_never_reach_the_weak_stages(data: Path, fin
     shutil.copytree(data, blind)
     shutil.rmtree(blind / "SegmentationClass")
     results = run_pipeline(make_run(blind, tmp_path / "run"))
-    assert results.keys() == {"classifier_map", "classifier_ap", "seconds"}
+    assert results.keys() == {"classifier_map", "classifier_ap", "masks_coverage", "seconds"}
     for stage in ("classifier", "dsrg", "retrain"):
         assert same(weights(finished, stage), weights(tmp_path / "run", stage)), stage
     assert "not measured" in table(results)
@@ -237,6 +238,32 @@ def test_retraining_may_start_at_the_dsrg_network(data: Path, finished: Path, tm
         moved[start] = (weights(run_dir / start, "retrain")[head] - dsrg[head]).abs().max()
     assert moved["dsrg"] < 1e-6
     assert moved["fresh"] > 10 * moved["dsrg"]
+
+
+def test_masks_leave_out_what_the_network_is_unsure_of(data: Path, finished: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    shutil.copytree(finished, run_dir, ignore=shutil.ignore_patterns("masks", "retrain"))
+    run = make_run(data, run_dir, "masks.confidence=0.6")
+    figures = make_masks(run).figures
+    labelled = []
+    for photo in run.train:
+        whole, sure = (storage.read_mask(folder / "masks" / f"{photo.id}.png") for folder in (finished, run_dir))
+        assert np.array_equal(sure[sure != IGNORE], whole[sure != IGNORE])
+        labelled.append(np.mean(sure != IGNORE))
+    assert 0 < figures["masks_coverage"] < 1
+    assert figures["masks_coverage"] == pytest.approx(np.mean(labelled))
+    assert 0 <= figures["masks_miou"] <= 1
+    retrain(run)
+
+
+def test_full_supervision_may_have_its_own_length(data: Path, finished: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    shutil.copytree(finished, run_dir, ignore=shutil.ignore_patterns("supervised"))
+    train_supervised(make_run(data, run_dir, "supervised.iterations=5"))
+    lines = (run_dir / "supervised/metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["iteration"] for line in lines] == [1, 2, 3, 4, 5]
+    with pytest.raises(InputError, match="supervised.iterations = 5, which is now None"):
+        train_supervised(make_run(data, run_dir))
 
 
 def test_seed_table_measures_what_the_stage_would_write(data: Path, finished: Path, tmp_path: Path) -> None:
