@@ -168,8 +168,8 @@ def to_mask(
         tags: (C,) bool, the only classes that the mask may hold; None for all.
         crf: Keyword arguments for `dense_crf`, or None to leave it out.
         crf_tags: With tags, keep absent classes out of the CRF too, not only out of its result.
-        confidence: Leave a pixel out where its class has a probability below this in `probs`, renormalised over
-            `tags`. The CRF's own probabilities would not do: they are near 0 or 1 nearly everywhere.
+        confidence: As in `leave_out_unsure`, which gets `probs`. The CRF's own probabilities would not do: they are
+            near 0 or 1 nearly everywhere.
 
     Returns:
         (H, W) uint8, class index or, with a confidence, 255 = unlabelled.
@@ -180,12 +180,27 @@ def to_mask(
         refined = dense_crf(probs[None], pixels[None], own, **crf)[0]
     if tags is not None:
         refined = refined.masked_fill(~tags[:, None, None], -1)
+    return leave_out_unsure(refined.argmax(dim=0).byte(), probs, tags, confidence)
+
+
+def leave_out_unsure(mask: Tensor, probs: Tensor, tags: Tensor | None, confidence: float) -> Tensor:
+    """The mask with 255 where its class has a probability below `confidence`.
+
+    Args:
+        mask: (H, W) uint8 class indices.
+        probs: (C, H, W) probabilities.
+        tags: (C,) bool, the classes over which `probs` are renormalised; None for all.
+        confidence: In 0..1; 0 leaves nothing out.
+
+    Returns:
+        (H, W) uint8.
+    """
+    if confidence == 0:
+        return mask
+    if tags is not None:
         probs = probs * tags[:, None, None]
-    mask = refined.argmax(dim=0)
-    if confidence > 0:
-        unsure = probs.gather(0, mask[None])[0] < confidence * probs.sum(dim=0)
-        mask = mask.masked_fill(unsure, IGNORE)
-    return mask.byte()
+    unsure = probs.gather(0, mask[None].long())[0] < confidence * probs.sum(dim=0)
+    return mask.masked_fill(unsure, IGNORE)
 
 
 def _refine_and_write(

@@ -16,6 +16,8 @@ from dsrg.labels import IGNORE
 from dsrg.report import ROWS, table
 from dsrg.run import Run
 from dsrg.stages.classify import classify
+from dsrg.stages.mask_table import CONFIDENCES, mask_table
+from dsrg.stages.mask_table import SCALES as MASK_SCALES
 from dsrg.stages.masks import make_masks
 from dsrg.stages.pipeline import run_pipeline
 from dsrg.stages.seed_table import WAYS, seed_table
@@ -254,6 +256,22 @@ def test_masks_leave_out_what_the_network_is_unsure_of(data: Path, finished: Pat
     assert figures["masks_coverage"] == pytest.approx(np.mean(labelled))
     assert 0 <= figures["masks_miou"] <= 1
     retrain(run)
+
+
+def test_mask_table_measures_what_the_stage_would_write(data: Path, finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("masks", "retrain", "predictions"))
+    run = make_run(data, tmp_path / "run", "masks.scales=[0.75, 1.0]", "masks.confidence=0.35")
+    figures = make_masks(run).figures
+    lines = mask_table(run).splitlines()
+    table = storage.read_json(run.directory / "mask_table.json")["masks"]
+    assert len(table) == (1 + len(MASK_SCALES)) * (1 + len(CONFIDENCES))
+    assert len(lines) == 2 + 1 + len(MASK_SCALES)
+    own = next(cell for cell in table if cell["scales"] == [0.75, 1.0] and cell["confidence"] == 0.35)
+    assert own["coverage"] == pytest.approx(figures["masks_coverage"])
+    assert own["miou"] == pytest.approx(figures["masks_miou"])
+    assert f"{own['miou']:.3f} ({own['coverage']:.2f})" in lines[2]
+    with pytest.raises(InputError, match="--every 0"):
+        mask_table(run, 0)
 
 
 def test_full_supervision_may_have_its_own_length(data: Path, finished: Path, tmp_path: Path) -> None:
