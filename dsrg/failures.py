@@ -21,7 +21,7 @@ from dsrg.errors import InputError
 from dsrg.labels import BACKGROUND, IGNORE, Classes, palette
 from dsrg.metrics import ConfusionMatrix
 from dsrg.run import Run
-from dsrg.stages.evaluate import by_class, compare_folders
+from dsrg.stages.evaluate import compare_folders
 
 KINDS = ("wrong class", "missed object", "spills over")
 """Foreground of another class; foreground called background; background called foreground."""
@@ -214,7 +214,7 @@ def _summary(run: Run, ranked: Sequence[Failure], count: int, final: str) -> dic
                 "miou": {stage: failure.miou(stage) for stage in failure.matrices},
                 "iou": {
                     name: value
-                    for name, value in by_class(failure.matrices[final], run.classes).items()
+                    for name, value in run.classes.by_name(failure.matrices[final].iou()).items()
                     if value is not None
                 },
             }
@@ -318,7 +318,7 @@ def _words(run: Run, failure: Failure, place: int, final: str) -> np.ndarray:
         lines += textwrap.wrap(part, 36)
     if failure.void > 0.2:  # such truth says little, and can leave a class a handful of pixels
         lines.append(f"truth void on {100 * failure.void:.0f} %")
-    iou = by_class(failure.matrices[final], run.classes)
+    iou = run.classes.by_name(failure.matrices[final].iou())
     shown = [(index, name) for index, name in enumerate(run.classes.names) if _occurs(failure, index)]
     sheet = Image.new("RGB", (TILE, 17 * (len(lines) + len(shown)) + 10), "white")
     pen = ImageDraw.Draw(sheet)

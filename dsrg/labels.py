@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,11 @@ class Classes:
     def foreground(self) -> tuple[str, ...]:
         """Names of the K = C - 1 foreground classes."""
         return self.names[1:]
+
+    def by_name(self, values: Iterable[float]) -> dict[str, float | None]:
+        """One value for each of the C classes, by name; None for nan."""
+        numbers = map(float, values)
+        return {name: None if value != value else value for name, value in zip(self.names, numbers, strict=True)}
 
     def index(self, name: str, where: str) -> int:
         """Class index of `name`; `where` names the file that holds it, for the error."""

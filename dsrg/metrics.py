@@ -111,6 +111,11 @@ class SeedQuality:
             "background_precision": float(_ratio(right[BACKGROUND], given[BACKGROUND])),
         }
 
+    def precision(self) -> np.ndarray:
+        """Share of each class's seeds that name the true class, (C,) float64; nan where a class has none."""
+        labelled = self.counts[:, :-1]
+        return _ratio(labelled.diagonal(), labelled.sum(axis=0))
+
 
 def average_precision(scores: np.ndarray | Tensor, tags: np.ndarray | Tensor) -> np.ndarray:
     """Average precision of each class, without interpolation (scikit-learn's definition).

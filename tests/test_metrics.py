@@ -127,6 +127,7 @@ def test_seed_quality():
     assert quality.result() == pytest.approx(
         {"coverage": 8 / 10, "foreground_precision": 3 / 5, "background_precision": 2 / 3}
     )
+    assert quality.precision() == pytest.approx([2 / 3, 1 / 3, 2 / 2])
 
 
 def test_seed_quality_without_seeds():

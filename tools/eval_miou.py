@@ -7,7 +7,7 @@ from pathlib import Path
 from dsrg import storage
 from dsrg.cli import guard
 from dsrg.labels import read_classes
-from dsrg.stages.evaluate import by_class, compare_folders
+from dsrg.stages.evaluate import compare_folders
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
@@ -21,7 +21,7 @@ if __name__ == "__main__":
         classes = read_classes(options.classes)
         matrix = compare_folders(options.pred, options.gt, classes)
         figures = {"miou": matrix.mean_iou(), "pixel_accuracy": matrix.pixel_accuracy()}
-        iou = by_class(matrix, classes)
+        iou = classes.by_name(matrix.iou())
         for name, value in iou.items():
             print(f"{name:20} {'absent' if value is None else f'{value:.4f}'}")
         print(f"{'mean':20} {figures['miou']:.4f}")

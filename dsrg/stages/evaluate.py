@@ -44,7 +44,7 @@ def evaluate(run: Run, network: str) -> Stage:
         matrix = compare_folders(
             stage.directory, run.folder.mask_dir, run.classes, [photo.id for photo in run.val], run.cfg.workers
         )
-        figures = {f"{network}_miou": matrix.mean_iou(), f"{network}_iou": by_class(matrix, run.classes)}
+        figures = {f"{network}_miou": matrix.mean_iou(), f"{network}_iou": run.classes.by_name(matrix.iou())}
     stage.finish(figures)
     return stage
 
@@ -96,9 +96,3 @@ def compare_folders(
         for matrix in pool.map(compare_some, batches):
             total += matrix
     return total
-
-
-def by_class(matrix: ConfusionMatrix, classes: Classes) -> dict[str, float | None]:
-    """IoU of each class by name; None for a class in neither truth nor prediction."""
-    values = (float(value) for value in matrix.iou())
-    return {name: None if value != value else value for name, value in zip(classes.names, values, strict=True)}

@@ -41,7 +41,8 @@ def seed_table(run: Run, every: int = 1) -> str:
         every: Take every n-th training photograph alone.
 
     Returns:
-        The table in Markdown. It and the figures are in <run_dir>/seed_table.md and .json.
+        The table in Markdown. It and the figures, each class's precision among them, are in <run_dir>/seed_table.md
+        and .json.
 
     Raises:
         InputError: the CAMs are not there, the training split has no masks, or `every` is below 1.
@@ -63,7 +64,7 @@ def seed_table(run: Run, every: int = 1) -> str:
     return text
 
 
-def _quality(run: Run, settings: Seeds, every: int, way: str) -> dict[str, float]:
+def _quality(run: Run, settings: Seeds, every: int, way: str) -> dict[str, Any]:
     quality = SeedQuality(len(run.classes))
     photos = run.train[::every]
     cutter = Cutter(run.directory_of("cams"), run.directory_of("seeds"), settings, run.cfg.crf)
@@ -75,6 +76,7 @@ def _quality(run: Run, settings: Seeds, every: int, way: str) -> dict[str, float
     return quality.result() | {
         "objects_right": float(objects[:, 1:-1].trace() / objects.sum()),
         "objects_as_background": float(objects[:, 0].sum() / objects.sum()),
+        "precision": run.classes.by_name(quality.precision()),
     }
 
 

@@ -294,6 +294,8 @@ def test_seed_table_measures_what_the_stage_would_write(data: Path, finished: Pa
     own = storage.read_json(run.directory / "seed_table.json")["seeds"]["this configuration"]
     stage = storage.read_json(run.directory / "seeds" / "stage.json")["figures"]["seeds"]
     assert {name: own[name] for name in stage} == stage
+    assert own["precision"].keys() == set(run.classes.names)
+    assert own["precision"]["background"] == pytest.approx(stage["background_precision"], nan_ok=True)
     with pytest.raises(InputError, match="--every 0"):
         seed_table(run, 0)
     # A run that takes its CAMs from another one has none of its own.
