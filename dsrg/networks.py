@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import torch
 
 from dsrg import inference, storage
+from dsrg.models.acol import ACoL
 from dsrg.models.build import build_classifier, build_deeplab, load_backbone_from
 from dsrg.models.classifier import Classifier
 from dsrg.models.deeplab import DeepLab
@@ -14,31 +16,39 @@ from dsrg.run import Run
 from dsrg.schema import Inference
 
 
-def classifier(run: Run) -> Classifier:
+def classifier(run: Run) -> Classifier | ACoL:
     """The classifier before its training."""
     settings = run.cfg.model
     return build_classifier(
-        backbone=settings.backbone,
-        num_classes=len(run.classes),
+        **_classifier_arguments(run),
         output_stride=run.cfg.classifier.output_stride,
         weights=settings.weights,
-        pooling=run.cfg.classifier.pooling,
         freeze_bn=settings.freeze_batch_norm,
         freeze_stages=settings.freeze_stages,
     )
 
 
-def trained_classifier(run: Run) -> Classifier:
+def trained_classifier(run: Run) -> Classifier | ACoL:
     """The classifier after its training, in eval mode at the CAMs' output stride, on the run's device."""
-    model = build_classifier(
-        backbone=run.cfg.model.backbone,
-        num_classes=len(run.classes),
-        output_stride=run.cfg.cam.output_stride or run.cfg.classifier.output_stride,
-        pooling=run.cfg.classifier.pooling,
-    )
+    stride = run.cfg.cam.output_stride or run.cfg.classifier.output_stride
+    model = build_classifier(**_classifier_arguments(run), output_stride=stride)
     path = run.require("classifier", "tools/make_seeds.py") / "checkpoint.pt"
     model.load_state_dict(storage.load_checkpoint(path)["model"])
     return model.to(run.device).to(memory_format=torch.channels_last).eval()
+
+
+def _classifier_arguments(run: Run) -> dict[str, Any]:
+    """What training and the trained classifier have in common."""
+    settings = run.cfg.classifier
+    return {
+        "backbone": run.cfg.model.backbone,
+        "num_classes": len(run.classes),
+        "head": settings.head,
+        "pooling": settings.pooling,
+        "conv": settings.conv,
+        "acol_channels": settings.acol_channels,
+        "acol_threshold": settings.acol_threshold,
+    }
 
 
 def segmenter(run: Run) -> DeepLab:

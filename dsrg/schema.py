@@ -15,6 +15,10 @@ Positive = Annotated[float, Field(gt=0)]
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Scales = Annotated[tuple[Positive, ...], Field(min_length=1)]
+CUT_BACKBONES = ("vgg16", "alexnet", "googlenet")
+"""Networks that a classifier with convolutions of its own cuts off before their last halving."""
+HEADS_OF = {"cam": "gap", "acol": "acol"}
+"""The maps that only one classifier.head has; those made of gradients go with either."""
 
 
 class Section(BaseModel):
@@ -39,6 +43,8 @@ class Data(Section):
     labels: Path = Path("image_labels.csv")
     """Image-level labels: a CSV with the columns image and labels (names divided by spaces or ;), or a folder of
     VOC XML annotations."""
+    annotations: Path = Path("Annotations")
+    """Folder of VOC XML annotations, <id>.xml, whose boxes measure localisation; may be missing: then masks do."""
     train_split: str = "train"
     """Split to learn from."""
     val_split: str = "val"
@@ -48,7 +54,7 @@ class Data(Section):
 class Model(Section):
     """The networks. Both stages share the backbone."""
 
-    backbone: Literal["mobilenet_v2", "resnet18", "resnet50", "resnet101", "vgg16"] = "vgg16"
+    backbone: Literal["mobilenet_v2", "resnet18", "resnet50", "resnet101", "vgg16", "alexnet", "googlenet"] = "vgg16"
     """torchvision network without its classification head."""
     weights: str | None = "torchvision"
     """ImageNet weights: 'torchvision' (downloads them), a file in torchvision's layout, or null (random)."""
@@ -124,12 +130,31 @@ class Train(Section):
 
 
 class Classifier(Train):
-    """Stage 1: the multi-label classifier whose maps become seeds."""
+    """Stage 1: the classifier whose maps become seeds."""
 
     output_stride: Literal[8, 16, 32] = 16
     """Photograph pixels for each cell of the feature map while training."""
+    head: Literal["gap", "acol"] = "gap"
+    """'gap': global pooling and a linear layer (CAM); 'acol': two classifiers, the second of which does not see what
+    the first has found (ACoL)."""
     pooling: Literal["avg", "max"] = "avg"
-    """Global pooling before the linear layer."""
+    """'gap': global pooling before the linear layer."""
+    conv: NonNegativeInt = 0
+    """'gap': filters of a 3 x 3 convolution before the pooling; 0 for none. The CAM paper adds one of 1024 to AlexNet,
+    VGG16 and GoogLeNet, which are then cut off before their last halving (conv5, conv5-3, inception4e), as there."""
+    acol_channels: PositiveInt = 1024
+    """'acol': filters of each of the two 3 x 3 convolutions of a classifier. AlexNet, VGG16, GoogLeNet are cut too."""
+    acol_threshold: Fraction = 0.6
+    """'acol': the first classifier's map, brought to 0..1, above which the second does not see."""
+    loss: Literal["multi_label", "single_label"] = "multi_label"
+    """'multi_label': each class by itself (sigmoid); 'single_label': one class a photograph (softmax), the only one
+    that its image-level labels name."""
+
+    @model_validator(mode="after")
+    def _check_head(self) -> Classifier:
+        if self.head == "acol" and (self.conv or self.pooling != "avg"):
+            raise ValueError("head = acol has its own convolutions and averages; leave conv at 0 and pooling at avg")
+        return self
 
 
 class Retrain(Train):
@@ -165,6 +190,8 @@ class Cam(Section):
 class Seeds(Section):
     """From CAMs to seeds."""
 
+    source: Literal["cam", "grad_cam", "grad_cam_pp", "acol"] = "cam"
+    """Maps that the stage `cams` makes: CAM, Grad-CAM, Grad-CAM++, or ACoL's, for which classifier.head is acol."""
     thresholds: Literal["fixed", "otsu"] = "fixed"
     """'fixed' takes the two thresholds below; 'otsu' those that split the cube roots of the largest CAM over the whole
     training split best in three (Otsu 1979): without masks, without choosing."""
@@ -280,6 +307,17 @@ class Inference(Section):
     """Refine with the dense CRF at full size."""
 
 
+class Localize(Section):
+    """Boxes from the classifier's maps."""
+
+    threshold: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """The box is around the largest component of what is above this share of the map's maximum (Zhou et al. 2016)."""
+    size: PositiveInt | None = None
+    """Long side of the photographs, in pixels; null for their own size."""
+    saliency_blur: Annotated[float, Field(ge=0)] = 0.0
+    """Deviation of the Gaussian, in pixels, that smooths saliency maps; 0 leaves them raw."""
+
+
 class Masks(Inference):
     """Pseudo-labels of the training photographs."""
 
@@ -329,12 +367,14 @@ class Config(Section):
     retrain: Retrain = Retrain()
     supervised: Supervised = Supervised()
     test: Inference = Inference()
+    localize: Localize = Localize()
 
     @model_validator(mode="after")
     def _check(self) -> Config:
         if self.shared is not None and self.shared.resolve() == self.run_dir.resolve():
             raise ValueError(f"shared ({self.shared}) is this run's own run_dir; name another run's, or null")
-        if self.model.freeze_batch_norm and self.model.weights is None and "vgg" not in self.model.backbone:
+        without_norm = self.model.backbone in ("vgg16", "alexnet")
+        if self.model.freeze_batch_norm and self.model.weights is None and not without_norm:
             raise ValueError("model.freeze_batch_norm needs model.weights; random batch norm must train")
         if self.grow.enabled and self.grow.warmup >= self.dsrg.iterations:
             raise ValueError(
@@ -345,5 +385,30 @@ class Config(Section):
             raise ValueError(
                 f"retrain.warmup ({self.retrain.warmup}) must be below supervised.iterations "
                 f"({self.supervised.iterations})"
+            )
+        head, source = self.classifier.head, self.seeds.source
+        if HEADS_OF.get(source, head) != head:
+            raise ValueError(
+                f"seeds.source = {source} needs classifier.head = {HEADS_OF[source]}, which is {head}; set "
+                f"seeds.source to {'acol' if head == 'acol' else 'cam'}, grad_cam or grad_cam_pp"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_cut(self) -> Config:
+        name = self.model.backbone
+        if name not in CUT_BACKBONES or not (self.classifier.conv or self.classifier.head == "acol"):
+            return self
+        strides = {"classifier": self.classifier.output_stride, "cam": self.cam.output_stride}
+        for section, stride in strides.items():
+            if stride == 32:
+                raise ValueError(
+                    f"{section}.output_stride = 32: classifier.conv and head = acol cut {name} off at stride 16; "
+                    "choose 8 or 16"
+                )
+        if name == "googlenet" and self.model.init == "classifier":
+            raise ValueError(
+                "model.init = classifier: classifier.conv and head = acol cut googlenet's inception5 off, which the "
+                "segmentation networks have; set model.init to weights"
             )
         return self

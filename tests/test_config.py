@@ -2,11 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from dsrg import config, schema
 from dsrg.errors import InputError
+from dsrg.explain import METHODS
+from dsrg.models.backbone import BACKBONES, CUT_BACKBONES, build_backbone
+from dsrg.models.build import HEADS
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = sorted((ROOT / "configs").glob("**/*.yaml"))
@@ -232,6 +238,37 @@ def test_a_missing_base_is_named(write: Write, tmp_path: Path) -> None:
             "model.freeze_batch_norm needs model.weights",
         ),
         (
+            ["classifier.head=acol", "classifier.conv=1024"],
+            ["classifier.head=acol", "classifier.acol_channels=512", "seeds.source=acol"],
+            "classifier: head = acol has its own convolutions",
+        ),
+        (["classifier.head=acol", "classifier.pooling=max"], ["classifier.pooling=max"], "leave conv at 0"),
+        (
+            ["classifier.conv=1024", "cam.output_stride=32"],
+            ["classifier.conv=1024", "cam.output_stride=8"],
+            "cam.output_stride = 32: classifier.conv and head = acol cut vgg16 off at stride 16",
+        ),
+        (
+            ["classifier.head=acol", "seeds.source=acol", "classifier.output_stride=32"],
+            ["classifier.head=acol", "seeds.source=acol", "classifier.output_stride=32", "model.backbone=resnet18"],
+            "classifier.output_stride = 32",
+        ),
+        (
+            ["classifier.head=acol"],
+            ["classifier.head=acol", "seeds.source=grad_cam"],
+            "seeds.source = cam needs classifier.head = gap, which is acol; set seeds.source to acol, grad_cam",
+        ),
+        (
+            ["seeds.source=acol"],
+            ["seeds.source=grad_cam_pp"],
+            "seeds.source = acol needs classifier.head = acol, which is gap; set seeds.source to cam, grad_cam",
+        ),
+        (
+            ["model.backbone=googlenet", "model.init=classifier", "classifier.conv=1024"],
+            ["model.backbone=googlenet", "model.init=classifier"],
+            "model.init = classifier: classifier.conv and head = acol cut googlenet's inception5 off",
+        ),
+        (
             ["retrain.warmup=10", "supervised.iterations=10"],
             ["retrain.warmup=9", "supervised.iterations=10"],
             "retrain.warmup (10) must be below supervised.iterations (10)",
@@ -254,8 +291,24 @@ def test_a_power_background_needs_no_background_threshold(write: Write) -> None:
     assert loaded.seeds.background_threshold == 0.9
 
 
-def test_vgg16_has_no_batch_norm_to_freeze(write: Write) -> None:
-    assert config.load(write("model: {backbone: vgg16, weights: null}")).model.freeze_batch_norm
+@pytest.mark.parametrize("name", ["vgg16", "alexnet"])
+def test_vgg16_and_alexnet_have_no_batch_norm_to_freeze(write: Write, name: str) -> None:
+    assert config.load(write(f"model: {{backbone: {name}, weights: null}}")).model.freeze_batch_norm
+    with torch.device("meta"):
+        layers = list(build_backbone(name, output_stride=16).modules())
+    assert not any(isinstance(layer, _BatchNorm) for layer in layers)
+
+
+def test_the_schema_and_the_networks_agree_on_the_backbones() -> None:
+    assert list(get_args(schema.Model.model_fields["backbone"].annotation)) == BACKBONES
+    assert list(schema.CUT_BACKBONES) == CUT_BACKBONES
+    assert get_args(schema.Classifier.model_fields["head"].annotation) == HEADS
+
+
+def test_the_schema_and_explain_agree_on_the_maps() -> None:
+    assert set(get_args(schema.Seeds.model_fields["source"].annotation)) < set(METHODS)
+    assert schema.HEADS_OF.keys() < set(METHODS)
+    assert set(schema.HEADS_OF.values()) == set(HEADS)
 
 
 def test_dump_is_what_load_reads(write: Write) -> None:

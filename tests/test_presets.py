@@ -181,7 +181,7 @@ def test_inference_sizes() -> None:
     sides = {}
     for name in ("masks", "test"):
         settings: schema.Inference = getattr(cfg, name)
-        inputs = list(inference._pyramid(pixels, settings.scales, settings.size, settings.mirror))
+        inputs = list(inference.pyramid(pixels, settings.scales, settings.size, settings.mirror))
         assert all(len(images) == 1 for images in inputs)  # no mirror image
         sides[name] = [images.shape[-1] for images in inputs]
     assert sides == {"masks": [241, 321, 401], "test": [377, 497, 625]}

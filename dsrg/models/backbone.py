@@ -6,8 +6,7 @@ the same for every network and stride, so seeds made with one network fit anothe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -18,30 +17,17 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from dsrg.errors import InputError
+from dsrg.models.architectures import ARCHITECTURES, NUM_STAGES, Architecture, Stages
+from dsrg.models.layers import IMAGENET_MEAN as IMAGENET_MEAN  # for others, which normalise images
+from dsrg.models.layers import IMAGENET_STD as IMAGENET_STD
+from dsrg.models.layers import RectifiedMaxPool2d
 from dsrg.storage import load_checkpoint
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-"""RGB mean of ImageNet on a 0..1 scale, removed from every image."""
-IMAGENET_STD = (0.229, 0.224, 0.225)
-"""RGB standard deviation of ImageNet on a 0..1 scale; images are divided by it."""
+BACKBONES = list(ARCHITECTURES)
+"""Names that `build_backbone` knows."""
+CUT_BACKBONES = [name for name, architecture in ARCHITECTURES.items() if architecture.cut_channels]
+"""Those that the CAM paper cuts off before their last halving."""
 OUTPUT_STRIDES = (8, 16, 32)
-NUM_STAGES = 5
-"""Every network halves the resolution five times; a stage belongs to each halving."""
-
-Stages = list[list[nn.Module]]
-
-
-@dataclass(frozen=True)
-class _Architecture:
-    """How one torchvision network is made and taken apart."""
-
-    make: Callable[[], Any]
-    """The network with random weights and torchvision's parameter names, its classification head gone."""
-    split: Callable[[Any], Stages]
-    """Its layers in forward order, one list for each stage."""
-    head: str
-    """Prefix of the classification head's parameters in torchvision's files."""
-    out_channels: int
 
 
 class Backbone(nn.Module):
@@ -78,8 +64,10 @@ class Backbone(nn.Module):
         """Features (B, D, h, w) of images (B, 3, H, W) with ImageNet's mean and deviation removed."""
         features = images
         for number, stage in enumerate(self.stages):
-            # no graph for the frozen part: it is the largest in memory and nothing in it takes a gradient
-            with torch.set_grad_enabled(torch.is_grad_enabled() and number >= self.frozen_stages):
+            # no graph for the frozen part, the largest in memory: nothing in it takes a gradient, unless the caller
+            # asks for that of the pixels or of a layer's output
+            wanted = number >= self.frozen_stages or features.requires_grad
+            with torch.set_grad_enabled(torch.is_grad_enabled() and wanted):
                 features = stage(features)
         return features
 
@@ -110,6 +98,7 @@ def build_backbone(
     weights: str | Path | None = None,
     freeze_stages: int = 0,
     freeze_bn: bool = False,
+    cut: bool = False,
 ) -> Backbone:
     """Make a backbone.
 
@@ -118,8 +107,10 @@ def build_backbone(
         output_stride: 8, 16 or 32. Strides beyond it become dilation, as in DeepLab.
         weights: None (random), "torchvision" (download) or a state_dict file in torchvision's layout; half
             precision, a wrapping {"state_dict": ...} and "module." prefixes are understood.
-        freeze_stages: 0..5; stage 1 reaches stride 2, stage 2 stride 4, and so on.
+        freeze_stages: 0..5; stage 1 reaches stride 2 (in AlexNet it is empty), stage 2 stride 4, and so on.
         freeze_bn: Freeze every batch norm.
+        cut: Leave out the last halving and what follows it: AlexNet ends at conv5, VGG16 at conv5-3, GoogLeNet at
+            inception4e, as in Zhou et al. 2016, "Learning deep features for discriminative localization", Sect. 3.
 
     Raises:
         InputError: an argument is out of range, the download failed, or the file does not fit the network exactly.
@@ -129,16 +120,22 @@ def build_backbone(
     if not 0 <= freeze_stages <= NUM_STAGES:
         raise InputError(f"freeze_stages {freeze_stages} is not possible; choose 0 to {NUM_STAGES}.")
     architecture = _architecture(name)
+    if cut and architecture.cut_channels is None:
+        raise InputError(f"{name} is not among the networks that the CAM paper cuts ({', '.join(CUT_BACKBONES)}).")
+    if cut and output_stride == max(OUTPUT_STRIDES):
+        raise InputError(f"output_stride {output_stride} is not possible with {name} cut at stride 16; choose 8 or 16.")
     network = architecture.make()
     if weights is not None:
         state = _read_weights(name, weights)
         body = {key: value for key, value in state.items() if not key.startswith(architecture.head)}
         load_strictly(network, body, f"{weights} (weights of {name})")
     stages = architecture.split(network)
+    if cut:
+        _remove_last_halving(stages)
     _set_output_stride([layer for stage in stages for layer in stage], output_stride)
     return Backbone(
         [nn.Sequential(*stage) for stage in stages],
-        out_channels=architecture.out_channels,
+        out_channels=architecture.cut_channels if cut and architecture.cut_channels else architecture.out_channels,
         output_stride=output_stride,
         frozen_stages=freeze_stages,
         frozen_bn=freeze_bn,
@@ -217,10 +214,10 @@ def vgg16_fc(weights: str | Path, channels: int = 1024) -> dict[str, Tensor]:
     return {key: value.float().clone() for key, value in tensors.items()}  # copies: let go of the 500 MB behind
 
 
-def _architecture(name: str) -> _Architecture:
-    if name not in _ARCHITECTURES:
+def _architecture(name: str) -> Architecture:
+    if name not in ARCHITECTURES:
         raise InputError(f"the backbone '{name}' is not known; choose one of {', '.join(BACKBONES)}.")
-    return _ARCHITECTURES[name]
+    return ARCHITECTURES[name]
 
 
 def _read_weights(name: str, weights: str | Path) -> Mapping[str, Any]:
@@ -248,9 +245,9 @@ def _read_weights(name: str, weights: str | Path) -> Mapping[str, Any]:
 def _set_output_stride(blocks: Sequence[nn.Module], output_stride: int) -> None:
     """Turn every halving beyond `output_stride` into dilation, in place.
 
-    A block (a residual block, or a single layer) halves at most once, in its main path and its shortcut together.
-    The layer that loses its stride keeps the dilation in force; the kernels after it are spread twice as far. So
-    the output, subsampled, is that of the network as published.
+    A block (a residual or inception block, or a single layer) halves at most once, in its main path and its shortcut
+    together; only AlexNet's first convolution halves twice. The layer that loses its stride keeps the dilation in
+    force; the kernels after it are spread twice as far. So the output, subsampled, is that of the network as published.
 
     Args:
         blocks: The whole network's blocks in forward order, their layers registered in forward order.
@@ -259,78 +256,30 @@ def _set_output_stride(blocks: Sequence[nn.Module], output_stride: int) -> None:
     stride = dilation = 1
     for block in blocks:
         layers = [layer for layer in block.modules() if isinstance(layer, nn.Conv2d | nn.MaxPool2d)]
-        halves = any(layer.stride in (2, (2, 2)) for layer in layers)
-        remove = halves and stride == output_stride
-        if halves and not remove:
-            stride *= 2
+        factor = max((_stride(layer) for layer in layers), default=1)
+        remove = factor > 1 and stride == output_stride
+        if not remove:
+            stride *= factor
         following = dilation
         for layer in layers:
-            # pools stay dense, as DeepLab's pool5: at output stride 8 this is where VGG16 leaves the identity above
             if isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1):
                 layer.dilation = (following, following)
                 layer.padding = (layer.kernel_size[0] // 2 * following, layer.kernel_size[1] // 2 * following)
-            if remove and layer.stride in (2, (2, 2)):
+            elif isinstance(layer, RectifiedMaxPool2d):
+                layer.dilation = following
+            # other pools stay dense, as DeepLab's pool5: at output stride 8 this is where VGG16 leaves the identity
+            if remove and _stride(layer) > 1:
                 layer.stride = (1, 1)
                 following = 2 * dilation
         dilation = following
 
 
-def _make_mobilenet_v2() -> Any:
-    network = torchvision.models.mobilenet_v2(weights=None)
-    network.classifier = nn.Identity()
-    return network
+def _stride(layer: nn.Conv2d | nn.MaxPool2d) -> int:
+    return layer.stride if isinstance(layer.stride, int) else layer.stride[0]
 
 
-def _split_mobilenet_v2(network: Any) -> Stages:
-    layers = list(network.features)
-    return [layers[0:2], layers[2:4], layers[4:7], layers[7:14], layers[14:19]]
-
-
-def _resnet(name: str, out_channels: int) -> _Architecture:
-    def make() -> Any:
-        network = torchvision.models.get_model(name, weights=None)
-        network.fc = nn.Identity()
-        return network
-
-    def split(network: Any) -> Stages:
-        stem = [network.conv1, network.bn1, network.relu]
-        return [stem, [network.maxpool, *network.layer1], *(list(getattr(network, f"layer{n}")) for n in (2, 3, 4))]
-
-    return _Architecture(make, split, "fc.", out_channels)
-
-
-def _make_vgg16() -> Any:
-    device = torch.get_default_device()
-    with torch.device("meta"):  # no memory, no initialisation for the 124 million parameters of the head
-        network = torchvision.models.vgg16(weights=None)
-    network.classifier = nn.Identity()
-    network.to_empty(device=device)
-    for name, parameter in network.named_parameters():  # as torchvision does
-        if name.endswith("bias"):
-            nn.init.zeros_(parameter)
-        else:
-            nn.init.kaiming_normal_(parameter, mode="fan_out", nonlinearity="relu")
-    return network
-
-
-def _split_vgg16(network: Any) -> Stages:
-    """The five blocks of convolutions, each with its pool; 3 x 3 pools put 321 pixels on 41, as in DeepLab."""
-    stages: Stages = [[]]
-    for layer in network.features:
-        if isinstance(layer, nn.MaxPool2d):
-            stages[-1].append(nn.MaxPool2d(3, stride=2, padding=1))
-            stages.append([])
-        else:
-            stages[-1].append(layer)
-    return stages[:NUM_STAGES]
-
-
-_ARCHITECTURES = {
-    "mobilenet_v2": _Architecture(_make_mobilenet_v2, _split_mobilenet_v2, "classifier.", 1280),
-    "resnet18": _resnet("resnet18", 512),
-    "resnet50": _resnet("resnet50", 2048),
-    "resnet101": _resnet("resnet101", 2048),
-    "vgg16": _Architecture(_make_vgg16, _split_vgg16, "classifier.", 512),
-}
-BACKBONES = list(_ARCHITECTURES)
-"""Names that `build_backbone` knows."""
+def _remove_last_halving(stages: Stages) -> None:
+    """Take the last layer with a stride, and what follows it, off the last stage, in place."""
+    last = stages[-1]
+    halves = [isinstance(layer, nn.Conv2d | nn.MaxPool2d) and _stride(layer) > 1 for layer in last]
+    del last[halves.index(True) :]

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from dsrg.errors import InputError
-from dsrg.models.backbone import build_backbone, load_strictly, vgg16_fc
+from dsrg.models.acol import ACoL
+from dsrg.models.backbone import CUT_BACKBONES, build_backbone, load_strictly, vgg16_fc
 from dsrg.models.classifier import Classifier
 from dsrg.models.deeplab import DeepLab
+
+HEADS = ("gap", "acol")
 
 
 def build_classifier(
@@ -18,25 +21,43 @@ def build_classifier(
     num_classes: int,
     output_stride: int = 16,
     weights: str | Path | None = None,
+    head: str = "gap",
     pooling: str = "avg",
     dropout: float = 0.0,
+    conv: int = 0,
+    acol_channels: int = 1024,
+    acol_threshold: float = 0.6,
     freeze_bn: bool = False,
     freeze_stages: int = 0,
-) -> Classifier:
+) -> Classifier | ACoL:
     """The classifier of stage 1.
+
+    With convolutions of its own before the pooling (`conv`, or the head "acol"), AlexNet, VGG16 and GoogLeNet are
+    cut off before their last halving, as the CAM and ACoL papers do; the other backbones stay whole.
 
     Args:
         backbone, output_stride, weights, freeze_bn, freeze_stages: As in `build_backbone`.
         num_classes: C, background included; the classifier gives K = C - 1 logits.
-        pooling, dropout: As in `Classifier`.
+        head: "gap" for `Classifier`, "acol" for `ACoL`.
+        pooling, dropout, conv: As in `Classifier`; read by "gap" alone.
+        acol_channels, acol_threshold: As in `ACoL`; read by "acol" alone.
 
     Raises:
         InputError: an argument is not possible, or the weights do not fit.
     """
+    if head not in HEADS:
+        raise InputError(f"the head '{head}' is not known; choose one of {', '.join(HEADS)}.")
     features = build_backbone(
-        backbone, output_stride=output_stride, weights=weights, freeze_stages=freeze_stages, freeze_bn=freeze_bn
+        backbone,
+        output_stride=output_stride,
+        weights=weights,
+        freeze_stages=freeze_stages,
+        freeze_bn=freeze_bn,
+        cut=backbone in CUT_BACKBONES and (conv > 0 or head == "acol"),
     )
-    return Classifier(features, num_classes - 1, pooling=pooling, dropout=dropout)
+    if head == "acol":
+        return ACoL(features, num_classes - 1, channels=acol_channels, threshold=acol_threshold)
+    return Classifier(features, num_classes - 1, pooling=pooling, dropout=dropout, conv=conv)
 
 
 def build_deeplab(
@@ -72,7 +93,7 @@ def build_deeplab(
 
 
 def load_backbone_from(
-    model: Classifier | DeepLab, checkpoint_state_dict: Mapping[str, Any], source: str = "the checkpoint"
+    model: Classifier | ACoL | DeepLab, checkpoint_state_dict: Mapping[str, Any], source: str = "the checkpoint"
 ) -> None:
     """Copy the backbone of a trained network (of a classifier, say) into `model.backbone`.
 

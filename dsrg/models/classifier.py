@@ -6,25 +6,35 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsrg.errors import InputError
+from dsrg.models.layers import conv3_relu
 
 POOLINGS = ("avg", "max")
 
 
 class Classifier(nn.Module):
-    """Backbone, global pooling, linear layer (Zhou et al. 2016, "Learning deep features for discriminative
-    localization").
+    """Backbone, a convolution where the paper adds one, global pooling, linear layer (Zhou et al. 2016, "Learning
+    deep features for discriminative localization", Sect. 2 and 3).
 
     Args:
         backbone: Features (B, D, h, w) of images; has `out_channels` = D.
         num_foreground: K, the classes without background.
         pooling: "avg", or "max" (each feature's maximum over the image).
         dropout: Probability of dropping a pooled feature in training.
+        conv: Filters of a 3 x 3 convolution with ReLU before the pooling, and then D; 0 for none.
 
     Raises:
         InputError: `pooling` is neither.
     """
 
-    def __init__(self, backbone: nn.Module, num_foreground: int, *, pooling: str = "avg", dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        num_foreground: int,
+        *,
+        pooling: str = "avg",
+        dropout: float = 0.0,
+        conv: int = 0,
+    ) -> None:
         super().__init__()
         if pooling not in POOLINGS:
             raise InputError(f"the pooling '{pooling}' is not known; choose one of {', '.join(POOLINGS)}.")
@@ -32,25 +42,34 @@ class Classifier(nn.Module):
         self.pooling = pooling
         self.dropout = nn.Dropout(dropout)
         depth: int = backbone.out_channels  # type: ignore[assignment]  # nn.Module types attributes as tensors
-        self.linear = nn.Linear(depth, num_foreground)
+        self.conv = conv3_relu(depth, conv) if conv else nn.Identity()
+        self.linear = nn.Linear(conv or depth, num_foreground)
         nn.init.normal_(self.linear.weight, std=0.01)
         nn.init.zeros_(self.linear.bias)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, K), before the sigmoid, of images (B, 3, H, W)."""
-        features = self.backbone(images)
+    def features(self, images: Tensor) -> Tensor:
+        """What is pooled, (B, D, h, w), of images (B, 3, H, W)."""
+        features: Tensor = self.conv(self.backbone(images))
+        return features
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits (B, K), before the sigmoid or the softmax, of features (B, D, h, w)."""
         pooled = features.mean(dim=(2, 3)) if self.pooling == "avg" else features.amax(dim=(2, 3))
         logits: Tensor = self.linear(self.dropout(pooled))
         return logits
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, K), before the sigmoid or the softmax, of images (B, 3, H, W)."""
+        return self.classify(self.features(images))
 
     def activation_maps(self, images: Tensor) -> Tensor:
         """Raw CAMs (B, K, h, w): M_c(x, y) = sum_k w_k^c f_k(x, y), no bias, no ReLU, not normalised.
 
         With average pooling the mean of a map plus the bias is the class's logit.
         """
-        return F.conv2d(self.backbone(images), self.linear.weight[:, :, None, None])
+        return F.conv2d(self.features(images), self.linear.weight[:, :, None, None])
 
     @property
     def last_layers(self) -> list[nn.Module]:
         """The layers without ImageNet weights, which learn at a higher rate."""
-        return [self.linear]
+        return [self.linear] if isinstance(self.conv, nn.Identity) else [self.conv, self.linear]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from urllib.error import URLError
 
@@ -13,7 +14,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from dsrg.errors import InputError
 from dsrg.models import backbone as backbone_module
-from dsrg.models.backbone import BACKBONES, build_backbone, freeze_batch_norm, vgg16_fc
+from dsrg.models.backbone import BACKBONES, CUT_BACKBONES, build_backbone, freeze_batch_norm, vgg16_fc
+from dsrg.models.layers import IMAGENET_MEAN, IMAGENET_STD, InputScale, RectifiedMaxPool2d
 
 MOBILENET = Path(__file__).parents[2] / "../shared/weights/mobilenet_v2-imagenet.pth"
 needs_shared = pytest.mark.skipif(not MOBILENET.is_file(), reason="no shared/ folder beside this checkout")
@@ -37,6 +39,33 @@ def test_321_pixels_give_41_cells(name: str) -> None:
         assert build_backbone(name, output_stride=8)(torch.empty(1, 3, 321, 321)).shape[2:] == (41, 41)
 
 
+@pytest.mark.parametrize("stride", [8, 16])
+@pytest.mark.parametrize(("name", "depth"), [("vgg16", 512), ("alexnet", 256), ("googlenet", 832)])
+def test_grid_of_every_cut_backbone(name: str, depth: int, stride: int) -> None:
+    assert name in CUT_BACKBONES
+    with torch.device("meta"):
+        net = build_backbone(name, output_stride=stride, cut=True, freeze_stages=5)
+        for height, width in ((224, 321), (65, 66), (33, 72)):
+            features = net(torch.empty(1, 3, height, width))
+            assert tuple(features.shape) == (1, depth, (height - 1) // stride + 1, (width - 1) // stride + 1)
+    assert net.out_channels == depth
+
+
+@pytest.mark.parametrize(("name", "stages"), [("alexnet", 4), ("googlenet", 4), ("vgg16", 5)])
+def test_a_cut_backbone_is_the_whole_one_up_to_its_last_halving(name: str, stages: int) -> None:
+    torch.manual_seed(0)
+    whole = build_backbone(name, output_stride=16).eval()
+    cut = build_backbone(name, output_stride=16, cut=True).eval()
+    cut.load_state_dict({key: value for key, value in whole.state_dict().items() if key in cut.state_dict()})
+    features = images = torch.randn(1, 3, 40, 33)
+    with torch.no_grad():
+        for stage in whole.stages[:stages]:
+            features = stage(features)
+        if name == "vgg16":  # pool5 stands at the end of the fifth stage, and not at the beginning of a next one
+            features = nn.Sequential(*whole.stages[:4], whole.stages[4][:-1])(images)
+        torch.testing.assert_close(cut(images), features, rtol=0, atol=0)
+
+
 def test_mobilenet_forward_is_finite() -> None:
     features = build_backbone("mobilenet_v2", output_stride=8)(torch.randn(2, 3, 33, 40))
     assert features.shape == (2, 1280, 5, 5)
@@ -51,6 +80,10 @@ def test_mobilenet_forward_is_finite() -> None:
         ("resnet18", 8, 32),  # its blocks have a second 3 x 3 behind the one that loses the stride
         ("resnet50", 8, 32),
         ("vgg16", 16, 32),  # at 8, DeepLab's dense pool5 leaves the identity
+        ("alexnet", 8, 32),
+        ("alexnet", 16, 32),
+        ("googlenet", 8, 32),  # its pools are dilated too, in the inception blocks and between them
+        ("googlenet", 16, 32),
     ],
 )
 def test_dilated_features_subsampled_are_the_strided_ones(name: str, stride: int, coarse: int) -> None:
@@ -101,6 +134,99 @@ def test_mobilenet_equals_torchvision(tmp_path: Path) -> None:
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(net(images), reference.features(images))
+
+
+@torch.no_grad()
+def _scatter_statistics(network: nn.Module) -> None:
+    """Batch norms that a wrong order or a lost parameter would show."""
+    for norm in network.modules():
+        if isinstance(norm, _BatchNorm):
+            norm.running_mean.normal_(std=0.2)
+            norm.running_var.uniform_(0.5, 2)
+            norm.weight.uniform_(0.5, 2)
+            norm.bias.normal_(std=0.2)
+
+
+@torch.no_grad()
+def _check_interior(net: nn.Module, features: nn.Module, shift: int, size: int, cells: slice) -> None:
+    """torchvision pads none of the two networks' pools at the top and left, so that its cells lie `shift` pixels
+    further on. Cells whose field of view stays inside the photograph are equal."""
+    images = torch.randn(1, 3, size, size)
+    expected = features(images)[:, :, cells, cells]
+    ours = net(images[:, :, shift:, shift:])[:, :, cells, cells]
+    assert ours.shape == expected.shape and expected.numel() > 0
+    scale = expected.abs().max()
+    assert expected.std() / scale > 0.01
+    torch.testing.assert_close(ours / scale, expected / scale, rtol=0, atol=1e-5)
+
+
+def test_alexnet_equals_torchvision_away_from_the_border(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    reference = torchvision.models.alexnet(weights=None, num_classes=7).eval()
+    torch.save(reference.state_dict(), tmp_path / "weights.pth")
+    arguments = {"output_stride": 16, "weights": tmp_path / "weights.pth"}
+    conv5 = build_backbone("alexnet", **arguments, cut=True).eval()
+    # The field of view at conv5 is 163 pixels: cell 6 of stride 16 sees pixels 30 to 192.
+    _check_interior(conv5, reference.features[:-1], 15, 224, slice(6, 8))
+    whole = build_backbone("alexnet", **arguments | {"output_stride": 32}).eval()
+    _check_interior(whole, reference.features, 31, 321, slice(4, 5))
+
+
+def test_googlenet_equals_torchvision_away_from_the_border(tmp_path: Path) -> None:
+    """With the input scaled as torchvision does for its weights, whose file also holds two auxiliary classifiers."""
+    torch.manual_seed(0)
+    reference = torchvision.models.googlenet(
+        weights=None, aux_logits=True, transform_input=True, init_weights=False, num_classes=7
+    ).eval()
+    _scatter_statistics(reference)
+    torch.save(reference.state_dict(), tmp_path / "weights.pth")
+    net = build_backbone("googlenet", output_stride=32, weights=tmp_path / "weights.pth").eval()
+    reference.avgpool = reference.fc = reference.dropout = nn.Identity()
+
+    def features(images: torch.Tensor) -> torch.Tensor:
+        return reference(images).unflatten(1, (1024, images.shape[2] // 32, images.shape[3] // 32))
+
+    _check_interior(net, features, 14, 512, slice(8, 9))
+
+
+def test_googlenet_equals_torchvision_with_pools_that_pad(tmp_path: Path) -> None:
+    """Borders too: at every cell, whatever the photograph's size."""
+    torch.manual_seed(0)
+    reference = torchvision.models.googlenet(weights=None, transform_input=True, init_weights=False).eval()
+    _scatter_statistics(reference)
+    torch.save(reference.state_dict(), tmp_path / "weights.pth")
+    net = build_backbone("googlenet", output_stride=32, weights=tmp_path / "weights.pth").eval()
+    for number in (1, 2, 3):
+        setattr(reference, f"maxpool{number}", nn.MaxPool2d(3, stride=2, padding=1))
+    reference.avgpool = reference.fc = nn.Identity()
+    for height, width in ((65, 97), (70, 64)):
+        images = torch.randn(2, 3, height, width)
+        with torch.no_grad():
+            expected = reference(images)
+            torch.testing.assert_close(net(images).flatten(1), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kernel", [2, 3])
+@pytest.mark.parametrize("dilation", [1, 2, 4])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_rectified_max_pool_is_the_maximum_around_each_cell(kernel: int, dilation: int, stride: int) -> None:
+    pool = RectifiedMaxPool2d(kernel, stride=stride, dilation=dilation)
+    features = torch.rand(2, 3, 9, 6)
+    pooled = pool(features)
+    assert pooled.shape == (2, 3, (9 - 1) // stride + 1, (6 - 1) // stride + 1)
+    offsets = [dilation * (step - (kernel - 1) // 2) for step in range(kernel)]
+    for row, column in itertools.product(range(pooled.shape[2]), range(pooled.shape[3])):
+        cells = itertools.product((row * stride + o for o in offsets), (column * stride + o for o in offsets))
+        seen = [features[:, :, y, x] for y, x in cells if 0 <= y < 9 and 0 <= x < 6]
+        assert torch.equal(pooled[:, :, row, column], torch.stack(seen).amax(dim=0))
+
+
+def test_the_input_scale_is_no_part_of_a_checkpoint() -> None:
+    scale = InputScale()
+    assert not scale.state_dict()
+    pixels = torch.rand(2, 3, 5, 4)
+    images = (pixels - torch.tensor(IMAGENET_MEAN)[:, None, None]) / torch.tensor(IMAGENET_STD)[:, None, None]
+    torch.testing.assert_close(scale(images), (pixels - 0.5) / 0.5)
 
 
 def test_frozen_batch_norm_stays_frozen_in_train() -> None:
@@ -209,10 +335,12 @@ def test_failed_download_says_to_give_a_file(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"name": "alexnet", "output_stride": 8}, "alexnet.*vgg16"),
+        ({"name": "lenet", "output_stride": 8}, "lenet.*vgg16"),
         ({"name": "vgg16", "output_stride": 4}, "output_stride 4"),
         ({"name": "vgg16", "output_stride": 8, "freeze_stages": 6}, "freeze_stages 6"),
         ({"name": "resnet18", "output_stride": 8, "weights": "nowhere.pth"}, "nowhere.pth"),
+        ({"name": "resnet18", "output_stride": 8, "cut": True}, "resnet18.*vgg16, alexnet, googlenet"),
+        ({"name": "vgg16", "output_stride": 32, "cut": True}, "output_stride 32.*vgg16.*choose 8 or 16"),
     ],
 )
 def test_impossible_arguments_are_refused(arguments: dict, words: str) -> None:

@@ -1,0 +1,133 @@
+"""torchvision's ImageNet networks, made without their classification heads and taken apart into stages.
+
+A stage belongs to each of the five halvings of the resolution; stage n (from 1) ends at stride 2**n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torchvision
+from torch import nn
+
+from dsrg.models.layers import InputScale, RectifiedMaxPool2d
+
+NUM_STAGES = 5
+
+Stages = list[list[nn.Module]]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How one torchvision network is made and taken apart."""
+
+    make: Callable[[], Any]
+    """The network with random weights and torchvision's parameter names, its classification head gone."""
+    split: Callable[[Any], Stages]
+    """Its layers in forward order, one list for each stage."""
+    head: tuple[str, ...]
+    """Prefixes of the classification heads' parameters in torchvision's files."""
+    out_channels: int
+    """Channels of the last stage."""
+    cut_channels: int | None = None
+    """Channels before the last halving, where the CAM paper cuts this network off; None where it does not."""
+
+
+def _make_mobilenet_v2() -> Any:
+    network = torchvision.models.mobilenet_v2(weights=None)
+    network.classifier = nn.Identity()
+    return network
+
+
+def _split_mobilenet_v2(network: Any) -> Stages:
+    layers = list(network.features)
+    return [layers[0:2], layers[2:4], layers[4:7], layers[7:14], layers[14:19]]
+
+
+def _resnet(name: str, out_channels: int) -> Architecture:
+    def make() -> Any:
+        network = torchvision.models.get_model(name, weights=None)
+        network.fc = nn.Identity()
+        return network
+
+    def split(network: Any) -> Stages:
+        stem = [network.conv1, network.bn1, network.relu]
+        return [stem, [network.maxpool, *network.layer1], *(list(getattr(network, f"layer{n}")) for n in (2, 3, 4))]
+
+    return Architecture(make, split, ("fc.",), out_channels)
+
+
+def _make_plain(name: str) -> Any:
+    """VGG or AlexNet."""
+    device = torch.get_default_device()
+    with torch.device("meta"):  # no memory, no initialisation for the head: 124 million parameters in VGG16
+        network = torchvision.models.get_model(name, weights=None)
+    network.classifier = nn.Identity()
+    network.to_empty(device=device)
+    for key, parameter in network.named_parameters():  # as torchvision does in VGG
+        if key.endswith("bias"):
+            nn.init.zeros_(parameter)
+        else:
+            nn.init.kaiming_normal_(parameter, mode="fan_out", nonlinearity="relu")
+    return network
+
+
+def _split_vgg16(network: Any) -> Stages:
+    """The five blocks of convolutions, each with its pool; 3 x 3 pools put 321 pixels on 41, as in DeepLab."""
+    stages: Stages = [[]]
+    for layer in network.features:
+        if isinstance(layer, nn.MaxPool2d):
+            stages[-1].append(nn.MaxPool2d(3, stride=2, padding=1))
+            stages.append([])
+        else:
+            stages[-1].append(layer)
+    return stages[:NUM_STAGES]
+
+
+def _split_alexnet(network: Any) -> Stages:
+    """The first convolution halves twice, so that the first stage is empty. The last holds pool5 alone."""
+    stages: Stages = [[], []]
+    for layer in network.features:
+        if isinstance(layer, nn.MaxPool2d):
+            stages.append([RectifiedMaxPool2d(3, stride=2)])
+        else:
+            stages[-1].append(layer)
+    return stages
+
+
+def _make_googlenet() -> Any:
+    # torchvision's initial values take five times as long to draw, and batch norm undoes their scale
+    network = torchvision.models.googlenet(weights=None, aux_logits=False, init_weights=False)
+    network.fc = nn.Identity()
+    return network
+
+
+def _split_googlenet(network: Any) -> Stages:
+    """Every pool opens a stage."""
+    inception: dict[str, list[nn.Module]] = {number: [] for number in "345"}
+    for name, block in network.named_children():
+        if name.startswith("inception"):
+            block.branch4[0] = RectifiedMaxPool2d(3, stride=1)
+            inception[name.removeprefix("inception")[0]].append(block)
+    return [
+        [InputScale(), network.conv1],
+        [RectifiedMaxPool2d(3, stride=2), network.conv2, network.conv3],
+        [RectifiedMaxPool2d(3, stride=2), *inception["3"]],
+        [RectifiedMaxPool2d(3, stride=2), *inception["4"]],
+        [RectifiedMaxPool2d(2, stride=2), *inception["5"]],
+    ]
+
+
+ARCHITECTURES = {
+    "mobilenet_v2": Architecture(_make_mobilenet_v2, _split_mobilenet_v2, ("classifier.",), 1280),
+    "resnet18": _resnet("resnet18", 512),
+    "resnet50": _resnet("resnet50", 2048),
+    "resnet101": _resnet("resnet101", 2048),
+    "vgg16": Architecture(lambda: _make_plain("vgg16"), _split_vgg16, ("classifier.",), 512, 512),
+    "alexnet": Architecture(lambda: _make_plain("alexnet"), _split_alexnet, ("classifier.",), 256, 256),
+    "googlenet": Architecture(_make_googlenet, _split_googlenet, ("fc.", "aux1.", "aux2."), 1024, 832),
+}
+"""The networks by torchvision's names."""
