@@ -1,4 +1,4 @@
-"""Data sets in PASCAL VOC's layout: photographs, splits, image-level labels, masks."""
+"""Data sets in PASCAL VOC's layout: photographs, splits, image-level labels, masks, boxes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dsrg import storage
+from dsrg.boxes import LabelledBoxes
 from dsrg.errors import InputError
 from dsrg.labels import BACKGROUND, PRESETS, Classes, read_classes
 
@@ -40,6 +41,7 @@ class VocFolder:
         splits: Folder of <split>.txt, one id a line.
         classes: Class list file, or a preset's name.
         labels: CSV of image-level labels, or a folder of VOC XML annotations.
+        annotations: Folder of VOC XML annotations to read boxes from, which may be missing.
 
     Raises:
         InputError: the folder or its class list is missing or broken.
@@ -54,6 +56,7 @@ class VocFolder:
         splits: str | Path = "ImageSets/Segmentation",
         classes: str = "classes.txt",
         labels: str | Path = "image_labels.csv",
+        annotations: str | Path = "Annotations",
     ) -> None:
         self.root = Path(root)
         if not self.root.is_dir():
@@ -63,6 +66,7 @@ class VocFolder:
         self._image_dir = self.root / images
         self._split_dir = self.root / splits
         self._labels = self.root / labels
+        self._annotations = self.root / annotations
 
     def photos(self, split: str) -> list[Photo]:
         """The photographs of a split with their image-level labels, in the split file's order.
@@ -105,12 +109,36 @@ class VocFolder:
             )
         return not missing
 
-    def check(self, photos: Sequence[Photo], *, masks: Path | None, threads: int = 4) -> None:
+    def has_boxes(self, photos: Sequence[Photo]) -> bool:
+        """Whether every one of the photographs has an XML annotation to read boxes from.
+
+        Where only some have, the answer is no, with a warning.
+        """
+        missing = [photo for photo in photos if not self._annotation_path(photo.id).is_file()]
+        if 0 < len(missing) < len(photos):
+            warnings.warn(
+                f"{self._annotation_path(missing[0].id)} and {len(missing) - 1} more of {len(photos)} annotations are "
+                "missing, so the boxes of this split are not read",
+                stacklevel=2,
+            )
+        return not missing
+
+    def boxes(self, photo: Photo, size: tuple[int, int]) -> LabelledBoxes:
+        """The boxes of a photograph's XML annotation, see `read_boxes_for`.
+
+        Args:
+            photo: The photograph.
+            size: Its width and height in pixels.
+        """
+        return read_boxes_for(self._annotation_path(photo.id), size, self.classes, photo.path)
+
+    def check(self, photos: Sequence[Photo], *, masks: Path | None, boxes: bool = False, threads: int = 4) -> None:
         """Decode every file once, so that a broken one stops the run before it has written anything.
 
         Args:
             photos: What to read.
             masks: Folder of masks to read too and to compare in size with the photographs.
+            boxes: Read the XML annotations' boxes too.
             threads: Files to read at a time; decoding leaves Python's lock.
 
         Raises:
@@ -121,12 +149,17 @@ class VocFolder:
             image = storage.read_image(photo.path)
             if masks is not None:
                 read_mask_for(masks / f"{photo.id}.png", image.size, len(self.classes), photo.path)
+            if boxes:
+                self.boxes(photo, image.size)
 
         with ThreadPoolExecutor(threads) as pool:
             # disable=None: on a terminal only, for a log to hold the error alone.
             quiet = True if len(photos) < 100 else None
             for _ in tqdm(pool.map(read, photos), "checking files", len(photos), leave=False, disable=quiet):
                 pass
+
+    def _annotation_path(self, name: str) -> Path:
+        return self._annotations / f"{name}.xml"
 
     def _split_file(self, split: str) -> Path:
         return self._split_dir / f"{split}.txt"
@@ -175,14 +208,8 @@ class VocFolder:
     def _names_from_xml(self, ids: Sequence[str]) -> dict[str, list[str]]:
         names = {}
         for name in ids:
-            path = self._labels / f"{name}.xml"
-            try:
-                tree = ElementTree.parse(path)
-            except (FileNotFoundError, NotADirectoryError):
-                raise InputError(f"{path}: the annotation does not exist; add it or use a CSV of labels.") from None
-            except ElementTree.ParseError as error:
-                raise InputError(f"{path}: not valid XML ({error}); replace the file.") from None
-            names[name] = [element.findtext("name", "").strip() for element in tree.findall("object")]
+            objects = _read_objects(self._labels / f"{name}.xml", "use a CSV of labels")
+            names[name] = [element.findtext("name", "").strip() for element in objects]
         return names
 
     def _tags(self, name: str, labels: Iterable[str]) -> np.ndarray:
@@ -215,3 +242,55 @@ def read_mask_for(path: Path, size: tuple[int, int], num_classes: int, photo: Pa
             "make them equal."
         )
     return mask
+
+
+def read_boxes_for(path: Path, size: tuple[int, int], classes: Classes, photo: Path) -> LabelledBoxes:
+    """Read the boxes of a VOC XML annotation; those of difficult and truncated objects too, as the labels are.
+
+    VOC counts pixels from 1 and names the last one: xmin 1, xmax 10 are the first ten columns, here 0 and 10. Some of
+    VOC 2012's coordinates are fractions, which stay.
+
+    Args:
+        path: The annotation.
+        size: (width, height) of the photograph, in pixels.
+        classes: The data set's classes.
+        photo: The photograph's file, for the error.
+
+    Returns:
+        Classes and boxes in the file's order, float64 x0, y0, x1, y1, half-open (see `dsrg.boxes`).
+
+    Raises:
+        InputError: the file is missing or broken, names no object or an unknown class, or a box does not lie in the
+            photograph.
+    """
+    indices, boxes = [], []
+    for element in _read_objects(path, "measure with masks"):
+        name = element.findtext("name", "").strip()
+        indices.append(classes.index(name, str(path)))
+        edges = [element.findtext(f"bndbox/{edge}", "none").strip() for edge in ("xmin", "ymin", "xmax", "ymax")]
+        try:
+            left, top, right, bottom = map(float, edges)
+        except ValueError:
+            raise InputError(
+                f"{path}: the box of a '{name}' is xmin, ymin, xmax, ymax = {', '.join(edges)}; write four numbers."
+            ) from None
+        # A fraction of a pixel beyond the edge is rounding; nan fails every comparison.
+        if not (0 < left <= right < size[0] + 1 and 0 < top <= bottom < size[1] + 1):
+            raise InputError(
+                f"{path}: the box {left:g}, {top:g}, {right:g}, {bottom:g} of a '{name}' does not lie in {photo}, "
+                f"which is {size[0]} x {size[1]}; count pixels from 1, and annotate the photograph at this size."
+            )
+        boxes.append((left - 1, top - 1, right, bottom))
+    if not boxes:
+        raise InputError(f"{path}: the annotation has no object; every photograph of a split needs at least one.")
+    return LabelledBoxes(np.array(indices, np.int64), np.array(boxes, np.float64))
+
+
+def _read_objects(path: Path, otherwise: str) -> list[ElementTree.Element]:
+    """The objects of a VOC XML annotation; `otherwise` says what helps where the file is missing."""
+    try:
+        return ElementTree.parse(path).findall("object")
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{path}: the annotation does not exist; add it or {otherwise}.") from None
+    except ElementTree.ParseError as error:
+        raise InputError(f"{path}: not valid XML ({error}); replace the file.") from None
