@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from dsrg import cam, distributed, inference, networks, report, storage
+from dsrg import cam, distributed, inference, networks, report, storage, tiles
 from dsrg.data.voc import Photo
 from dsrg.errors import InputError
 from dsrg.labels import BACKGROUND, IGNORE, Classes, palette
@@ -31,8 +31,6 @@ TITLES = {"cam": "CAM of its labels", "dsrg": "DSRG", "retrain": "retrained", "s
 TOOLS = {"dsrg": "tools/train_dsrg.py", "retrain": "tools/retrain.py", "supervised": "tools/train_supervised.py"}
 TILE = 220
 """Long side of a picture on the pages, in pixels."""
-PAGE = 4000
-"""Height of a page, in pixels, before another is begun."""
 
 
 @dataclass
@@ -80,11 +78,7 @@ def show_failures(run: Run, count: int = 20) -> dict[str, Any]:
     out = run.directory / "failures"
     storage.write_json(out / "failures.json", summary)
     pages = _draw(run, worst, folders, final)
-    names = ["failures.png", *(f"failures-{number}.png" for number in range(2, len(pages) + 1))]
-    for name, page in zip(names, pages, strict=True):
-        report.write_picture(out / name, page)
-    for stale in {path.name for path in out.glob("failures*.png")} - set(names):
-        (out / stale).unlink()  # of an earlier call that showed more
+    names = tiles.write_pages(out, "failures", pages)
     print(_table(summary, run.classes))
     print("\n" + ", ".join(str(out / name) for name in ("failures.json", *names)))
     return summary
@@ -178,12 +172,13 @@ def _add_cams(run: Run, failures: Sequence[Failure]) -> None:
         maps = inference.activation_maps(
             model,
             pixels.to(run.device),
+            tags[0],
+            source=run.cfg.seeds.source,
             scales=settings.scales,
             size=settings.size,
             mirror=settings.mirror,
             amp=run.cfg.amp,
-        )
-        maps = cam.normalise(maps[None].cpu(), tags)
+        )[None].cpu()
         failure.heat = report.heat(pixels.permute(1, 2, 0).numpy(), maps[0].numpy())
         if threshold is not None:
             labels = cam.to_labels(inference.enlarge(maps, pixels.shape[-2:]), tags, threshold)[0]
@@ -267,17 +262,8 @@ def _draw(run: Run, failures: Sequence[Failure], folders: dict[str, Path], final
     titles = ["worst first", "photograph, its labels"]
     titles += [TITLES[stage] + " (final)" * (stage == final) for stage in stages]
     titles.append("truth (elsewhere its outline)")
-    pages: list[list[list[np.ndarray]]] = [[]]
-    height = 0
-    for place, failure in enumerate(failures, 1):
-        row = _row(run, failure, place, stages, folders, final)
-        tallest = max(tile.shape[0] for tile in row) + 4
-        if pages[-1] and height + tallest > PAGE:
-            pages.append([])
-            height = 0
-        pages[-1].append(row)
-        height += tallest
-    return [report.sheet(titles, rows, TILE) for rows in pages]
+    rows = [_row(run, failure, place, stages, folders, final) for place, failure in enumerate(failures, 1)]
+    return tiles.pages(titles, rows, TILE)
 
 
 def _row(
@@ -285,28 +271,25 @@ def _row(
 ) -> list[np.ndarray]:
     photo = inference.read_pixels(failure.photo).permute(1, 2, 0).numpy()
     truth = storage.read_mask(run.folder.mask_path(failure.photo))
-    tiles = [_words(run, failure, place, final), _captioned(photo, ", ".join(_labels(run, failure.photo)))]
+    row = [_words(run, failure, place, final), _captioned(photo, ", ".join(_labels(run, failure.photo)))]
     for stage in stages:
         caption = f"IoU {failure.miou(stage):.2f}" if stage in failure.matrices else ""
         picture = failure.heat if stage == "cam" else None
         if picture is None:
             picture = report.overlay(photo, storage.read_mask(folders[stage] / f"{failure.photo.id}.png"))
-        tiles.append(_captioned(picture, caption, truth))
-    return [*tiles, _captioned(report.overlay(photo, truth), "")]
+        row.append(_captioned(picture, caption, truth))
+    return [*row, _captioned(report.overlay(photo, truth), "")]
 
 
 def _captioned(picture: np.ndarray, caption: str, truth: np.ndarray | None = None) -> np.ndarray:
     """A picture at the pages' size, the outlines of the true objects on it in white, the caption below."""
-    tile = report.fit(picture, TILE)
+    tile = tiles.fit(picture, TILE)
     if truth is not None:
         small = cv2.resize(truth, tile.shape[1::-1], interpolation=cv2.INTER_NEAREST)
         small[small == IGNORE] = BACKGROUND  # void is a seam around each object
         edge = cv2.morphologyEx(small, cv2.MORPH_GRADIENT, np.ones((2, 2), np.uint8)) > 0
         tile[edge] = 255
-    sheet = Image.new("RGB", (tile.shape[1], tile.shape[0] + 20), "white")
-    sheet.paste(Image.fromarray(tile))
-    ImageDraw.Draw(sheet).text((0, tile.shape[0] + 2), caption, "black", ImageFont.load_default(13))
-    return np.asarray(sheet)
+    return tiles.captioned(tile, [caption])
 
 
 def _words(run: Run, failure: Failure, place: int, final: str) -> np.ndarray:

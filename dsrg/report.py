@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
 
-from dsrg import inference, networks, storage
+from dsrg import heatmap, inference, networks, storage, tiles
 from dsrg.data.voc import Photo
 from dsrg.labels import palette
 from dsrg.models.deeplab import DeepLab
@@ -60,30 +57,7 @@ def draw_grid(run: Run, path: Path, count: int = 12) -> None:
     final = next((name for name in ("retrain", "dsrg") if (run.directory / name / "checkpoint.pt").is_file()), None)
     model = networks.trained_segmenter(run, final) if final else None
     rows = [_row(run, photo, grown, model) for photo in chosen]
-    write_picture(path, sheet(COLUMNS, rows, TILE))
-
-
-def sheet(titles: Sequence[str], rows: Sequence[Sequence[np.ndarray]], width: int) -> Image.Image:
-    """Tiles (h, w <= width, 3) uint8 in rows under the titles of their columns, each row as high as its highest."""
-    font = ImageFont.load_default(13)
-    heights = [max(tile.shape[0] for tile in row) for row in rows]
-    picture = Image.new("RGB", (len(titles) * (width + 4) + 4, 22 + sum(heights) + 4 * len(rows)), "white")
-    pen = ImageDraw.Draw(picture)
-    for column, title in enumerate(titles):
-        pen.text((4 + column * (width + 4), 3), title, "black", font)
-    top = 22
-    for row, height in zip(rows, heights, strict=True):
-        for column, tile in enumerate(row):
-            picture.paste(Image.fromarray(tile), (4 + column * (width + 4), top))
-        top += height + 4
-    return picture
-
-
-def write_picture(path: Path, picture: Image.Image) -> None:
-    """Write a PNG atomically."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
-    storage.write_bytes(path, buffer.getvalue())
+    tiles.write_picture(path, tiles.sheet(COLUMNS, rows, TILE))
 
 
 def overlay(photo: np.ndarray, mask: np.ndarray, strength: float = 0.65) -> np.ndarray:
@@ -95,17 +69,8 @@ def overlay(photo: np.ndarray, mask: np.ndarray, strength: float = 0.65) -> np.n
 
 
 def heat(photo: np.ndarray, cams: np.ndarray) -> np.ndarray:
-    """The strongest of an image's CAMs (n, h, w) over its photograph, in a perceptually uniform colour map."""
-    strongest = cv2.resize(cams.max(axis=0), photo.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    coloured = cv2.applyColorMap(np.asarray(255 * strongest.clip(0, 1), np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
-    return np.asarray(photo * 0.4 + coloured * 0.6, np.uint8)
-
-
-def fit(tile: np.ndarray, side: int = TILE) -> np.ndarray:
-    """A picture (H, W, 3) uint8 brought to `side` pixels on its long side."""
-    scale = side / max(tile.shape[:2])
-    size = (max(1, round(tile.shape[1] * scale)), max(1, round(tile.shape[0] * scale)))
-    return cv2.resize(tile, size, interpolation=cv2.INTER_AREA)
+    """The strongest of an image's CAMs (n, h, w) over its photograph."""
+    return heatmap.overlay(photo, cams.max(axis=0))
 
 
 def _row(
@@ -114,20 +79,20 @@ def _row(
     pixels = inference.read_pixels(photo)
     picture = pixels.permute(1, 2, 0).numpy()
     folder = run.directory
-    tiles: list[np.ndarray | None] = [picture, None, None, None, None, None, None]
+    shown: list[np.ndarray | None] = [picture, None, None, None, None, None, None]
     cams = run.directory_of("cams") / f"{photo.id}.npz"
     if cams.is_file():
-        tiles[1] = heat(picture, storage.read_cams(cams)[1])
+        shown[1] = heat(picture, storage.read_cams(cams)[1])
     for column, path in ((2, run.directory_of("seeds")), (4, folder / "masks"), (6, run.folder.mask_dir)):
         if (path / f"{photo.id}.png").is_file():
-            tiles[column] = overlay(picture, storage.read_mask(path / f"{photo.id}.png"))
+            shown[column] = overlay(picture, storage.read_mask(path / f"{photo.id}.png"))
     if grown is not None:
-        tiles[3] = overlay(picture, grown(photo))
+        shown[3] = overlay(picture, grown(photo))
     if model is not None:
         probs = networks.predictor(run, model, run.cfg.test)(pixels.to(run.device)).cpu()
         crf = run.cfg.crf.arguments() if run.cfg.test.crf else None
-        tiles[5] = overlay(picture, inference.to_mask(probs, pixels, crf=crf).numpy())
-    return [fit(np.full_like(picture, 235) if tile is None else tile) for tile in tiles]
+        shown[5] = overlay(picture, inference.to_mask(probs, pixels, crf=crf).numpy())
+    return [tiles.fit(np.full_like(picture, 235) if tile is None else tile, TILE) for tile in shown]
 
 
 def _grown_seeds(run: Run) -> Callable[[Photo], np.ndarray]:

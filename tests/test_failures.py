@@ -11,7 +11,7 @@ import yaml
 from helpers import NAMES, make_voc, write_mask_file
 from PIL import Image
 
-from dsrg import cli, config, failures, networks, storage
+from dsrg import cli, config, failures, networks, storage, tiles
 from dsrg.data.voc import Photo
 from dsrg.failures import Failure, category, error_shares, rank, show_failures, worst_confusion
 from dsrg.labels import Classes
@@ -139,7 +139,7 @@ def test_dsrg_is_final_without_retraining_and_a_classifier_adds_the_cam(cfg: Pat
 def test_pages_that_would_be_too_tall_are_divided(cfg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "run"
     predict(folder / "dsrg/predictions/val", tmp_path / "data", {})
-    monkeypatch.setattr(failures, "PAGE", 500)
+    monkeypatch.setattr(tiles, "PAGE", 500)
     run = Run(config.load(cfg))
     show_failures(run, 4)
     pages = {path.name: Image.open(path).height for path in (folder / "failures").glob("*.png")}
