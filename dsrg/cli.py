@@ -17,14 +17,20 @@ def main(
     call: Callable[..., object],
     arguments: Sequence[str] | None = None,
     parents: Sequence[argparse.ArgumentParser] = (),
+    *,
+    several: bool = False,
 ) -> int:
     """Parse --cfg and the overrides, check the data, and call a stage.
 
+    With `several` there is also --also, for further configurations. The overrides hold for all of them, but for
+    run_dir, which would make one run of them.
+
     Args:
         description: What the tool does, for --help.
-        call: Gets the run, and the options of `parents` as keyword arguments.
+        call: Gets the run (a list of runs with `several`), and the options of `parents` as keyword arguments.
         arguments: The words of the command line; None for the process's own.
         parents: Parsers, made with add_help=False, of the options that this tool has besides.
+        several: Take several configurations.
 
     Returns:
         The exit status: 0; 2 after one sentence on stderr where the user can mend the input; 130 after Ctrl-C.
@@ -33,14 +39,30 @@ def main(
     parser.add_argument(
         "--cfg", required=True, metavar="FILE", help="configuration, such as configs/demo/resnet18.yaml"
     )
+    if several:
+        parser.add_argument(
+            "--also",
+            nargs="+",
+            default=[],
+            metavar="FILE",
+            help="configurations of further networks; key=value holds for them too, but for run_dir",
+        )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as data.root=photos dsrg.lr=1e-3")
-    options = vars(parser.parse_args(arguments))
+    options = vars(parser.parse_intermixed_args(arguments))  # files and key=value stand before options or behind
     cfg, overrides = options.pop("cfg"), options.pop("overrides")
+    for name, words in options.items():
+        if isinstance(words, list):  # argparse gives the overrides that follow an option of several words to it
+            overrides += [word for word in words if "=" in word]
+            options[name] = [word for word in words if "=" not in word]
+    also = options.pop("also", [])
 
     def work() -> None:
-        run = Run(config.load(cfg, overrides))
-        run.start()
-        call(run, **options)
+        runs = [Run(config.load(cfg, overrides))]
+        theirs = [word for word in overrides if not word.startswith("run_dir=")]
+        runs += [Run(config.load(path, theirs)) for path in also]
+        for run in {run.cfg.data: run for run in runs}.values():  # each data set is read once
+            run.start()
+        call(runs if several else runs[0], **options)
 
     return guard(work)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from dsrg import cam, distributed, storage
+from dsrg import cam, distributed, explain, storage
 from dsrg.crf import dense_crf
 from dsrg.data.voc import Photo
 from dsrg.labels import IGNORE
@@ -56,28 +56,62 @@ def read_pixels(photo: Photo) -> Tensor:
 
 @torch.no_grad()
 def activation_maps(
-    model: nn.Module, pixels: Tensor, *, scales: Sequence[float], size: int | None, mirror: bool, amp: bool = False
+    model: nn.Module,
+    pixels: Tensor,
+    tags: Tensor,
+    *,
+    source: str = "cam",
+    scales: Sequence[float],
+    size: int | None,
+    mirror: bool,
+    amp: bool = False,
 ) -> Tensor:
-    """Merged CAMs of one photograph at a quarter of its size, not yet normalised.
+    """Normalised maps of one photograph's own classes at a quarter of its size, merged over scales and mirror image.
+
+    - "cam" merges as Ahn and Kwak do (`cam.merge_scales`): a scale that responds more strongly weighs more.
+    - "grad_cam" takes each scale's maps times the cells of its grid. The mean over the grid, by which Grad-CAM weighs
+      the features, makes a map of twice the side a quarter as high, and the smallest scale would decide alone. So
+      behind global pooling the merged maps are CAM's.
+    - "grad_cam_pp" has no such factor.
+    - "acol" erases the photograph's own classes, as in training. All scales weigh the same. The fused maps' minimum is
+      above 0 (`ACoL.activation_maps`): it is subtracted from the merged map, or no pixel would be below the background
+      thresholds that fit the other sources.
 
     Args:
-        model: A network with `activation_maps`, in eval mode.
+        model: A classifier in eval mode.
         pixels: (3, H, W) uint8 on the model's device.
+        tags: (C,) bool.
+        source: What the maps are, see above.
         scales: Sizes relative to the base size.
         size: Long side at scale 1; None for the photograph's own.
         mirror: Add the mirror image.
 
     Returns:
-        (K, ceil(H / 4), ceil(W / 4)), not negative.
+        (K, ceil(H / 4), ceil(W / 4)) in [0, 1], zero for absent classes.
     """
     height, width = pixels.shape[-2:]
-    merged = (-(-height // 4), -(-width // 4))
     maps: list[Tensor] = []
-    for images in _pyramid(pixels, scales, size, mirror):
+    for images in pyramid(pixels, scales, size, mirror):
         with torch.autocast(pixels.device.type, torch.bfloat16, enabled=amp):
-            raw: Tensor = model.activation_maps(images)  # type: ignore[operator]
+            raw = _raw_maps(model, images, tags.to(pixels.device), source)
         maps += _unmirror(raw.float(), mirror)
-    return cam.merge_scales(maps, merged)[0]
+    merged = cam.merge_scales(maps, (-(-height // 4), -(-width // 4)))
+    if source == "acol":
+        merged = merged - merged.amin(dim=(2, 3), keepdim=True)
+    return cam.normalise(merged, tags[None].to(pixels.device))[0]
+
+
+def _raw_maps(model: nn.Module, images: Tensor, tags: Tensor, source: str) -> Tensor:
+    """A source's maps (B, K, h, w); those of classes that the tags (C,) lack mean nothing."""
+    if source in ("cam", "acol"):
+        erased = (tags.expand(len(images), -1),) if source == "acol" else ()
+        maps: Tensor = model.activation_maps(images, *erased)  # type: ignore[operator]
+        return maps
+    own = tags[1:].nonzero()[:, 0]
+    found = explain.METHODS[source](model, images, own.expand(len(images), -1))
+    if source == "grad_cam":
+        found = found * found[0, 0].numel()
+    return found.new_zeros(len(images), len(tags) - 1, *found.shape[2:]).index_copy_(1, own, found)
 
 
 @torch.no_grad()
@@ -95,7 +129,7 @@ def predict_probs(
         (C, H, W) float32.
     """
     probs: list[Tensor] = []
-    for images in _pyramid(pixels, scales, size, mirror):
+    for images in pyramid(pixels, scales, size, mirror):
         with torch.autocast(pixels.device.type, torch.bfloat16, enabled=amp):
             logits = model(images)
         probs += [enlarge(part, pixels.shape[-2:]).softmax(dim=1)[0] for part in _unmirror(logits.float(), mirror)]
@@ -218,7 +252,7 @@ def process_pool(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,))
 
 
-def _pyramid(pixels: Tensor, scales: Sequence[float], size: int | None, mirror: bool) -> Iterable[Tensor]:
+def pyramid(pixels: Tensor, scales: Sequence[float], size: int | None, mirror: bool) -> Iterable[Tensor]:
     """Network inputs (1 or 2, 3, h, w), one a scale; the second is the mirror image."""
     height, width = pixels.shape[-2:]
     base = 1.0 if size is None else size / max(height, width)

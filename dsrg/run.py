@@ -31,8 +31,11 @@ STAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "masks": (("crf", "masks"), ("dsrg",)),
     "retrain": (("retrain",), ("masks",)),
     "supervised": (("retrain",), ()),
+    "localize": (("localize",), ("classifier",)),
 }
 """Each stage's folder: the configuration sections that decide on its output, and the stages that it builds on."""
+SINGLE_KEYS = {"cams": ("seeds.source",), "localize": ("cam.output_stride", "data.annotations")}
+"""Keys of other sections that decide on a stage's output too."""
 CLASSIFIER_STAGES = ("classifier", "cams", "seeds")
 ENDINGS = {"cams": ".npz", "seeds": ".png", "masks": ".png"}
 """The stages that write a file for each training photograph, and how its name ends."""
@@ -63,6 +66,7 @@ class Run:
             splits=cfg.data.splits,
             classes=cfg.data.classes,
             labels=cfg.data.labels,
+            annotations=cfg.data.annotations,
         )
         self.classes = self.folder.classes
 
@@ -107,6 +111,13 @@ class Run:
         directory = self.directory / own / "predictions" / self.cfg.data.val_split
         return Stage(directory, settings, self._record, [f"{photo.id}.png" for photo in self.val])
 
+    def localization(self, split: str, method: str) -> Stage:
+        """The boxes that the classifier's maps of one method give in a split."""
+        settings = self._settings("localize")
+        if method != "saliency":
+            del settings["localize.saliency_blur"]
+        return Stage(self.directory / "localize" / split / method, settings, self._record, ["boxes.json"])
+
     def require(self, name: str, tool: str) -> Path:
         """The folder of a stage that must be finished, or have been put there by the user.
 
@@ -135,8 +146,11 @@ class Run:
         settings = self._section("seed", "amp", "data", "model", *sections)
         if name == "supervised":
             settings["supervised.iterations"] = self.cfg.supervised.iterations
-        if name in CLASSIFIER_STAGES:
+        del settings["data.annotations"]  # true boxes, which localisation alone reads
+        if name in (*CLASSIFIER_STAGES, "localize"):
             settings = {key: value for key, value in settings.items() if key not in SEGMENTER_KEYS}
+        for key in SINGLE_KEYS.get(name, ()):
+            settings[key] = self._section(key.partition(".")[0])[key]
         if self._is_shared(name):
             settings["seed"] = self._shared_seed()
         for earlier in after:

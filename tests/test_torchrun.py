@@ -128,6 +128,21 @@ def test_two_processes_make_the_files_and_figures_of_one(made: tuple[Run, Path])
             assert (storage.read_mask(png) == storage.read_mask(two / folder / png.name)).mean() > 0.99
 
 
+def test_two_processes_box_and_measure_as_one(made: tuple[Run, Path]) -> None:
+    run, two = made
+    folders = [run_dir / "localize" / "val" / "grad_cam_pp" for run_dir in (run.directory, two)]
+    assert len(list((folders[1] / "pictures").glob("*.png"))) == 3
+    first, second = (storage.read_json(folder / "boxes.json")["photographs"] for folder in folders)
+    assert [photo["image"] for photo in second] == [photo.id for photo in run.val]
+    for one, other in zip(first, second, strict=True):
+        for found, again in zip(one["predicted"] + one["own"], other["predicted"] + other["own"], strict=True):
+            assert found["label"] == again["label"]
+            np.testing.assert_allclose(found["box"], again["box"], atol=1)
+    figures = [storage.read_json(folder / "stage.json")["figures"] for folder in folders]
+    assert figures[0]["measured"] == figures[1]["measured"] == len(run.val)
+    assert figures[1] == pytest.approx(figures[0], abs=5e-3)
+
+
 def test_each_process_makes_its_share_and_again_only_what_is_missing(made: tuple[Run, Path]) -> None:
     run, two = made
     written = [storage.read_json(two / f"process-{rank}.json")["written"] for rank in (0, 1)]

@@ -15,6 +15,7 @@ from dsrg import cli, distributed, engine, storage
 from dsrg.errors import InputError
 from dsrg.run import Run
 from dsrg.stages.evaluate import evaluate
+from dsrg.stages.localize import localize
 from dsrg.stages.masks import make_masks
 from dsrg.stages.seeds import make_cams, make_seeds
 
@@ -29,10 +30,11 @@ def some(run: Run, folder: str) -> list[str]:
 
 
 def make_all(run: Run) -> None:
-    """The four stages that write a file for each photograph."""
+    """The four stages that write a file for each photograph, and boxes."""
     for stage in (make_cams, make_seeds, make_masks):
         stage(run)
     evaluate(run, "dsrg")
+    localize([run], ("grad_cam_pp",), pictures=3)
 
 
 def call(run: Run) -> None:

@@ -1,18 +1,22 @@
-"""The table of seed quality: what each way to cut the same CAMs gives."""
+"""The tables of seed quality: what each way to cut the same CAMs gives, and what each source of maps."""
 
 from __future__ import annotations
 
-from typing import Any
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
 
 from tqdm import tqdm
 
 from dsrg import storage
-from dsrg.data.voc import read_mask_for
+from dsrg.comparison import check_comparable, methods_of, network_names
+from dsrg.data.voc import Photo, read_mask_for
 from dsrg.errors import InputError
 from dsrg.metrics import SeedQuality
 from dsrg.run import Run
 from dsrg.schema import Seeds
-from dsrg.stages.seeds import Cutter, with_thresholds
+from dsrg.stages.seeds import Cutter, measure_cams, with_thresholds, write_maps
 
 WAYS: dict[str, dict[str, Any]] = {
     "as published": {"background": "cam", "foreground_threshold": 0.2, "background_threshold": 0.05},
@@ -31,6 +35,8 @@ COLUMNS = {
     "objects_right": "objects labelled right",
     "objects_as_background": "objects called background",
 }
+SOURCES: tuple[str, ...] = get_args(Seeds.model_fields["source"].annotation)
+"""What seeds.source may be."""
 
 
 def seed_table(run: Run, every: int = 1) -> str:
@@ -47,43 +53,92 @@ def seed_table(run: Run, every: int = 1) -> str:
     Raises:
         InputError: the CAMs are not there, the training split has no masks, or `every` is below 1.
     """
-    if every < 1:
-        raise InputError(f"--every {every}: give a whole number from 1 on.")
     run.require("cams", "tools/make_seeds.py")
-    if not run.folder.has_masks(run.train):
-        raise InputError(f"{run.folder.mask_dir}: holds no masks to measure seeds on.")
+    photos, cam_dir = _measured(run, every), run.directory_of("cams")
     figures = {}
     for way, settings in ({"this configuration": run.cfg.seeds} | {k: Seeds(**v) for k, v in WAYS.items()}).items():
-        settings = with_thresholds(run, settings)
-        thresholds = [settings.foreground_threshold, settings.background_threshold]
-        two = settings.background == "cam"  # the other cues have no second threshold
-        figures[way] = {"thresholds": thresholds[: 1 + two]} | _quality(run, settings, every, way)
-    text = _markdown(figures)
+        settings = with_thresholds(settings, cam_dir, run.train)
+        figures[way] = _quality(run, settings, cam_dir, photos, way)
+    text = _markdown("seeds", figures, COLUMNS)
     storage.write_json(run.directory / "seed_table.json", {"every": every, "seeds": figures})
     storage.write_text(run.directory / "seed_table.md", text)
     return text
 
 
-def _quality(run: Run, settings: Seeds, every: int, way: str) -> dict[str, Any]:
+def source_table(runs: Sequence[Run], sources: Sequence[str] = (), every: int = 1) -> str:
+    """Make maps by each source with each run's classifier, cut them as the run is set, and measure maps and seeds.
+
+    The maps go into a temporary folder: of the runs only the trained classifiers are read. Otsu's thresholds are those
+    of the photographs measured.
+
+    Args:
+        runs: With trained classifiers, on one data set; the photographs are the first one's.
+        sources: Some of SOURCES, all where it is empty; a network takes those that it has.
+        every: Take every n-th training photograph alone.
+
+    Returns:
+        The table in Markdown. It and the figures are in the first run's source_table.md and .json.
+
+    Raises:
+        InputError: a classifier is not trained, the training split has no masks, a source is unknown or no network has
+            it, the runs do not fit together, a run's seeds take saliency maps that are missing, or `every` is below 1.
+    """
+    check_comparable(runs)
+    each = methods_of(runs, sources, SOURCES, "--sources")
+    photos = _measured(runs[0], every)
+    for run in runs:
+        run.require("classifier", "tools/train_classifier.py")
+    rows: dict[str, dict[str, Any]] = {}
+    for run, network, own in zip(runs, network_names(runs), each, strict=True):
+        for source in own:
+            with tempfile.TemporaryDirectory() as folder:
+                cam_dir = Path(folder)
+                write_maps(run, photos, cam_dir, source)
+                settings = with_thresholds(run.cfg.seeds, cam_dir, photos)
+                maps = measure_cams(run, photos, cam_dir)
+                values = maps | _quality(run, settings, cam_dir, photos, f"{network}, {source}")
+            what = {"network": network, "run_dir": str(run.directory), "source": source}
+            rows[f"{network} | {source}"] = what | values
+    text = _markdown("network | maps", rows, {"cam_miou": "mIoU of the maps"} | COLUMNS)
+    storage.write_json(runs[0].directory / "source_table.json", {"every": every, "rows": list(rows.values())})
+    storage.write_text(runs[0].directory / "source_table.md", text)
+    return text
+
+
+def _measured(run: Run, every: int) -> list[Photo]:
+    """Every n-th training photograph; checks that there are masks to measure on."""
+    if every < 1:
+        raise InputError(f"--every {every}: give a whole number from 1 on.")
+    if not run.folder.has_masks(run.train):
+        raise InputError(f"{run.folder.mask_dir}: holds no masks to measure seeds on.")
+    return run.train[::every]
+
+
+def _quality(run: Run, settings: Seeds, cam_dir: Path, photos: Sequence[Photo], title: str) -> dict[str, Any]:
+    """Figures of the seeds that the settings, their thresholds found, cut from the maps in `cam_dir`."""
     quality = SeedQuality(len(run.classes))
-    photos = run.train[::every]
-    cutter = Cutter(run.directory_of("cams"), run.directory_of("seeds"), settings, run.cfg.crf)
+    cutter = Cutter(cam_dir, run.directory_of("seeds"), settings, run.cfg.crf)
     with cutter.pool(run.cfg.workers) as pool:
-        for photo, seeds in zip(photos, tqdm(pool.map(cutter.cut, photos), way, len(photos)), strict=True):
+        for photo, seeds in zip(photos, tqdm(pool.map(cutter.cut, photos), title, len(photos)), strict=True):
             size = seeds.shape[::-1]
             quality.update(seeds, read_mask_for(run.folder.mask_path(photo), size, len(run.classes), photo.path))
     objects = quality.counts[1:]
-    return quality.result() | {
+    thresholds = [settings.foreground_threshold, settings.background_threshold]
+    two = settings.background == "cam"  # the other cues have no second threshold
+    return {"thresholds": thresholds[: 1 + two]} | {
+        **quality.result(),
         "objects_right": float(objects[:, 1:-1].trace() / objects.sum()),
         "objects_as_background": float(objects[:, 0].sum() / objects.sum()),
         "precision": run.classes.by_name(quality.precision()),
     }
 
 
-def _markdown(figures: dict[str, dict[str, Any]]) -> str:
-    lines = ["| seeds | thresholds | " + " | ".join(COLUMNS.values()) + " |", "|---|---|" + "---:|" * len(COLUMNS)]
-    for way, values in figures.items():
+def _markdown(title: str, rows: dict[str, dict[str, Any]], columns: dict[str, str]) -> str:
+    """The rows by their first cells, which `title` heads."""
+    first = " | ".join([title, "thresholds", *columns.values()])
+    lines = [f"| {first} |", "|---" * (title.count("|") + 2) + "|" + "---:|" * len(columns)]
+    for row, values in rows.items():
         thresholds = ", ".join(f"{threshold:.3f}" for threshold in values["thresholds"])
-        cells = [f"{values[column]:.3f}" for column in COLUMNS]
-        lines.append(" | ".join([f"| {way}", thresholds, *cells]) + " |")
+        cells = [f"{values[column]:.3f}" for column in columns]
+        lines.append(" | ".join([f"| {row}", thresholds, *cells]) + " |")
     return "\n".join(lines) + "\n"

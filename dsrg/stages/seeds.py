@@ -1,7 +1,8 @@
-"""Class activation maps of the training photographs, and the seeds that are cut from them."""
+"""Maps of the training photographs' own classes (CAM or another source), and the seeds that are cut from them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,31 +27,50 @@ CAM_THRESHOLDS = tuple(round(0.02 * step, 2) for step in range(1, 41))
 
 
 def make_cams(run: Run) -> Stage:
-    """Write cams/<id>.npz, the normalised CAMs of each training photograph's own classes at a quarter of its size.
+    """Write cams/<id>.npz, the normalised maps of each training photograph's own classes at a quarter of its size.
 
-    Where ground-truth masks exist, the figures hold cam_miou: the mIoU of the labels cut from the CAMs at the
-    background threshold that is best for it (cam_threshold). No later stage reads either.
+    They are CAMs, or what seeds.source names. Where ground-truth masks exist, the figures hold cam_miou: the mIoU of
+    the labels cut from the maps at the background threshold that is best for it (cam_threshold). No later stage reads
+    either.
     """
     stage = run.stage("cams")
     if stage.finished:
         return stage
     run.require("classifier", "tools/make_seeds.py or tools/run_pipeline.py")
     stage.begin()
-    settings = run.cfg.cam
     todo = [p for p in distributed.share(run.train) if not (stage.directory / f"{p.id}.npz").is_file()]
-    model = networks.trained_classifier(run) if todo else None
-    for photo in tqdm(todo, "cams", disable=not distributed.is_main()):
-        assert model is not None
-        pixels = inference.read_pixels(photo).to(run.device)
-        maps = inference.activation_maps(
-            model, pixels, scales=settings.scales, size=settings.size, mirror=settings.mirror, amp=run.cfg.amp
-        )
-        maps = cam.normalise(maps[None], torch.from_numpy(photo.tags)[None].to(run.device))[0]
-        own = np.flatnonzero(photo.tags[1:])
-        storage.write_cams(stage.directory / f"{photo.id}.npz", own + 1, maps[own].cpu().numpy())
+    write_maps(run, todo, stage.directory, run.cfg.seeds.source)
     distributed.barrier()
-    stage.finish(_measure_cams(run) if run.folder.has_masks(run.train) else {})
+    measured = run.folder.has_masks(run.train)
+    stage.finish(measure_cams(run, run.train, stage.directory) if measured else {})
     return stage
+
+
+def write_maps(run: Run, photos: Sequence[Photo], directory: Path, source: str) -> None:
+    """Write directory/<id>.npz, the maps of one source at the scales of the section cam, for each of the photographs.
+
+    Args:
+        run: With a trained classifier.
+        photos: The photographs.
+        directory: Where the files go.
+        source: As in `inference.activation_maps`.
+    """
+    if not photos:
+        return
+    model, settings = networks.trained_classifier(run), run.cfg.cam
+    for photo in tqdm(photos, f"maps, {source}", disable=not distributed.is_main()):
+        maps = inference.activation_maps(
+            model,
+            inference.read_pixels(photo).to(run.device),
+            torch.from_numpy(photo.tags),
+            source=source,
+            scales=settings.scales,
+            size=settings.size,
+            mirror=settings.mirror,
+            amp=run.cfg.amp,
+        )
+        own = np.flatnonzero(photo.tags[1:])
+        storage.write_cams(directory / f"{photo.id}.npz", own + 1, maps[own].cpu().numpy())
 
 
 def make_seeds(run: Run) -> Stage:
@@ -73,7 +93,7 @@ def make_seeds(run: Run) -> Stage:
                 raise InputError(f"{saliency / photo.id}.png: the saliency map does not exist; add it.")
     stage.begin()
     todo = [p for p in distributed.share(run.train) if not (stage.directory / f"{p.id}.png").is_file()]
-    settings = with_thresholds(run, run.cfg.seeds)
+    settings = with_thresholds(run.cfg.seeds, run.directory_of("cams"), run.train)
     cutter = Cutter(run.directory_of("cams"), stage.directory, settings, run.cfg.crf)
     with cutter.pool(run.cfg.workers) as pool:
         for _ in tqdm(pool.map(cutter.write, todo), "seeds", len(todo), disable=not distributed.is_main()):
@@ -88,13 +108,19 @@ def make_seeds(run: Run) -> Stage:
     return stage
 
 
-def with_thresholds(run: Run, settings: Seeds) -> Seeds:
-    """The settings with both thresholds: their own, or Otsu's over the largest CAM of every training pixel."""
+def with_thresholds(settings: Seeds, cam_dir: Path, photos: Sequence[Photo]) -> Seeds:
+    """The settings with both thresholds: their own, or Otsu's over the largest CAM of every pixel of the photographs.
+
+    Args:
+        settings: Of the seeds.
+        cam_dir: Folder of the photographs' CAMs.
+        photos: The photographs.
+    """
     if settings.thresholds == "fixed":
         return settings
     counts = np.zeros(256)
-    for photo in run.train:
-        _, maps = storage.read_cams(run.directory_of("cams") / f"{photo.id}.npz")
+    for photo in photos:
+        _, maps = storage.read_cams(cam_dir / f"{photo.id}.npz")
         counts += np.histogram(np.cbrt(maps.max(axis=0, initial=0)), bins=256, range=(0, 1))[0]
     low, high = cam.otsu_thresholds(counts)
     return settings.model_copy(update={"foreground_threshold": high**3, "background_threshold": low**3})
@@ -180,11 +206,12 @@ def _truth(run: Run, photo: Photo) -> np.ndarray:
     return read_mask_for(run.folder.mask_path(photo), size, len(run.classes), photo.path)
 
 
-def _measure_cams(run: Run) -> dict[str, Any]:
+def measure_cams(run: Run, photos: Sequence[Photo], cam_dir: Path) -> dict[str, Any]:
+    """cam_miou of the photographs' CAMs in `cam_dir` at the threshold that is best for it, cam_threshold."""
     matrices = [ConfusionMatrix(len(run.classes)) for _ in CAM_THRESHOLDS]
-    for photo in tqdm(distributed.share(run.train), "measuring cams", disable=not distributed.is_main()):
+    for photo in tqdm(distributed.share(photos), "measuring cams", disable=not distributed.is_main()):
         truth = _truth(run, photo)
-        cams = _read_cams(run.directory_of("cams"), photo, truth.shape)
+        cams = _read_cams(cam_dir, photo, truth.shape)
         strongest, winner = (part[0].numpy() for part in cams.max(dim=1))
         for threshold, matrix in zip(CAM_THRESHOLDS, matrices, strict=True):
             # The same labels as cam.to_labels gives, with one argmax for all thresholds.
