@@ -100,28 +100,16 @@ class VocFolder:
 
         Where only some have, as in VOC's train_aug without SBD's masks, the answer is no, with a warning.
         """
-        missing = [photo for photo in photos if not self.mask_path(photo).is_file()]
-        if 0 < len(missing) < len(photos):
-            warnings.warn(
-                f"{self.mask_path(missing[0])} and {len(missing) - 1} more of {len(photos)} masks are missing, so "
-                "this split is not measured; weak training does not need them",
-                stacklevel=2,
-            )
-        return not missing
+        paths = [self.mask_path(photo) for photo in photos]
+        return _all_there(paths, "masks", "this split is not measured; weak training does not need them")
 
     def has_boxes(self, photos: Sequence[Photo]) -> bool:
         """Whether every one of the photographs has an XML annotation to read boxes from.
 
         Where only some have, the answer is no, with a warning.
         """
-        missing = [photo for photo in photos if not self._annotation_path(photo.id).is_file()]
-        if 0 < len(missing) < len(photos):
-            warnings.warn(
-                f"{self._annotation_path(missing[0].id)} and {len(missing) - 1} more of {len(photos)} annotations are "
-                "missing, so the boxes of this split are not read",
-                stacklevel=2,
-            )
-        return not missing
+        paths = [self._annotation_path(photo.id) for photo in photos]
+        return _all_there(paths, "annotations", "the boxes of this split are not read")
 
     def boxes(self, photo: Photo, size: tuple[int, int]) -> LabelledBoxes:
         """The boxes of a photograph's XML annotation, see `read_boxes_for`.
@@ -284,6 +272,17 @@ def read_boxes_for(path: Path, size: tuple[int, int], classes: Classes, photo: P
     if not boxes:
         raise InputError(f"{path}: the annotation has no object; every photograph of a split needs at least one.")
     return LabelledBoxes(np.array(indices, np.int64), np.array(boxes, np.float64))
+
+
+def _all_there(paths: Sequence[Path], what: str, consequence: str) -> bool:
+    """Whether all the files exist; warns where only some do."""
+    missing = [path for path in paths if not path.is_file()]
+    if 0 < len(missing) < len(paths):
+        warnings.warn(
+            f"{missing[0]} and {len(missing) - 1} more of {len(paths)} {what} are missing, so {consequence}",
+            stacklevel=3,
+        )
+    return not missing
 
 
 def _read_objects(path: Path, otherwise: str) -> list[ElementTree.Element]:
