@@ -1,10 +1,13 @@
 """Fixtures that all tests share."""
 
 import runpy
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Page, sync_playwright
 from helpers import TOOLS, Result, Tool
 
 
@@ -32,3 +35,24 @@ def tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         return left.value.code, text.out, text.err
 
     return run
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    """A page of the system's Chromium, without a window; an error in the page's own scripts fails the test.
+
+    Playwright's own download of a browser is not needed: `apt-get install chromium`.
+    """
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        # Without these a browser in a closed network waits for the connections that it makes for itself.
+        quiet = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+        browser = playwright.chromium.launch(executable_path=chromium, args=quiet)
+        shown = browser.new_page(viewport={"width": 1280, "height": 900})
+        errors: list[str] = []
+        shown.on("pageerror", lambda error: errors.append(str(error)))
+        yield shown
+        browser.close()
+    assert not errors
