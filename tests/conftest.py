@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
 from helpers import TOOLS, Result, Tool
+from playwright.sync_api import Page, sync_playwright
 
 
 @pytest.fixture(scope="session")
