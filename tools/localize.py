@@ -1,18 +1,8 @@
 """Box objects with a trained classifier's maps: boxes.json, pictures, and one table over methods and networks."""
 
-import argparse
 import sys
 
-from dsrg.cli import main
-from dsrg.stages.localize import METHODS, localize
+from dsrg.commands.localize import main
 
 if __name__ == "__main__":
-    options = argparse.ArgumentParser(add_help=False)
-    options.add_argument(
-        "--methods", nargs="+", default=[], metavar="NAME", help=f"some of {', '.join(METHODS)} (default: all)"
-    )
-    options.add_argument("--split", metavar="NAME", help="split to box (default: data.val_split)")
-    options.add_argument(
-        "--pictures", type=int, default=20, metavar="N", help="draw the split's first N photographs (default 20)"
-    )
-    sys.exit(main(__doc__, localize, parents=[options], several=True))
+    sys.exit(main())

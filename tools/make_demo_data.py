@@ -1,31 +1,8 @@
-"""Write the generated demo data set: python tools/make_demo_data.py [--root data/demo]."""
+"""Write the generated demo data set: photographs of made-up animals with their labels and masks."""
 
-from __future__ import annotations
-
-import argparse
 import sys
 
-from dsrg.data import demo
-from dsrg.errors import InputError
-
-
-def main() -> int:
-    """Parse the command line and generate; the exit status is 2 where the user must mend the input."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--root", default="data/demo", help="folder to write to (default: %(default)s)")
-    parser.add_argument("--train", type=int, default=320, help="training images (default: %(default)s)")
-    parser.add_argument("--val", type=int, default=80, help="validation images (default: %(default)s)")
-    parser.add_argument("--size", type=int, default=96, help="width and height in pixels (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, other pictures (default: %(default)s)")
-    options = parser.parse_args()
-    try:
-        demo.generate(options.root, train=options.train, val=options.val, size=options.size, seed=options.seed)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"{options.root}: {options.train} training and {options.val} validation images")
-    return 0
-
+from dsrg.commands.make_demo_data import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,14 +2,7 @@
 
 import sys
 
-from dsrg.cli import main
-from dsrg.run import Run
-from dsrg.stages.masks import make_masks
-
-
-def call(run: Run) -> None:
-    print(make_masks(run).figures)
-
+from dsrg.commands.make_masks import main
 
 if __name__ == "__main__":
-    sys.exit(main(__doc__, call))
+    sys.exit(main())

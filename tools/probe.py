@@ -1,38 +1,8 @@
 """Linear SVMs on a network's pooled features for any labels: how well they tell them, and where they look."""
 
-import argparse
 import sys
-from pathlib import Path
 
-from dsrg import config
-from dsrg.cli import guard
-from dsrg.stages.probe import WEIGHTS, Probe, run_probe
+from dsrg.commands.probe import main
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cfg", required=True, metavar="FILE", help="configuration that names the network")
-    parser.add_argument(
-        "--labels",
-        type=Path,
-        required=True,
-        metavar="PATH",
-        help="CSV 'image,labels', or one folder a label",
-    )
-    parser.add_argument("--photos", type=Path, metavar="DIR", help="photographs of the CSV (default: beside it)")
-    parser.add_argument(
-        "--weights",
-        choices=WEIGHTS,
-        default=Probe.weights,
-        help="features of model.weights, or of the run's classifier",
-    )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="default: <run_dir>/probe/<name of the labels>")
-    parser.add_argument("--held-out", type=float, default=Probe.held_out, metavar="X", help="share to measure on")
-    parser.add_argument("--c", type=float, metavar="C", help="of the SVMs (default: by cross-validation)")
-    parser.add_argument(
-        "--crops", action=argparse.BooleanOptionalAction, default=True, help="second round on crops by CAM"
-    )
-    parser.add_argument("--count", type=int, default=Probe.count, metavar="N", help="photographs to draw heat maps of")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as classifier.size=224")
-    options = vars(parser.parse_intermixed_args())
-    cfg, overrides = options.pop("cfg"), options.pop("overrides")
-    sys.exit(guard(lambda: run_probe(config.load(cfg, overrides), Probe(**options))))
+    sys.exit(main())

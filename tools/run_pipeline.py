@@ -2,14 +2,7 @@
 
 import sys
 
-from dsrg.cli import main
-from dsrg.run import Run
-from dsrg.stages.pipeline import run_pipeline
-
-
-def call(run: Run) -> None:
-    run_pipeline(run)
-
+from dsrg.commands.run_pipeline import main
 
 if __name__ == "__main__":
-    sys.exit(main(__doc__, call))
+    sys.exit(main())

@@ -2,14 +2,7 @@
 
 import sys
 
-from dsrg.cli import main
-from dsrg.run import Run
-from dsrg.stages.classify import classify
-
-
-def call(run: Run) -> None:
-    print(classify(run).figures)
-
+from dsrg.commands.train_classifier import main
 
 if __name__ == "__main__":
-    sys.exit(main(__doc__, call))
+    sys.exit(main())

@@ -2,16 +2,7 @@
 
 import sys
 
-from dsrg.cli import main
-from dsrg.run import Run
-from dsrg.stages.evaluate import evaluate
-from dsrg.stages.segment import train_dsrg
-
-
-def call(run: Run) -> None:
-    train_dsrg(run)
-    print(evaluate(run, "dsrg").figures)
-
+from dsrg.commands.train_dsrg import main
 
 if __name__ == "__main__":
-    sys.exit(main(__doc__, call))
+    sys.exit(main())

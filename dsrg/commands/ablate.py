@@ -1,0 +1,41 @@
+"""Train every variant of the ablation with several random seeds, on one set of seeds; a table and a chart of them."""
+
+import argparse
+from collections.abc import Sequence
+
+from dsrg import config
+from dsrg.cli import guard
+from dsrg.errors import InputError
+from dsrg.run import Run
+from dsrg.stages.ablate import NAMES, Ablation
+
+
+def whole(word: str) -> int:
+    """A random seed; raises InputError where `word` is none."""
+    if not word.isdecimal():
+        raise InputError(f"--seeds {word}: a random seed is a whole number, such as 0.")
+    return int(word)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--cfg", required=True, metavar="FILE", help="configuration, such as configs/demo/resnet18.yaml"
+    )
+    parser.add_argument(
+        "--seeds", nargs="+", default=["0", "1", "2"], metavar="N", help="all random seeds of the table (default 0 1 2)"
+    )
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help=f"train some alone: {', '.join(NAMES)}")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as data.root=photos dsrg.lr=1e-3")
+    options = parser.parse_args(arguments)
+
+    def work() -> None:
+        # argparse gives the overrides that follow --seeds or --only to these.
+        words = [*options.overrides, *options.seeds, *options.only]
+        run = Run(config.load(options.cfg, [word for word in words if "=" in word]))
+        seeds = [whole(word) for word in options.seeds if "=" not in word]
+        ablation = Ablation(run, seeds, [word for word in options.only if "=" not in word])
+        run.start()
+        ablation.run()
+
+    return guard(work)

@@ -1,0 +1,17 @@
+"""Train the segmentation network anew on the pseudo-labels."""
+
+from collections.abc import Sequence
+
+from dsrg import cli
+from dsrg.run import Run
+from dsrg.stages.evaluate import evaluate
+from dsrg.stages.segment import retrain
+
+
+def call(run: Run) -> None:
+    retrain(run)
+    print(evaluate(run, "retrain").figures)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return cli.main(__doc__, call, arguments)

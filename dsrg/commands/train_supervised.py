@@ -1,0 +1,17 @@
+"""Train the same network on ground-truth masks, for comparison."""
+
+from collections.abc import Sequence
+
+from dsrg import cli
+from dsrg.run import Run
+from dsrg.stages.evaluate import evaluate
+from dsrg.stages.segment import train_supervised
+
+
+def call(run: Run) -> None:
+    train_supervised(run)
+    print(evaluate(run, "supervised").figures)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return cli.main(__doc__, call, arguments)
