@@ -20,13 +20,14 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a configuration file and apply `key=value` overrides.
 
     Args:
-        path: YAML file. Its key `extends` may name another file, relative to it, whose values it overlays.
+        path: YAML file, or else the name of a shipped preset, such as own/mobilenet_v2 (with or without .yaml). Its
+            key `extends` may name another file, relative to it, whose values it overlays.
         overrides: Each 'section.key=value', the value in YAML.
 
     Raises:
         InputError: the file is missing or not YAML, or a key is unknown, or a value does not fit.
     """
-    values = _read(Path(path), seen=())
+    values = _read(_find(Path(path)), seen=())
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
@@ -39,6 +40,14 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         return Config.model_validate(values)
     except ValidationError as error:
         raise InputError(f"{path}: {_explain(error.errors()[0])}") from None
+
+
+def presets() -> dict[str, Path]:
+    """The shipped configurations by name, such as own/mobilenet_v2."""
+    package = Path(__file__).parent
+    # A wheel holds the folder configs/ in the package, a checkout beside it.
+    files = sorted((package / "configs").glob("*/*.yaml")) or sorted((package.parent / "configs").glob("*/*.yaml"))
+    return {"/".join(file.with_suffix("").parts[-2:]): file for file in files}
 
 
 def change(config: Config, values: Mapping[str, Any]) -> Config:
@@ -99,6 +108,19 @@ _Loader.add_implicit_resolver(
 )
 
 
+def _find(path: Path) -> Path:
+    """The file itself, or the preset of that name."""
+    if path.exists():
+        return path
+    known = presets()
+    name = path.as_posix().removesuffix(".yaml")
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, 1, 0.6)
+    hint = f"did you mean the preset {near[0]}?" if near else f"the presets are {', '.join(known)}."
+    raise InputError(f"{path}: the configuration cannot be read (no such file); {hint}")
+
+
 def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in seen:
         raise InputError(f"{path}: 'extends' leads back to the file itself; remove the circle.")
@@ -144,7 +166,7 @@ def _explain(error: ErrorDetails) -> str:
         # A key in the wrong section has its last word right, a misspelt one resembles as a whole.
         same = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
         near = difflib.get_close_matches(key, same, 1, 0) or difflib.get_close_matches(key, known, 1, 0.6)
-        hint = f"did you mean '{near[0]}'?" if near else "see docs/architecture.md for the keys."
+        hint = f"did you mean '{near[0]}'?" if near else "see docs/configuration.md for the keys."
         return f"unknown key '{key}'; {hint}"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":

@@ -197,6 +197,30 @@ def test_extends_overlays_key_by_key(write: Write) -> None:
     assert loaded.cam.scales == (3.0,)
 
 
+@pytest.mark.parametrize("name", ["voc6/mobilenet_v2_stride8", "voc6/mobilenet_v2_stride8.yaml"])
+def test_a_preset_is_found_by_name_from_any_folder(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert config.load(name) == config.load(ROOT / "configs/voc6/mobilenet_v2_stride8.yaml")  # its `extends` as well
+    assert config.load(name, ["seed=3"]).seed == 3
+
+
+def test_a_file_of_ones_own_goes_before_a_preset(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("seed: 7", "own/mobilenet_v2.yaml")
+    monkeypatch.chdir(tmp_path)
+    assert config.load("own/mobilenet_v2.yaml").seed == 7
+    assert config.load("own/mobilenet_v2").seed == 0
+
+
+def test_the_presets_are_the_shipped_files() -> None:
+    assert list(config.presets().values()) == SHIPPED
+    assert "own/mobilenet_v2" in config.presets()
+
+
+def test_a_misspelt_preset_names_the_nearest_and_any_other_name_all_of_them() -> None:
+    assert refusal(Path("own/mobilenetv2")).endswith("did you mean the preset own/mobilenet_v2?")
+    assert all(name in refusal(Path("xyzzy")) for name in config.presets())
+
+
 def test_extends_in_a_circle_is_refused(write: Write) -> None:
     own = write("extends: own.yaml", "own.yaml")
     assert refusal(own) == f"{own}: 'extends' leads back to the file itself; remove the circle."

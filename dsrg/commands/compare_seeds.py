@@ -1,5 +1,4 @@
-"""Cut a run's CAMs into seeds in several ways, or take several sources of maps, and print how good the seeds are;
-nothing but the table is written."""
+"""Compare ways to cut seeds from a run's CAMs, or sources of maps for seeds; only the table is written."""
 
 import argparse
 from collections.abc import Sequence

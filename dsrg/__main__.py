@@ -1,0 +1,95 @@
+"""The console command: `dsrg <command> [arguments]`, or `python -m dsrg <command> [arguments]`.
+
+Every module of `dsrg.commands` is a command, under its own name with hyphens for underscores, described by the first
+paragraph of its docstring. It has `main(arguments: Sequence[str] | None = None) -> int`: the words of the command line
+in (None: the process's own), the exit status out. `tools/<name>.py` calls the same function.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from importlib import resources
+
+from dsrg import __version__
+
+INTRODUCTION = """\
+usage: dsrg <command> [arguments]
+
+From photographs with image-level labels to segmentation masks.
+
+commands:
+"""
+ENDING = """
+'dsrg <command> --help' tells the arguments of a command. A configuration (--cfg) is a YAML file of yours or the name of
+a shipped preset, such as own/mobilenet_v2.
+"""
+
+
+def commands() -> dict[str, str]:
+    """Each command's name, as it is typed, with its description, in alphabetical order.
+
+    The files are read and not imported, for an import of torch takes seconds.
+    """
+    files = [file for file in resources.files("dsrg.commands").iterdir() if file.name.endswith(".py")]
+    found = {}
+    for file in sorted(files, key=lambda file: file.name):
+        if not file.name.startswith("_"):
+            docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+            name = file.name.removesuffix(".py").replace("_", "-")
+            found[name] = " ".join(docstring.partition("\n\n")[0].split())
+    return found
+
+
+def overview(width: int) -> str:
+    """What `dsrg --help` prints, for a terminal of `width` columns."""
+    found = commands()
+    margin = max(map(len, found)) + 4
+    lines = [
+        textwrap.fill(
+            text, max(width, margin + 40), initial_indent=f"  {name}".ljust(margin), subsequent_indent=" " * margin
+        )
+        for name, text in found.items()
+    ]
+    return INTRODUCTION + "\n".join(lines) + "\n" + ENDING
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Call a command with its arguments, or list the commands.
+
+    Args:
+        arguments: The words of the command line; None for the process's own.
+
+    Returns:
+        The exit status, which is the command's; 2 after one sentence on stderr where there is no such command.
+    """
+    name, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if name in ("-h", "--help", "help"):
+        print(overview(shutil.get_terminal_size().columns), end="")
+        return 0
+    if name == "--version":
+        print(f"dsrg {__version__}")
+        return 0
+    known = list(commands())
+    typed = name.replace("_", "-")
+    if typed not in known:
+        near = difflib.get_close_matches(typed, known, 1, 0.5)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        print(f"error: unknown command '{name}'; {hint}'dsrg --help' lists them.", file=sys.stderr)
+        return 2
+    module = importlib.import_module(f"dsrg.commands.{typed.replace('-', '_')}")
+    before = sys.argv
+    sys.argv = [f"dsrg {typed}", *rest]  # argparse's usage has the first word, environment.json all of them
+    try:
+        return int(module.main(rest))
+    finally:
+        sys.argv = before
+
+
+if __name__ == "__main__":
+    sys.exit(main())
