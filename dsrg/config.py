@@ -21,13 +21,13 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
     Args:
         path: YAML file, or else the name of a shipped preset, such as own/mobilenet_v2 (with or without .yaml). Its
-            key `extends` may name another file, relative to it, whose values it overlays.
+            key `extends` may name another file, relative to it, or a preset, whose values it overlays.
         overrides: Each 'section.key=value', the value in YAML.
 
     Raises:
         InputError: the file is missing or not YAML, or a key is unknown, or a value does not fit.
     """
-    values = _read(_find(Path(path)), seen=())
+    values = _read(_find(Path(path), str(path)), seen=())
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
@@ -108,12 +108,12 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _find(path: Path) -> Path:
-    """The file itself, or the preset of that name."""
+def _find(path: Path, name: str) -> Path:
+    """The file itself where there is one, or the preset `name`."""
     if path.exists():
         return path
     known = presets()
-    name = path.as_posix().removesuffix(".yaml")
+    name = Path(name).as_posix().removesuffix(".yaml")
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, known, 1, 0.6)
@@ -137,7 +137,7 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raise InputError(f"{path}: extends = {base!r} does not fit: name one file, relative to this one.")
     # A section whose keys are all commented out keeps the defaults.
     values = {key: value for key, value in values.items() if value is not None or key not in _SECTIONS}
-    return values if base is None else _overlay(_read(path.parent / base, (*seen, path.resolve())), values)
+    return values if base is None else _overlay(_read(_find(path.parent / base, base), (*seen, path.resolve())), values)
 
 
 def _overlay(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:

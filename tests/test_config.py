@@ -211,6 +211,11 @@ def test_a_file_of_ones_own_goes_before_a_preset(write: Write, tmp_path: Path, m
     assert config.load("own/mobilenet_v2").seed == 0
 
 
+def test_extends_may_name_a_preset(write: Write) -> None:
+    loaded = config.load(write("extends: own/mobilenet_v2\nseed: 7"))
+    assert loaded == config.load("own/mobilenet_v2", ["seed=7"])
+
+
 def test_the_presets_are_the_shipped_files() -> None:
     assert list(config.presets().values()) == SHIPPED
     assert "own/mobilenet_v2" in config.presets()
