@@ -1,9 +1,10 @@
 # `make demo`: everything from nothing to masks on generated pictures. `make test`: the tests. `make lint`: the linters.
+# `make docs`: the documentation, to site/index.html. `make dist`: the wheel and the sdist, to dist/.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint
+.PHONY: demo test lint docs dist
 
 demo: $(READY)
 	$(BIN)/python tools/make_demo_data.py --root data/demo --train 240 --val 80
@@ -17,6 +18,12 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+dist: $(READY)
+	$(BIN)/python -m build
 
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -1,8 +1,8 @@
 """What the documentation's pages take from the sources when the site is built, so that nobody types it by hand.
 
-MkDocs calls the functions named on_*. They fill the markers `<!-- settings -->`, `<!-- commands -->` and
-`<!-- api NAME … -->`, add the pages whose text lies outside of docs/, and lead links that are right in the repository to
-the pages of the site.
+MkDocs calls the functions named on_*. They fill the markers `<!-- settings -->`, `<!-- presets -->`,
+`<!-- commands -->` and `<!-- api NAME … -->`, add the pages whose text lies outside of docs/, and lead links that are
+right in the repository to the pages of the site.
 """
 
 from __future__ import annotations
@@ -34,27 +34,26 @@ from dsrg.schema import Config, Section
 ROOT = Path(__file__).parents[1]
 ELSEWHERE = {"data/README.md": "data.md", "CONTRIBUTING.md": "contributing.md"}
 """Files outside of docs/ that are pages of the site."""
-STANDS_FOR = {"README.md": "index.md", "dsrg/schema.py": "configuration.md", "configs": "presets.md"}
+STANDS_FOR = {"README.md": "index.md", "dsrg/schema.py": "configuration.md"}
 """Files outside of docs/ that a page of the site stands in for."""
 TYPES = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path"}
 WIDTH = 100
-"""Columns of the commands' help."""
+"""Columns of the commands' help and of signatures."""
 _LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
-_MARKER = re.compile(r"<!-- (settings|commands|api)((?: [\w.]+)*) -->")
+_MARKER = re.compile(r"<!-- (settings|presets|commands|api)((?: [\w.]+)*) -->")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages whose text is not in docs/."""
     for path, page in ELSEWHERE.items():
         files.append(File.generated(config, page, content=(ROOT / path).read_text(encoding="utf-8")))
-    files.append(File.generated(config, "presets.md", content=preset_page()))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Fill the markers and mend the links of a page."""
-    makers = {"settings": lambda names: settings(), "commands": lambda names: command_help(), "api": api}
-    filled = _MARKER.sub(lambda found: makers[found[1]](found[2].split()), markdown)
+    makers = {"settings": settings, "presets": preset_texts, "commands": command_help}
+    filled = _MARKER.sub(lambda found: api(found[2].split()) if found[1] == "api" else makers[found[1]](), markdown)
     origin = {page: path for path, page in ELSEWHERE.items()}.get(page.file.src_uri, f"docs/{page.file.src_uri}")
     return _LINK.sub(lambda found: found[1] + site_link(found[2], origin) + found[3], filled)
 
@@ -73,17 +72,10 @@ def site_link(target: str, origin: str) -> str:
     return {**ELSEWHERE, **STANDS_FOR}.get(path, target)
 
 
-def preset_page() -> str:
+def preset_texts() -> str:
     """Every shipped configuration, as it is."""
-    parts = [
-        "# Presets",
-        "The shipped configurations, in `configs/` and in the installed package. `--cfg` takes a file or one of these "
-        "names; a file of yours may build on one by `extends: own/mobilenet_v2` and set some keys only. What a preset "
-        "leaves out has the default of [the reference](configuration.md).",
-    ]
-    for name, path in presets().items():
-        parts += [f"## {name}", f"```yaml\n{path.read_text(encoding='utf-8').strip()}\n```"]
-    return "\n\n".join(parts)
+    files = {name: path.read_text(encoding="utf-8").strip() for name, path in presets().items()}
+    return "\n\n".join(f"## {name}\n\n```yaml\n{text}\n```" for name, text in files.items())
 
 
 def settings() -> str:
@@ -139,8 +131,8 @@ def kind(annotation: Any, limits: Sequence[Any] = ()) -> str:
         names = ["`null`" if option is type(None) else kind(option, limits) for option in inner]
         return " or ".join(names)
     if origin is tuple:
-        count = "" if inner[-1] is Ellipsis else f"{len(inner)} × "
-        return f"list of {count}{kind(inner[0])}"
+        several = kind(inner[0]).replace("number", "numbers", 1)
+        return f"list of {several}" if inner[-1] is Ellipsis else f"{len(inner)} {several}"
     return " ".join([TYPES[annotation], *_limits(limits)])
 
 
@@ -162,33 +154,39 @@ def command_help() -> str:
     parts = []
     for name, description in console.commands().items():
         text = io.StringIO()
-        with mock.patch.dict(os.environ, COLUMNS=str(WIDTH)), contextlib.redirect_stdout(text):
-            with contextlib.suppress(SystemExit):
-                console.main([name, "--help"])
+        columns = mock.patch.dict(os.environ, COLUMNS=str(WIDTH))
+        with columns, contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+            console.main([name, "--help"])
         parts += [f"## {name}", _prose(description), f"```text\n{text.getvalue().strip()}\n```"]
     return "\n\n".join(parts)
 
 
 def api(names: Sequence[str]) -> str:
-    """Signature and docstring of each function or class, named in full."""
+    """Signature and docstring of each function, method or class, named in full."""
     parts = []
     for name in names:
         found = _find(name)
-        short = name.rpartition(".")[2]
         signature = inspect.signature(found)
-        arguments = ",\n    ".join(_arguments(signature))
-        result = "" if signature.return_annotation is signature.empty else f" -> {signature.return_annotation}"
-        code = f"{short}(\n    {arguments},\n){result}"
+        made = "" if inspect.isclass(found) else f" -> {signature.return_annotation}"
+        short, arguments = name.rpartition(".")[2], list(_arguments(signature))
+        code = f"{short}({', '.join(arguments)}){made}"
+        if len(code) > WIDTH:
+            code = "\n    ".join([f"{short}(", *(f"{argument}," for argument in arguments)]) + f"\n){made}"
         parts += [f"### {name}", f"```python\n{code}\n```", f"```text\n{inspect.getdoc(found)}\n```"]
     return "\n\n".join(parts)
 
 
-def _arguments(signature: inspect.Signature) -> list[str]:
-    words = [str(parameter).replace("'", "") for parameter in signature.parameters.values() if parameter.name != "self"]
-    kinds = [parameter.kind for parameter in signature.parameters.values() if parameter.name != "self"]
-    if inspect.Parameter.KEYWORD_ONLY in kinds and inspect.Parameter.VAR_POSITIONAL not in kinds:
-        words.insert(kinds.index(inspect.Parameter.KEYWORD_ONLY), "*")
-    return words
+def _arguments(signature: inspect.Signature) -> Iterator[str]:
+    """The parameters as they stand in the source, `self` left out."""
+    last = None
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and last not in (parameter.KEYWORD_ONLY, parameter.VAR_POSITIONAL):
+            yield "*"
+        last = parameter.kind
+        if parameter.name != "self":
+            stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+            default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
+            yield f"{stars}{parameter.name}: {parameter.annotation}{default}"
 
 
 def _find(name: str) -> Any:
