@@ -171,12 +171,37 @@ def _encode(segmentation: list[np.ndarray] | dict[str, Any], width: int, height:
         return merged
     if list(segmentation["size"]) != [height, width]:
         raise ValueError(f"its size is {segmentation['size']}, not [{height}, {width}]")
-    if not isinstance(segmentation["counts"], list):
-        return segmentation
-    if sum(segmentation["counts"]) != height * width or min(segmentation["counts"]) < 0:
+    counts = segmentation["counts"]
+    lengths = np.array(counts, np.float64) if isinstance(counts, list) else _unpack(counts)
+    # pycocotools leaves what the runs do not reach as it happens to be in memory.
+    if lengths.sum() != height * width or lengths.min() < 0:
         raise ValueError("its counts do not add up to the photograph's pixels")
+    if not isinstance(counts, list):
+        return segmentation
     encoded: dict[str, Any] = rle_masks.frPyObjects(segmentation, height, width)
     return encoded
+
+
+def _unpack(counts: str | bytes) -> np.ndarray:
+    """The lengths of the runs in a compressed run-length encoding.
+
+    Each is five bits a character, the lowest first, in characters from '0' on, where 32 says that more follow; from the
+    fourth on it is the difference from the length before the last (rleToString in pycocotools' maskApi.c).
+    """
+    codes = np.frombuffer(counts.encode() if isinstance(counts, str) else counts, np.uint8).astype(np.int64) - 48
+    last = codes & 32 == 0
+    if not codes.size or codes.min() < 0 or codes.max() > 63 or not last[-1]:
+        raise ValueError("its counts are no run-length encoding")
+    starts = np.concatenate([[0], np.flatnonzero(last)[:-1] + 1])
+    widths = np.diff(np.append(starts, codes.size))
+    if widths.max() > 12:
+        raise ValueError("its counts are too long")
+    places = 5 * (np.arange(codes.size) - np.repeat(starts, widths))
+    lengths = np.add.reduceat((codes & 31) << places, starts)
+    lengths -= np.where(codes[last] & 16, np.int64(1) << (5 * widths), 0)  # two's complement
+    for first in (1, 2):
+        lengths[first::2] = np.cumsum(lengths[first::2])
+    return lengths
 
 
 def _load(path: Path) -> dict[str, list[dict[str, Any]]]:

@@ -119,7 +119,9 @@ def plan_own(photos: Path, table: Path | None = None, *, val: float = 0.1, seed:
             raise InputError(f"{file}: has no label; give it at least one besides background.")
     classes = check_names(sorted({name for own in labels.values() for name in own}), table or photos)
     ids = name_ids(labels)
-    items = [Item(ids[file], file, tuple(own)) for file, own in labels.items()]
+    items = sorted(
+        (Item(ids[file], file, tuple(sorted(own))) for file, own in labels.items()), key=lambda item: item.id
+    )
     splits = split_off({item.id: item.labels for item in items}, val, seed)
     learnt = {name for item in items if item.id in set(splits["train"]) for name in item.labels}
     notes += [f"'{name}' has no photograph to learn from; add some." for name in classes[1:] if name not in learnt]
