@@ -172,7 +172,7 @@ def _encode(segmentation: list[np.ndarray] | dict[str, Any], width: int, height:
     if list(segmentation["size"]) != [height, width]:
         raise ValueError(f"its size is {segmentation['size']}, not [{height}, {width}]")
     counts = segmentation["counts"]
-    lengths = np.array(counts, np.float64) if isinstance(counts, list) else _unpack(counts)
+    lengths = np.array(counts, np.float64) if isinstance(counts, list) else unpack_runs(counts)
     # pycocotools leaves what the runs do not reach as it happens to be in memory.
     if lengths.sum() != height * width or lengths.min() < 0:
         raise ValueError("its counts do not add up to the photograph's pixels")
@@ -182,7 +182,7 @@ def _encode(segmentation: list[np.ndarray] | dict[str, Any], width: int, height:
     return encoded
 
 
-def _unpack(counts: str | bytes) -> np.ndarray:
+def unpack_runs(counts: str | bytes) -> np.ndarray:
     """The lengths of the runs in a compressed run-length encoding.
 
     Each is five bits a character, the lowest first, in characters from '0' on, where 32 says that more follow; from the

@@ -19,7 +19,7 @@ from dsrg.errors import InputError
 from dsrg.labels import BACKGROUND, IGNORE, VOC, Classes
 
 TRAIN_AUG_SIZE = 10582
-"""Photographs of train_aug with the official lists (Chen et al. 2015, DeepLab, Sect. 4)."""
+"""Photographs of train_aug with the official lists (Chen et al., DeepLab, ICLR 2015)."""
 LabelSource = Literal["xml", "masks"]
 
 

@@ -8,8 +8,7 @@ import pytest
 from helpers import Tool, check_refusal, make_voc
 from PIL import Image
 
-from dsrg import cli
-from dsrg.data import download, voc_sbd
+from dsrg.data import download
 from dsrg.data.voc import VocFolder
 
 
@@ -120,5 +119,3 @@ def test_help_shows_every_source(tool: Tool) -> None:
     assert code == 0
     for words in ("own photographs:", "PASCAL VOC 2012:", "COCO:", "--download", "train_aug"):
         assert words in out
-    assert voc_sbd.TRAIN_AUG_SIZE == 10582
-    assert cli.guard(lambda: None) == 0

@@ -18,7 +18,7 @@ from pycocotools.coco import COCO
 from torchvision.models._meta import _COCO_CATEGORIES
 
 from dsrg import labels
-from dsrg.data.coco import Region, _unpack, paint, plan_coco, plan_json, read_instances
+from dsrg.data.coco import Region, paint, plan_coco, plan_json, read_instances, unpack_runs
 from dsrg.data.prepare import write_set
 from dsrg.data.voc import VocFolder
 from dsrg.errors import InputError
@@ -151,7 +151,7 @@ def test_any_polygons_are_painted_as_pycocotools_does(things: list[Any]) -> None
 def test_packed_run_lengths_are_unpacked(height: int, width: int, share: float, seed: int) -> None:
     mask = (np.random.default_rng(seed).random((height, width)) < share).astype(np.uint8)
     packed = rle_masks.encode(np.asfortranarray(mask))["counts"]
-    assert _unpack(packed).tolist() == _unpack(packed.decode()).tolist() == runs(mask)["counts"]
+    assert unpack_runs(packed).tolist() == unpack_runs(packed.decode()).tolist() == runs(mask)["counts"]
 
 
 @pytest.mark.parametrize("year", [2014, 2017])

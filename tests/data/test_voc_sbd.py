@@ -88,15 +88,6 @@ def test_train_aug_is_all_of_sbd_and_voc_train_without_voc_val(
     assert found == sorted(set(found))
 
 
-def test_the_count_of_the_official_lists() -> None:
-    """SBD has 8,498 and 2,857 photographs, VOC 1,464 and 1,449; 10,582 are left when these overlap as they do."""
-    sbd = [f"{number}" for number in range(8498 + 2857)]
-    # Of SBD's 11,355, 9,118 are in neither list of VOC: 10,582 = 9,118 + 1,464.
-    voc_train = sbd[:1133] + [f"t{number}" for number in range(1464 - 1133)]
-    voc_val = sbd[1133 : 1133 + 1104] + [f"v{number}" for number in range(1449 - 1104)]
-    assert len(train_aug(sbd[:8498], sbd[8498:], voc_train, voc_val)) == 10582
-
-
 def test_train_aug_with_labels_and_masks(official: tuple[Path, Path], tmp_path: Path) -> None:
     voc, _ = official
     before = {
