@@ -43,6 +43,7 @@ def test_a_table(tool: Tool, photos: Path, tmp_path: Path) -> None:
     assert (tmp_path / "mine/JPEGImages/a.jpg").stat().st_ino == (photos / "dog/a.jpg").stat().st_ino
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools with NumPy 2
 def test_any_annotations_in_coco_s_format(tool: Tool, photos: Path, tmp_path: Path) -> None:
     names = [path.relative_to(photos).as_posix() for path in sorted(photos.rglob("*.jpg"))]
     images = [{"id": k, "file_name": name, "width": 10, "height": 8} for k, name in enumerate(names)]
