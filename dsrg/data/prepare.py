@@ -1,127 +1,290 @@
-"""From a folder of tagged photographs to the data-set layout that the stages read."""
+"""Writes a planned data set in the layout that the stages read; an interrupted one continues."""
 
 from __future__ import annotations
 
 import csv
+import io
 import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from dsrg import storage
+from dsrg.data.photograph import Link, ending_of, fold, put_file, put_photograph
 from dsrg.errors import InputError
+from dsrg.labels import IGNORE
+
+RECORD = "source.json"
+"""In an unfinished folder: what it is made from."""
 
 
-def read_folders(photos: Path) -> dict[Path, list[str]]:
-    """Labels from one folder a class: photos/<class>/<any>.jpg. The same file name in two folders has both labels.
+@dataclass(frozen=True)
+class Item:
+    """A photograph of a planned data set, and what goes with it."""
 
-    Returns:
-        From each photograph's file to its labels.
+    id: str
+    """The name in the data set, without an ending."""
+    photo: Path
+    labels: tuple[str, ...]
+    """Its image-level labels: one at least, background not among them."""
+    mask: Path | Callable[[], np.ndarray] | None = None
+    """A mask's file to copy, or what makes the mask, (H, W) uint8."""
+    size: tuple[int, int] | None = None
+    """Width and height in pixels that the annotation is for, where one gives them."""
+    annotation: Path | None = None
+    """A VOC XML annotation to copy."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A data set to be written: everything that is known before a photograph is opened."""
+
+    classes: tuple[str, ...]
+    """Class names, background first."""
+    items: Sequence[Item]
+    splits: Mapping[str, Sequence[str]]
+    """Ids of each split."""
+    source: Mapping[str, Any]
+    """What the data set is made from. An unfinished folder is continued only where this is the same."""
+    notes: list[str] = field(default_factory=list)
+    """Sentences for the user: what was left out or decided."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of photographs of each foreground class, in the classes' order."""
+        found = Counter(name for item in self.items for name in set(item.labels))
+        return {name: found[name] for name in self.classes[1:]}
+
+
+def check_root(root: Path) -> None:
+    """Refuse a folder that is in use.
 
     Raises:
-        InputError: there is no folder with photographs.
+        InputError: root is a file, or a folder with something in it.
     """
-    if not photos.is_dir():
-        raise InputError(f"{photos}: the folder does not exist; check --photos.")
-    by_name: dict[str, tuple[Path, list[str]]] = {}
-    for folder in sorted(path for path in photos.iterdir() if path.is_dir()):
-        for file in _images_in(folder):
-            by_name.setdefault(file.name, (file, []))[1].append(folder.name)
-    if not by_name:
-        raise InputError(f"{photos}: holds no folder of photographs; make one folder a class, or use --labels.")
-    return dict(by_name.values())
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise InputError(f"{root}: is not empty; choose another --root.")
 
 
-def read_table(photos: Path, labels: Path) -> dict[Path, list[str]]:
-    """Labels from a CSV with the columns image and labels; several labels are divided by semicolons or blanks.
-
-    Returns:
-        From each photograph's file to its labels.
-
-    Raises:
-        InputError: the CSV is missing or lacks a column, a row names no photograph, or one photograph has no row.
-    """
-    if not labels.is_file():
-        raise InputError(f"{labels}: the table of labels does not exist; write a CSV 'image,labels'.")
-    files = {file.name: file for file in _images_in(photos)} if photos.is_dir() else {}
-    files |= {file.stem: file for file in files.values()}
-    found: dict[Path, list[str]] = {}
-    with labels.open(newline="", encoding="utf-8-sig") as table:
-        reader = csv.DictReader(table)
-        if not {"image", "labels"} <= set(reader.fieldnames or ()):
-            raise InputError(f"{labels}: the first line must be 'image,labels'.")
-        for row in reader:
-            if row["image"] not in files:
-                raise InputError(f"{photos / row['image']}: the photograph does not exist, but {labels} names it.")
-            text = row["labels"] or ""
-            names = text.split(";") if ";" in text else text.split()
-            found[files[row["image"]]] = [name.strip() for name in names if name.strip()]
-    missing = sorted(set(files.values()) - found.keys())
-    if missing:
-        raise InputError(f"{missing[0]}: has no row in {labels}; add one or remove the photograph.")
-    return found
-
-
-def write_voc(root: Path, labels: Mapping[Path, Sequence[str]], *, val: float = 0.1, seed: int = 0) -> dict[str, int]:
-    """Copy the photographs into VOC's layout below `root`, with class list, image-level labels and splits.
-
-    Everything is written beside `root` under a temporary name and renamed at the end.
+def check_names(names: Sequence[str], where: str | Path) -> tuple[str, ...]:
+    """The class list for foreground classes: background first, then `names`.
 
     Args:
-        root: The new data folder; must not exist, or be empty.
-        labels: From each photograph's file to its labels.
-        val: Share of the photographs set aside for measuring the classifier, in 0..1; at least one.
+        names: Names of the foreground classes.
+        where: What holds them, for the error.
+
+    Raises:
+        InputError: there is none or there are too many, two differ at most in case, or one cannot stand in a list of
+            labels.
+    """
+    if not names:
+        raise InputError(f"{where}: holds no class; there must be one at least.")
+    if len(names) >= IGNORE:
+        raise InputError(f"{where}: {len(names)} classes are too many, 8-bit masks hold {IGNORE - 1} and background.")
+    seen: dict[str, str] = {"background": "background, class 0 of every data set"}
+    for name in names:
+        if ";" in name or name != name.strip() or len(name.splitlines()) != 1:
+            raise InputError(f"{where}: the class {name!r} is empty or has a ';' or a blank at an end; rename it.")
+        if fold(name) in seen:
+            raise InputError(
+                f"{where}: the class '{name}' has the same name as {seen[fold(name)]}; rename one of them."
+            )
+        seen[fold(name)] = f"'{name}'"
+    return ("background", *names)
+
+
+def name_ids(files: Iterable[Path]) -> dict[Path, str]:
+    """A name of its own for each photograph: its stem, without blanks, since a split file has one id a line.
+
+    Where several photographs have the same (in any case, since some file systems mind none), the names of their folders
+    stand before it, as many as tell them apart: cat_001, dog_001.
+
+    Raises:
+        InputError: two photographs of one folder have the same name.
+    """
+    groups: dict[str, list[Path]] = {}
+    for file in files:
+        groups.setdefault(fold(_plain(file.stem)), []).append(file)
+    ids: dict[Path, str] = {}
+    taken: dict[str, Path] = {}
+    for group in groups.values():
+        names = _tell_apart(group)
+        for file, name in zip(group, names, strict=True):
+            if fold(name) in taken:
+                raise InputError(f"{file}: has the same name as {taken[fold(name)]}; rename one of them.")
+            taken[fold(name)] = file
+            ids[file] = name
+    return ids
+
+
+def split_off(labels: Mapping[str, Sequence[str]], share: float, seed: int = 0) -> dict[str, list[str]]:
+    """Divide photographs by chance into train and val; every class keeps a photograph to learn from.
+
+    Args:
+        labels: Labels of each photograph, by id.
+        share: Part of the photographs for val, in 0..1; one at least is taken, and one at least is left.
         seed: Chooses them.
 
     Returns:
-        Number of photographs of each class.
+        Sorted ids of 'train' and 'val'. Where a class has one photograph only, that one is for training, and val may be
+        smaller than its share; only where every photograph is its class's only one does val take one of those.
 
     Raises:
-        InputError: root is in use, a photograph cannot be decoded or has no label, or two share a name.
+        InputError: the share is not between 0 and 1, or there are fewer than two photographs.
     """
-    if root.exists() and any(root.iterdir()):
-        raise InputError(f"{root}: is not empty; choose another --root.")
-    classes = sorted({name for names in labels.values() for name in names} - {"background"})
-    ids: dict[str, Path] = {}
-    for file in labels:
-        name = "_".join(file.stem.split())  # a split file has one id a line, without blanks
-        if name in ids:
-            raise InputError(f"{file}: has the same name as {ids[name]}; rename one of them.")
-        if not labels[file]:
-            raise InputError(f"{file}: has no label; give it at least one.")
-        ids[name] = file
-    if len(ids) < 2:
-        raise InputError(f"{root}: two photographs are the least, one to learn from and one to measure on.")
-    root.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
+    if not 0 < share < 1:
+        raise InputError(f"--val {share:g}: must be between 0 and 1, such as 0.1 for a tenth of the photographs.")
+    if len(labels) < 2:
+        raise InputError("two photographs are the least, one to learn from and one to measure on; add some.")
+    order = [str(name) for name in np.random.default_rng(seed).permutation(sorted(labels))]
+    wanted = min(max(1, round(share * len(order))), len(order) - 1)
+    left = Counter(label for own in labels.values() for label in set(own))
+    val: set[str] = set()
+    for name in order:
+        if len(val) < wanted and all(left[label] > 1 for label in labels[name]):
+            val.add(name)
+            left.subtract(set(labels[name]))
+    val = val or {order[0]}
+    return {"train": sorted(set(labels) - val), "val": sorted(val)}
+
+
+def write_set(root: Path, plan: Plan, *, link: Link | None = None, threads: int = 4) -> list[str]:
+    """Write a data set below `root`: photographs, masks, annotations, class list, image-level labels and splits.
+
+    Everything is written to a hidden folder beside `root`, which takes its name when all is there. After an error or
+    an interruption that folder stays, and the same call continues with what is missing.
+
+    Args:
+        root: The new data folder; must not exist, or be empty.
+        plan: What to write.
+        link: Link photographs, masks and annotations in place of copying them. Files of the source are never altered.
+        threads: Photographs at a time; decoding leaves Python's lock.
+
+    Returns:
+        Sentences for the user.
+
+    Raises:
+        InputError: root is in use; a photograph cannot be decoded, or a mask is broken or of another size.
+    """
+    check_root(root)
+    partial = _open_partial(root, {**plan.source, "link": link})
     try:
-        for name, file in tqdm(ids.items(), "photographs"):
-            storage.read_image(file)
-            target = temporary / "JPEGImages" / f"{name}{file.suffix.lower()}"
-            target.parent.mkdir(exist_ok=True)
-            shutil.copyfile(file, target)
-        order = np.random.default_rng(seed).permutation(sorted(ids)).tolist()
-        count = max(1, round(val * len(order)))
-        for split, names in (("val", order[:count]), ("train", order[count:])):
-            storage.write_text(temporary / f"ImageSets/Segmentation/{split}.txt", "\n".join(sorted(names)) + "\n")
-        storage.write_text(temporary / "classes.txt", "\n".join(["background", *classes]) + "\n")
-        with (temporary / "image_labels.csv").open("w", newline="", encoding="utf-8") as table:
-            writer = csv.writer(table)
-            writer.writerow(["image", "labels"])
-            # A semicolon behind every label keeps "traffic light" one label where it stands alone.
-            writer.writerows([name, "".join(f"{label};" for label in labels[file])] for name, file in ids.items())
-        if root.exists():
-            root.rmdir()
-        temporary.chmod(0o755)
-        temporary.replace(root)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    return {name: sum(name in names for names in labels.values()) for name in classes}
+        rewritten = _put_items(partial, plan, link, threads)
+    except InputError as error:
+        raise InputError(f"{error} What is done lies in {partial}; the same command continues.") from None
+    for split, names in plan.splits.items():
+        storage.write_text(partial / f"ImageSets/Segmentation/{split}.txt", "\n".join(names) + "\n")
+    storage.write_text(partial / "classes.txt", "\n".join(plan.classes) + "\n")
+    storage.write_text(partial / "image_labels.csv", _labels_table(plan.items))
+    _remove_strangers(partial, plan.items)
+    (partial / RECORD).unlink()
+    if root.exists():
+        root.rmdir()
+    partial.replace(root)
+    if not rewritten:
+        return []
+    return [f"{rewritten} photographs were turned upright or brought into PNG; all others are as they were."]
 
 
-def _images_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in storage.IMAGE_EXTENSIONS)
+def _tell_apart(files: Sequence[Path]) -> list[str]:
+    """The stems of files, behind the names of as many of their folders as make them differ, if any do."""
+    parts = [[*map(_plain, file.parent.parts), _plain(file.stem)] for file in files]
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["_".join(own[-depth:]) for own in parts]
+        if len(set(map(fold, names))) == len(files):
+            return names
+    return [own[-1] for own in parts]
+
+
+def _plain(text: str) -> str:
+    name = "_".join(text.split()) or "_"
+    # 'a.jpg.png' has the stem 'a.jpg', which a table of labels would take for a file's name.
+    ending = Path(name).suffix
+    return f"{name.removesuffix(ending)}_{ending[1:]}" if ending.lower() in storage.IMAGE_EXTENSIONS else name
+
+
+def _open_partial(root: Path, source: Mapping[str, Any]) -> Path:
+    """The folder beside root in which the set grows; an old one of another source is emptied."""
+    root = root.absolute()
+    partial = root.parent / f".{root.name}.partial"
+    record = partial / RECORD
+    if partial.is_dir() and any(partial.iterdir()):
+        if not record.is_file():
+            raise InputError(
+                f"{partial}: was not made here; move it away, the new data folder is built under that name."
+            )
+        if storage.read_json(record) != dict(source):
+            shutil.rmtree(partial)
+    partial.mkdir(parents=True, exist_ok=True)
+    storage.write_json(record, dict(source))
+    return partial
+
+
+def _put_items(partial: Path, plan: Plan, link: Link | None, threads: int) -> int:
+    """Photographs, masks and annotations; returns how many photographs were written anew."""
+    folders = {path.parent for item in plan.items for path in _targets(partial, item)}
+    for folder in folders:
+        folder.mkdir(exist_ok=True)
+
+    def put(item: Item) -> bool:
+        return _put(partial, item, len(plan.classes), link)
+
+    with ThreadPoolExecutor(threads) as pool:
+        # disable=None: on a terminal only, for a log to hold the error alone.
+        return sum(tqdm(pool.map(put, plan.items), "photographs", len(plan.items), disable=None))
+
+
+def _targets(partial: Path, item: Item) -> list[Path]:
+    targets = [partial / "JPEGImages" / f"{item.id}{ending_of(item.photo)}"]
+    if item.mask is not None:
+        targets.append(partial / "SegmentationClass" / f"{item.id}.png")
+    if item.annotation is not None:
+        targets.append(partial / "Annotations" / f"{item.id}.xml")
+    return targets
+
+
+def _put(partial: Path, item: Item, num_classes: int, link: Link | None) -> bool:
+    """One photograph with its mask and annotation; returns whether the photograph was written anew.
+
+    The photograph comes last: once it is there, so is all the rest.
+    """
+    photo, *_ = _targets(partial, item)
+    if photo.exists() and photo.stat().st_mtime >= item.photo.stat().st_mtime:
+        return False
+    size = item.size
+    if item.mask is not None:
+        target = partial / "SegmentationClass" / f"{item.id}.png"
+        if isinstance(item.mask, Path):
+            mask = storage.read_mask(item.mask, num_classes)
+            put_file(item.mask, target, link)
+        else:
+            mask = item.mask()
+            storage.write_mask(target, mask)
+        size = (mask.shape[1], mask.shape[0])
+    if item.annotation is not None:
+        put_file(item.annotation, partial / "Annotations" / f"{item.id}.xml", link)
+    return put_photograph(item.photo, photo, link=link, size=size)
+
+
+def _labels_table(items: Sequence[Item]) -> str:
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(["image", "labels"])
+    # A semicolon behind every label keeps "traffic light" one label where it stands alone.
+    writer.writerows([item.id, "".join(f"{label};" for label in item.labels)] for item in items)
+    return table.getvalue()
+
+
+def _remove_strangers(partial: Path, items: Sequence[Item]) -> None:
+    """Remove what an interrupted run left: photographs that are no longer in the source, files half written."""
+    kept = {path for item in items for path in _targets(partial, item)}
+    for folder in ("JPEGImages", "SegmentationClass", "Annotations"):
+        for path in (partial / folder).glob("*"):
+            if path not in kept:
+                path.unlink()

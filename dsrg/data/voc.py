@@ -196,8 +196,7 @@ class VocFolder:
     def _names_from_xml(self, ids: Sequence[str]) -> dict[str, list[str]]:
         names = {}
         for name in ids:
-            objects = _read_objects(self._labels / f"{name}.xml", "use a CSV of labels")
-            names[name] = [element.findtext("name", "").strip() for element in objects]
+            names[name] = read_label_names(self._labels / f"{name}.xml", "use a CSV of labels")
         return names
 
     def _tags(self, name: str, labels: Iterable[str]) -> np.ndarray:
@@ -208,6 +207,19 @@ class VocFolder:
         if not tags[1:].any():
             raise InputError(f"{self._labels}: '{name}' has no label; every photograph of a split needs at least one.")
         return tags
+
+
+def read_label_names(path: Path, otherwise: str) -> list[str]:
+    """The names of the objects of a VOC XML annotation, difficult and truncated ones too.
+
+    Args:
+        path: The annotation.
+        otherwise: What helps where it is missing, for the error.
+
+    Raises:
+        InputError: the file is missing or broken.
+    """
+    return [element.findtext("name", "").strip() for element in _read_objects(path, otherwise)]
 
 
 def read_mask_for(path: Path, size: tuple[int, int], num_classes: int, photo: Path) -> np.ndarray:

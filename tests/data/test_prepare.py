@@ -1,14 +1,22 @@
-"""Tagged photographs of a user become a data folder that the stages read, whole or not at all."""
+"""Planned data sets are written whole or not at all, and continue after an interruption."""
 
+import os
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import quadrants, write_mask_file
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from dsrg.data.prepare import read_folders, read_table, write_voc
+from dsrg.data import prepare
+from dsrg.data.prepare import Item, Plan, check_names, name_ids, split_off, write_set
 from dsrg.data.voc import VocFolder
 from dsrg.errors import InputError
+from dsrg.storage import read_mask
 
 
 def save_photo(path: Path, colour: int = 0) -> Path:
@@ -17,71 +25,208 @@ def save_photo(path: Path, colour: int = 0) -> Path:
     return path
 
 
-def test_one_folder_a_class(tmp_path: Path) -> None:
-    for name in ("dog/a.jpg", "dog/b.png", "traffic light/c.jpg", "traffic light/a.jpg"):
-        save_photo(tmp_path / "photos" / name)
-    labels = read_folders(tmp_path / "photos")
-    assert write_voc(tmp_path / "set", labels) == {"dog": 2, "traffic light": 2}
+def make_plan(items: Sequence[Item], source: str = "test") -> Plan:
+    ids = [item.id for item in items]
+    return Plan(("background", "cat", "dog"), items, {"train": ids[1:], "val": ids[:1]}, {"kind": source})
+
+
+def make_items(folder: Path, names: str = "abcd") -> list[Item]:
+    return [Item(name, save_photo(folder / f"{name}.jpg", 20 * k), ("dog",)) for k, name in enumerate(names)]
+
+
+def test_masks_and_annotations_come_along(tmp_path: Path) -> None:
+    first, second = make_items(tmp_path / "in", "ab")
+    write_mask_file(tmp_path / "a.png", np.minimum(quadrants(10, 8, 0), 2))
+    (tmp_path / "a.xml").write_text("<annotation/>")
+    made = np.full((8, 10), 255, np.uint8)
+    items = [
+        Item(first.id, first.photo, ("cat", "dog"), tmp_path / "a.png", None, tmp_path / "a.xml"),
+        Item(second.id, second.photo, ("dog",), lambda: made, (10, 8)),
+    ]
+    assert write_set(tmp_path / "set", make_plan(items)) == []
     folder = VocFolder(tmp_path / "set")
-    assert folder.classes.names == ("background", "dog", "traffic light")
     photos = folder.photos("train") + folder.photos("val")
-    tags = {photo.id: photo.tags.tolist() for photo in photos}
-    # a.jpg lies in both folders: one photograph with two labels.
-    assert tags == {"a": [True, True, True], "b": [True, True, False], "c": [True, False, True]}
-    folder.check(photos, masks=None)
+    assert folder.has_masks(photos)
+    folder.check(photos, masks=folder.mask_dir)
+    assert (tmp_path / "set/SegmentationClass/a.png").read_bytes() == (tmp_path / "a.png").read_bytes()
+    np.testing.assert_array_equal(read_mask(tmp_path / "set/SegmentationClass/b.png"), made)
+    assert (tmp_path / "set/Annotations/a.xml").is_file()
     assert list(tmp_path.glob(".*")) == []
 
 
-def test_table_with_several_labels(tmp_path: Path) -> None:
-    for name in ("one.jpg", "my photo.jpg", "three.jpg"):
-        save_photo(tmp_path / "photos" / name)
-    table = tmp_path / "labels.csv"
-    table.write_text("image,labels\none.jpg,dog cat\nmy photo.jpg,traffic light;dog\nthree,cat\n")
-    write_voc(tmp_path / "set", read_table(tmp_path / "photos", table), val=0.3)
-    folder = VocFolder(tmp_path / "set")
-    assert folder.classes.names == ("background", "cat", "dog", "traffic light")
-    assert len(folder.photos("val")) == 1
-    tags = {photo.id: photo.tags.tolist() for photo in folder.photos("train") + folder.photos("val")}
-    assert tags["my_photo"] == [True, False, True, True]
-    assert tags["three"] == [True, True, False, False]
-
-
-@pytest.mark.parametrize(
-    ("table", "message"),
-    [
-        ("image,labels\nghost.jpg,dog\n", r"ghost\.jpg: the photograph does not exist"),
-        ("image,labels\none.jpg,dog\n", r"two\.jpg: has no row"),
-        ("file,tags\none.jpg,dog\n", "the first line must be 'image,labels'"),
-        ("image,labels\none.jpg,dog\ntwo.jpg,\n", r"two\.jpg: has no label"),
-    ],
-)
-def test_bad_tables_are_refused(tmp_path: Path, table: str, message: str) -> None:
-    for name in ("one.jpg", "two.jpg"):
-        save_photo(tmp_path / "photos" / name)
-    path = tmp_path / "labels.csv"
-    path.write_text(table)
-    with pytest.raises(InputError, match=message):
-        write_voc(tmp_path / "set", read_table(tmp_path / "photos", path))
+def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
+    (item,) = make_items(tmp_path, "a")
+    wrong = Item(item.id, item.photo, item.labels, lambda: np.zeros((9, 10), np.uint8))
+    with pytest.raises(InputError, match=r"a\.jpg: the photograph is 10 x 8 pixels, but its annotation is for 10 x 9"):
+        write_set(tmp_path / "set", make_plan([wrong]))
     assert not (tmp_path / "set").exists()
 
 
-def test_nothing_is_left_of_a_set_with_a_broken_photograph(tmp_path: Path) -> None:
-    good, bad = save_photo(tmp_path / "a.jpg"), tmp_path / "b.jpg"
-    bad.write_bytes(b"no image")
-    with pytest.raises(InputError, match=r"b\.jpg"):
-        write_voc(tmp_path / "set", {good: ["dog"], bad: ["cat"]})
-    assert {path.name for path in tmp_path.iterdir()} == {"a.jpg", "b.jpg"}
+def test_a_broken_photograph_stops_and_the_same_call_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = make_items(tmp_path / "in")
+    good = items[2].photo.read_bytes()
+    items[2].photo.write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"c\.jpg.*What is done lies in .*\.set\.partial; the same command continues"):
+        write_set(tmp_path / "set", make_plan(items), threads=1)
+    assert not (tmp_path / "set").exists()
+    items[2].photo.write_bytes(good)
+    opened = []
+    real = prepare.put_photograph
+
+    def count(source: Path, target: Path, **options: object) -> bool:
+        opened.append(source.name)
+        return real(source, target, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(prepare, "put_photograph", count)
+    stray = tmp_path / ".set.partial/JPEGImages/.a.jpg.tmp"
+    stray.touch()  # a copy that was cut off
+    write_set(tmp_path / "set", make_plan(items), threads=1)
+    assert "a.jpg" not in opened  # was there
+    assert "c.jpg" in opened
+    assert sorted(path.name for path in (tmp_path / "set/JPEGImages").iterdir()) == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "set"]
+    assert not (tmp_path / "set/source.json").exists()
+
+
+def test_ctrl_c_keeps_what_is_done_and_stops_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = make_items(tmp_path / "in", "abcdefghijkl")
+    real, lock, calls = prepare.put_photograph, threading.Lock(), []
+
+    def interrupt(source: Path, target: Path, **options: object) -> bool:
+        with lock:
+            calls.append(source)
+        if source.stem == "b":
+            raise KeyboardInterrupt
+        return real(source, target, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(prepare, "put_photograph", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_set(tmp_path / "set", make_plan(items), threads=1)
+    assert len(calls) < len(items)
+    monkeypatch.setattr(prepare, "put_photograph", real)
+    write_set(tmp_path / "set", make_plan(items))
+    assert len(VocFolder(tmp_path / "set").photos("train")) == len(items) - 1
+
+
+def test_an_unfinished_set_of_another_source_is_begun_anew(tmp_path: Path) -> None:
+    items = make_items(tmp_path / "in")
+    items[3].photo.write_bytes(b"no image")
+    with pytest.raises(InputError):
+        write_set(tmp_path / "set", make_plan(items, "one"), threads=1)
+    left = make_items(tmp_path / "other", "xy")
+    write_set(tmp_path / "set", make_plan(left, "two"))
+    assert sorted(path.name for path in (tmp_path / "set/JPEGImages").iterdir()) == ["x.jpg", "y.jpg"]
+
+
+def test_a_photograph_removed_in_between_is_not_in_the_set(tmp_path: Path) -> None:
+    items = make_items(tmp_path / "in")
+    items[3].photo.write_bytes(b"no image")
+    with pytest.raises(InputError):
+        write_set(tmp_path / "set", make_plan(items), threads=1)
+    write_set(tmp_path / "set", make_plan(items[1:3]))
+    assert sorted(path.name for path in (tmp_path / "set/JPEGImages").iterdir()) == ["b.jpg", "c.jpg"]
+
+
+def test_a_photograph_changed_in_between_is_taken_anew(tmp_path: Path) -> None:
+    items = make_items(tmp_path / "in")
+    items[3].photo.write_bytes(b"no image")
+    with pytest.raises(InputError):
+        write_set(tmp_path / "set", make_plan(items), threads=1)
+    there = tmp_path / ".set.partial/JPEGImages/a.jpg"
+    os.utime(there, (0, 0))  # older than its source, as if that had been changed since
+    save_photo(items[0].photo, 222)
+    save_photo(items[3].photo, 3)
+    write_set(tmp_path / "set", make_plan(items))
+    assert (tmp_path / "set/JPEGImages/a.jpg").read_bytes() == items[0].photo.read_bytes()
+
+
+def test_somebody_else_s_hidden_folder_is_kept(tmp_path: Path) -> None:
+    kept = tmp_path / ".set.partial/mine.txt"
+    kept.parent.mkdir()
+    kept.touch()
+    with pytest.raises(InputError, match=r"\.set\.partial: was not made here; move it away"):
+        write_set(tmp_path / "set", make_plan(make_items(tmp_path)))
+    assert kept.is_file()
 
 
 def test_a_folder_in_use_is_kept(tmp_path: Path) -> None:
     kept = save_photo(tmp_path / "set" / "mine.jpg")
-    photos = {save_photo(tmp_path / name): ["dog"] for name in ("a.jpg", "b.jpg")}
-    with pytest.raises(InputError, match="is not empty"):
-        write_voc(tmp_path / "set", photos)
+    for root in (tmp_path / "set", kept):
+        with pytest.raises(InputError, match="is not empty"):
+            write_set(root, make_plan(make_items(tmp_path)))
     assert kept.is_file()
 
 
-def test_two_photographs_of_one_name_are_refused(tmp_path: Path) -> None:
-    photos = {save_photo(tmp_path / folder / "a.jpg"): ["dog"] for folder in ("x", "y")}
-    with pytest.raises(InputError, match="has the same name"):
-        write_voc(tmp_path / "set", photos)
+def test_links_leave_the_source_as_it_was(tmp_path: Path) -> None:
+    items = make_items(tmp_path / "in")
+    before = {item.id: item.photo.read_bytes() for item in items}
+    write_set(tmp_path / "hard", make_plan(items), link="hard")
+    write_set(tmp_path / "soft", make_plan(items), link="symbolic")
+    for item in items:
+        assert (tmp_path / f"hard/JPEGImages/{item.id}.jpg").stat().st_ino == item.photo.stat().st_ino
+        assert (tmp_path / f"soft/JPEGImages/{item.id}.jpg").is_symlink()
+        assert item.photo.read_bytes() == before[item.id]
+    VocFolder(tmp_path / "soft").check(VocFolder(tmp_path / "soft").photos("train"), masks=None)
+
+
+def test_photographs_that_were_rewritten_are_counted(tmp_path: Path) -> None:
+    items = make_items(tmp_path / "in", "ab")
+    Image.open(items[0].photo).save(tmp_path / "a.bmp")
+    items[0] = Item("a", tmp_path / "a.bmp", ("dog",))
+    (note,) = write_set(tmp_path / "set", make_plan(items))
+    assert note.startswith("1 photographs were turned upright or brought into PNG")
+    assert sorted(path.name for path in (tmp_path / "set/JPEGImages").iterdir()) == ["a.png", "b.jpg"]
+
+
+def test_ids_are_names_without_blanks_and_differ_in_any_case() -> None:
+    files = [Path(name) for name in ("x/my photo.jpg", "x/b.c.jpg", "x/d.png.jpg", "cat/1.jpg", "dog/1.png", "x/ .jpg")]
+    assert list(name_ids(files).values()) == ["my_photo", "b.c", "d_png", "cat_1", "dog_1", "_"]
+    deep = [Path(name) for name in ("cat/a/1.jpg", "dog/a/1.jpg", "dog/b/1.JPG")]
+    assert list(name_ids(deep).values()) == ["cat_a_1", "dog_a_1", "dog_b_1"]
+    for clash in (("x/a.jpg", "x/A.png"), ("cat/1.jpg", "dog/1.jpg", "x/Cat_1.jpg")):
+        with pytest.raises(InputError, match="has the same name as"):
+            name_ids(map(Path, clash))
+
+
+def test_class_names() -> None:
+    assert check_names(["a", "b c"], "here") == ("background", "a", "b c")
+    assert len(check_names([f"c{k}" for k in range(254)], "here")) == 255
+    for names, message in (
+        ([f"c{k}" for k in range(255)], "here: 255 classes are too many, 8-bit masks hold 254"),
+        ([], "here: holds no class"),
+        (["a", "A"], "the class 'A' has the same name as 'a'"),
+        (["a\nb"], "is empty or has"),
+        ([" a"], "a blank at an end"),
+        ([""], "is empty"),
+        (["Background"], "the same name as background, class 0"),
+    ):
+        with pytest.raises(InputError, match=message):
+            check_names(names, "here")
+
+
+@given(
+    st.dictionaries(
+        st.text("abcdefgh", min_size=1, max_size=4), st.sets(st.sampled_from("xyz"), min_size=1).map(tuple), min_size=2
+    ),
+    st.floats(0.01, 0.99),
+    st.integers(0, 3),
+)
+def test_every_class_keeps_a_photograph_to_learn_from(labels: dict[str, tuple[str]], share: float, seed: int) -> None:
+    splits = split_off(labels, share, seed)
+    train, val = set(splits["train"]), set(splits["val"])
+    assert train | val == set(labels)
+    assert not train & val
+    assert 1 <= len(val) <= max(1, round(share * len(labels)))
+    assert train
+    learnt = {name for key in train for name in labels[key]}
+    spare = [key for key in labels if all(sum(n in own for own in labels.values()) > 1 for n in labels[key])]
+    assert learnt == {name for own in labels.values() for name in own} or not spare
+    assert splits == split_off(dict(reversed(labels.items())), share, seed)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.1, float("nan")])
+def test_shares_that_leave_nothing_are_refused(share: float) -> None:
+    with pytest.raises(InputError, match="--val .*: must be between 0 and 1"):
+        split_off({"a": ("x",), "b": ("x",)}, share)
+    with pytest.raises(InputError, match="two photographs are the least"):
+        split_off({"a": ("x",)}, 0.5)

@@ -1,0 +1,137 @@
+"""Bring photographs with image-level labels, PASCAL VOC 2012 with SBD, or COCO into the layout that the stages read."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from dsrg.cli import guard
+from dsrg.data import coco, own, voc_sbd
+from dsrg.data.prepare import Plan, check_root, write_set
+from dsrg.errors import InputError
+
+EXAMPLES = """
+examples:
+  one folder a class:     prepare_data --photos photos --root data/mine
+  a table image,labels:   prepare_data --photos photos --labels labels.csv --root data/mine
+  VOC 2012, train_aug:    prepare_data --voc VOCdevkit/VOC2012 --sbd benchmark_RELEASE/dataset --root data/voc12
+  the same, downloaded:   prepare_data --voc downloads/voc --sbd downloads/sbd --download --root data/voc12
+  COCO:                   prepare_data --coco coco --year 2014 --root data/coco --link
+  COCO's format:          prepare_data --coco-json annotations.json --photos photos --root data/mine
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse, plan, write; returns the exit status."""
+    options = _parser().parse_args(arguments)
+
+    def work() -> None:
+        check_root(options.root)
+        plan = _plan(options)
+        notes = plan.notes + write_set(options.root, plan, link=options.link, threads=options.threads)
+        for name, count in plan.counts.items():
+            print(f"{name:20} {count} photographs")
+        for split, ids in plan.splits.items():
+            print(f"split {split:14} {len(ids)} photographs")
+        for note in notes:
+            print(f"note: {note}")
+
+    return guard(work)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=f"{__doc__} An interrupted command continues where it stopped.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="new data folder (data.root)")
+    parser.add_argument(
+        "--link",
+        nargs="?",
+        const="hard",
+        choices=("hard", "symbolic"),
+        help="link files in place of copying them: hard (the default; same disk), or symbolic",
+    )
+    parser.add_argument("--threads", type=int, default=4, metavar="N", help="photographs at a time (default 4)")
+    mine = parser.add_argument_group("own photographs")
+    mine.add_argument("--photos", type=Path, metavar="DIR", help="photographs, or one folder a class")
+    mine.add_argument("--labels", type=Path, metavar="CSV", help="columns image,labels; else one folder a class")
+    mine.add_argument("--val", type=float, metavar="SHARE", help="share set aside for measuring (default 0.1)")
+    voc = parser.add_argument_group("PASCAL VOC 2012")
+    voc.add_argument("--voc", type=Path, metavar="DIR", help="VOCdevkit/VOC2012, or the folder that holds VOCdevkit")
+    voc.add_argument("--sbd", type=Path, metavar="DIR", help="benchmark_RELEASE/dataset of SBD: gives train_aug")
+    voc.add_argument("--download", action="store_true", help="download --voc (2 GB) and --sbd (1.4 GB) if not there")
+    voc.add_argument(
+        "--label-source", choices=("xml", "masks"), help="image-level labels from VOC's XML (the default) or from masks"
+    )
+    instances = parser.add_argument_group("COCO")
+    instances.add_argument("--coco", type=Path, metavar="DIR", help="holds annotations/, train<year>/ and val<year>/")
+    instances.add_argument("--year", type=int, choices=(2014, 2017), help="of --coco")
+    instances.add_argument(
+        "--coco-json",
+        type=Path,
+        metavar="FILE",
+        help="any annotations in COCO's format; their photographs are in --photos, or beside the file",
+    )
+    return parser
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    _check_options(options)
+    val = 0.1 if options.val is None else options.val
+    if options.coco is not None:
+        return coco.plan_coco(options.coco, options.year)
+    if options.coco_json is not None:
+        return coco.plan_json(options.coco_json, options.photos, val=val)
+    if options.voc is None:
+        return own.plan_own(options.photos, options.labels, val=val)
+    if options.download:
+        _download(options)
+    source: voc_sbd.LabelSource = options.label_source or "xml"
+    return voc_sbd.plan_voc(options.voc, options.sbd, label_source=source, threads=options.threads)
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    """Each source has options of its own; one that would have no effect is refused.
+
+    Raises:
+        InputError: not one source, or an option of another.
+    """
+    if options.threads < 1:
+        raise InputError(f"--threads {options.threads}: must be 1 or more.")
+    allowed = {
+        "--coco": {"--year"},
+        "--coco-json": {"--photos", "--val"},
+        "--voc": {"--sbd", "--download", "--label-source"},
+        "--photos": {"--labels", "--val"},
+    }
+    flags = {flag for flags in allowed.values() for flag in flags} | allowed.keys()
+    given = [flag for flag in sorted(flags) if getattr(options, flag[2:].replace("-", "_")) not in (None, False)]
+    sources = [flag for flag in allowed if flag in given]
+    if not sources:
+        raise InputError("name what to prepare: --photos, --voc, --coco or --coco-json (see --help).")
+    source = sources[0]
+    for flag in given:
+        if flag not in {source, *allowed[source]}:
+            raise InputError(f"{flag}: does not go with {source}; leave one of them out (see --help).")
+    if source == "--coco" and options.year is None:
+        raise InputError("--coco: needs --year 2014 or --year 2017.")
+
+
+def _download(options: argparse.Namespace) -> None:
+    """Download what is not there yet."""
+    from dsrg.data import download  # imports torchvision's models, which take seconds
+
+    for directory, find, fetch in (
+        (options.voc, voc_sbd.find_voc, download.download_voc),
+        (options.sbd, voc_sbd.find_sbd, download.download_sbd),
+    ):
+        if directory is None:
+            continue
+        try:
+            find(directory)
+        except InputError:
+            print(f"downloading to {directory}", flush=True)
+            fetch(directory)

@@ -1,0 +1,150 @@
+"""Photographs of one's own with image-level labels: one folder a class, or a table."""
+
+from __future__ import annotations
+
+import csv
+import filecmp
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from dsrg.data.photograph import PhotoIndex, describe_left_out, find_photographs, fold
+from dsrg.data.prepare import Item, Plan, check_names, name_ids, split_off
+from dsrg.errors import InputError
+
+
+class Tagged(NamedTuple):
+    """Photographs and their labels."""
+
+    labels: dict[Path, list[str]]
+    notes: list[str]
+    """Sentences for the user: what was left out or decided."""
+
+
+def read_folders(photos: Path) -> Tagged:
+    """Labels from one folder a class: photos/<class>/<any>.jpg, at any depth below the class.
+
+    The same photograph in two folders has both labels. Photographs of one name that differ stay two photographs.
+
+    Raises:
+        InputError: there is no folder of photographs, one is empty, a photograph lies in no class's folder, or a class
+            cannot have its name.
+    """
+    if not photos.is_dir():
+        raise InputError(f"{photos}: the folder does not exist; check --photos.")
+    found = find_photographs(photos)
+    folders = sorted(path for path in photos.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not folders or not found.photographs:
+        raise InputError(f"{photos}: holds no folder of photographs; make one folder a class, or use --labels.")
+    copies: dict[str, list[tuple[Path, list[str]]]] = {}
+    full = set()
+    for file in found.photographs:
+        name, *deeper = file.relative_to(photos).parts
+        if not deeper:
+            raise InputError(f"{file}: lies in no class's folder; move it into one, or use --labels.")
+        if fold(name) == "background":
+            raise InputError(
+                f"{photos / name}: background is class 0 and no label, a photograph needs an object to learn; give the "
+                "folder another name or remove it."
+            )
+        full.add(name)
+        same = copies.setdefault(file.name, [])
+        for first, labels in same:
+            if filecmp.cmp(first, file, shallow=False):
+                labels += [name] * (name not in labels)
+                break
+        else:
+            same.append((file, [name]))
+    for folder in folders:
+        if folder.name not in full:
+            raise InputError(f"{folder}: holds no photograph; add some of '{folder.name}', or remove the folder.")
+    notes = describe_left_out(photos, found.others)
+    apart = sum(len(same) > 1 for same in copies.values())
+    if apart:
+        notes.append(
+            f"{apart} file names stand for different photographs in several folders; the folder's name is put before."
+        )
+    return Tagged(dict(sorted(pair for same in copies.values() for pair in same)), notes)
+
+
+def read_table(photos: Path, table: Path) -> Tagged:
+    """Labels from a CSV with the columns image and labels; several labels are divided by semicolons or blanks.
+
+    `image` is a path below `photos`, a file's name or its stem (see `PhotoIndex`).
+
+    Raises:
+        InputError: the CSV is missing, not in UTF-8 or lacks a column; a row names no photograph, several, or one
+            that has a row; or a photograph has no row or no label.
+    """
+    if not table.is_file():
+        raise InputError(f"{table}: the table of labels does not exist; write a CSV 'image,labels'.")
+    found = find_photographs(photos)
+    index = PhotoIndex(photos, found.photographs)
+    labels: dict[Path, list[str]] = {}
+    for image, text in _rows(table):
+        files = index.find(image)
+        if not files:
+            raise InputError(f"{photos / image}: the photograph does not exist, but {table} names it.")
+        if len(files) > 1:
+            raise InputError(f"{table}: '{image}' may be {files[0]} or {files[1]}; write the path below {photos}.")
+        if files[0] in labels:
+            raise InputError(f"{table}: '{image}' is listed twice; write its labels on one line.")
+        names = text.split(";") if ";" in text else text.split()
+        labels[files[0]] = list(dict.fromkeys(name.strip() for name in names if name.strip()))
+    missing = [path for path in found.photographs if path not in labels]
+    if missing:
+        raise InputError(f"{missing[0]}: has no row in {table}; add one or remove the photograph.")
+    others = [path for path in found.others if path.resolve() != table.resolve()]
+    return Tagged(labels, describe_left_out(photos, others))
+
+
+def plan_own(photos: Path, table: Path | None = None, *, val: float = 0.1, seed: int = 0) -> Plan:
+    """Plan the data set of photographs with labels; the classes are all labels, in alphabetical order.
+
+    Args:
+        photos: Folder of the photographs.
+        table: CSV of their labels; None for one folder a class.
+        val: Share of the photographs set aside for measuring the classifier, in 0..1 (see `split_off`).
+        seed: Chooses them.
+
+    Raises:
+        InputError: as `read_table` and `read_folders`; a photograph has no label; two share a name; or there are too
+            few photographs.
+    """
+    labels, notes = read_table(photos, table) if table else read_folders(photos)
+    for file, own in labels.items():
+        if "background" in own:  # true of every photograph, so it says nothing
+            own.remove("background")
+        if not own:
+            raise InputError(f"{file}: has no label; give it at least one besides background.")
+    classes = check_names(sorted({name for own in labels.values() for name in own}), table or photos)
+    ids = name_ids(labels)
+    items = sorted(
+        (Item(ids[file], file, tuple(sorted(own))) for file, own in labels.items()), key=lambda item: item.id
+    )
+    splits = split_off({item.id: item.labels for item in items}, val, seed)
+    learnt = {name for item in items if item.id in set(splits["train"]) for name in item.labels}
+    notes += [f"'{name}' has no photograph to learn from; add some." for name in classes[1:] if name not in learnt]
+    source = {"kind": "own", "photos": str(photos.resolve()), "table": str(table.resolve()) if table else None}
+    return Plan(classes, items, splits, source, notes)
+
+
+def _rows(table: Path) -> Iterator[tuple[str, str]]:
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            if not {"image", "labels"} <= set(reader.fieldnames or ()):
+                raise InputError(f"{table}: the first line must be 'image,labels', with a comma.")
+            for row in reader:
+                if None in row:
+                    raise InputError(
+                        f"{table}: line {reader.line_num} has more columns than the first; divide labels by semicolons."
+                    )
+                image = (row["image"] or "").strip()
+                if not image:
+                    raise InputError(f"{table}: line {reader.line_num} names no photograph; add its name or remove it.")
+                yield image, row["labels"] or ""
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{table}: not a readable CSV in UTF-8 ({error}); save it anew, in Excel as 'CSV UTF-8 (comma delimited)'."
+        ) from None

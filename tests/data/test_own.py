@@ -1,0 +1,152 @@
+"""Tagged photographs of a user, in folders or in a table, become a plan of a data set."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dsrg.data.own import plan_own, read_folders, read_table
+from dsrg.data.prepare import Plan, write_set
+from dsrg.data.voc import VocFolder
+from dsrg.errors import InputError
+
+
+def save_photo(path: Path, colour: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((8, 10, 3), colour, np.uint8)).save(path)
+    return path
+
+
+def labels_of(plan: Plan) -> dict[str, tuple[str, ...]]:
+    return {item.id: item.labels for item in plan.items}
+
+
+def test_one_folder_a_class(tmp_path: Path) -> None:
+    for name in ("dog/a.jpg", "dog/deeper/b.PNG", "traffic light/c.jpg", "traffic light/a.jpg"):
+        save_photo(tmp_path / "photos" / name)
+    (tmp_path / "photos/readme.txt").touch()
+    plan = plan_own(tmp_path / "photos")
+    # a.jpg lies in both folders with the same content: one photograph with two labels.
+    assert labels_of(plan) == {"a": ("dog", "traffic light"), "b": ("dog",), "c": ("traffic light",)}
+    assert plan.classes == ("background", "dog", "traffic light")
+    assert plan.counts == {"dog": 2, "traffic light": 2}
+    assert plan.notes == [f"{tmp_path / 'photos'}: 1 files are no photographs and were left out: readme.txt."]
+
+
+def test_different_photographs_of_one_name_stay_two(tmp_path: Path) -> None:
+    for colour, name in enumerate(("cat/1.jpg", "dog/1.jpg", "dog/2.jpg", "cow/x/1.JPG", "cow/y/1.jpg")):
+        save_photo(tmp_path / name, 40 * colour)
+    plan = plan_own(tmp_path)
+    cow, dog = ("cow",), ("dog",)
+    assert labels_of(plan) == {"cat_1": ("cat",), "dog_1": dog, "2": dog, "x_1": cow, "y_1": cow}
+    assert any("1 file names stand for different photographs" in note for note in plan.notes)
+
+
+def test_a_table_and_folders_give_the_same_set(tmp_path: Path) -> None:
+    for colour, name in enumerate(("cat/u.jpg", "dog/v.jpg", "dog/w.jpg", "cat/x.jpg")):
+        save_photo(tmp_path / "folders" / name, 40 * colour)
+        save_photo(tmp_path / "flat" / Path(name).name, 40 * colour)
+    save_photo(tmp_path / "folders/dog/u.jpg", 0)
+    table = tmp_path / "flat/labels.csv"
+    table.write_text("image,labels\nx.jpg,cat\nw,dog\nv.jpg,dog\nu.jpg,dog cat\n")
+    write_set(tmp_path / "one", plan_own(tmp_path / "folders"))
+    write_set(tmp_path / "two", plan_own(tmp_path / "flat", table))
+    files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.*"))
+    assert files == sorted(path.relative_to(tmp_path / "two") for path in (tmp_path / "two").rglob("*.*"))
+    assert all((tmp_path / "one" / path).read_bytes() == (tmp_path / "two" / path).read_bytes() for path in files)
+
+
+def test_table_with_several_labels(tmp_path: Path) -> None:
+    for name in ("one.jpg", "my photo.jpg", "sub/three.jpg"):
+        save_photo(tmp_path / "photos" / name)
+    table = tmp_path / "labels.csv"
+    # With a byte order mark and Windows line ends, as Excel writes "CSV UTF-8"; paths of Windows; other case.
+    text = "image,labels\none.jpg,dog cat\nMY PHOTO.JPG,traffic light;dog;background\nsub\\three.jpg,cat\n"
+    table.write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
+    write_set(tmp_path / "set", plan_own(tmp_path / "photos", table, val=0.3))
+    folder = VocFolder(tmp_path / "set")
+    assert folder.classes.names == ("background", "cat", "dog", "traffic light")
+    assert len(folder.photos("val")) == 1
+    tags = {photo.id: photo.tags.tolist() for photo in folder.photos("train") + folder.photos("val")}
+    assert tags["my_photo"] == [True, False, True, True]
+    assert tags["three"] == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (b"image,labels\nghost.jpg,dog\n", r"ghost\.jpg: the photograph does not exist"),
+        (b"image,labels\none.jpg,dog\n", r"two\.jpg: has no row"),
+        (b"file,tags\none.jpg,dog\n", "the first line must be 'image,labels'"),
+        (b"image;labels\none.jpg;dog\n", "the first line must be 'image,labels', with a comma"),
+        (b"image,labels\none.jpg,dog\ntwo.jpg,\n", r"two\.jpg: has no label"),
+        (b"image,labels\none.jpg,dog\ntwo.jpg,background\n", r"two\.jpg: has no label"),
+        (b"image,labels\none.jpg,dog\ntwo.jpg,dog\none,cat\n", "'one' is listed twice"),
+        (b"image,labels\none.jpg,dog,cat\ntwo.jpg,dog\n", "line 2 has more columns than the first"),
+        (b"image,labels\n,dog\n", "line 2 names no photograph"),
+        ("image,labels\none.jpg,käse\n".encode("latin-1"), "not a readable CSV in UTF-8"),
+        ("image,labels\n".encode("utf-16"), "not a readable CSV in UTF-8"),
+        (b"image,labels\none.jpg,dog\ntwo.jpg,Dog\n", r"the class 'dog' has the same name as 'Dog'"),
+        (b"image,labels\none.jpg,Background\ntwo.jpg,dog\n", "the class 'Background' has the same name as background"),
+    ],
+)
+def test_bad_tables_are_refused(tmp_path: Path, table: bytes, message: str) -> None:
+    for name in ("one.jpg", "two.jpg"):
+        save_photo(tmp_path / "photos" / name)
+    path = tmp_path / "labels.csv"
+    path.write_bytes(table)
+    with pytest.raises(InputError, match=message):
+        plan_own(tmp_path / "photos", path)
+
+
+def test_a_name_that_means_two_photographs_is_refused(tmp_path: Path) -> None:
+    for name in ("x/a.jpg", "y/a.jpg"):
+        save_photo(tmp_path / "photos" / name)
+    table = tmp_path / "labels.csv"
+    table.write_text("image,labels\na.jpg,dog\n")
+    with pytest.raises(InputError, match=r"'a\.jpg' may be .*x/a\.jpg or .*y/a\.jpg; write the path"):
+        read_table(tmp_path / "photos", table)
+    with pytest.raises(InputError, match=r"none\.csv: the table of labels does not exist"):
+        read_table(tmp_path / "photos", tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ([], "holds no folder of photographs"),
+        (["a.jpg"], "holds no folder of photographs"),
+        (["dog/a.jpg", "b.jpg"], r"b\.jpg: lies in no class's folder"),
+        (["dog/a.jpg", "cat/notes.txt"], "cat: holds no photograph"),
+        (["dog/a.jpg", "Background/b.jpg"], "Background: background is class 0"),
+        (["dog/a.jpg", "DOG/b.jpg"], "the class 'dog' has the same name as 'DOG'"),
+        (["dog/a.jpg", "a;b/b.jpg"], "the class 'a;b' is empty or has a ';'"),
+        (["dog/a.jpg", "dog/A.JPG"], r"a\.jpg: has the same name as .*A\.JPG"),
+        (["dog/a.jpg"], "two photographs are the least"),
+    ],
+)
+def test_bad_folders_are_refused(tmp_path: Path, files: list[str], message: str) -> None:
+    for colour, name in enumerate(files):
+        if name.endswith(".txt"):
+            (tmp_path / name).parent.mkdir()
+            (tmp_path / name).touch()
+        else:
+            save_photo(tmp_path / name, 40 * colour)
+    with pytest.raises(InputError, match=message):
+        plan_own(tmp_path)
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="check --photos"):
+        read_folders(tmp_path / "ghost")
+
+
+def test_a_class_of_one_photograph_is_learnt(tmp_path: Path) -> None:
+    for colour, name in enumerate(("cat/1.jpg", "dog/2.jpg", "dog/3.jpg")):
+        save_photo(tmp_path / name, 40 * colour)
+    plan = plan_own(tmp_path)
+    assert "1" in plan.splits["train"]
+    (tmp_path / "dog/3.jpg").unlink()
+    notes = plan_own(tmp_path).notes
+    assert len(notes) == 1
+    assert notes[0].endswith("has no photograph to learn from; add some.")

@@ -1,0 +1,134 @@
+"""Photographs of every origin: found, found by name, put into a data folder as the stages read them."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from dsrg import storage
+from dsrg.data.photograph import PhotoIndex, describe_left_out, ending_of, find_photographs, put_photograph
+from dsrg.errors import InputError
+
+PIXELS = np.kron(np.arange(24, dtype=np.uint8).reshape(4, 6) * 10, np.ones((8, 8), np.uint8))  # 48 x 32, 24 fields
+RGB = np.stack([PIXELS] * 3, 2)
+
+
+def save(path: Path, orientation: int = 1) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(RGB).save(path, quality=95, exif=exif)
+    return path
+
+
+def test_find_sees_every_depth_and_no_hidden_file(tmp_path: Path) -> None:
+    names = ["b.JPG", "a/x.jpeg", "a/deep/er/y.PNG", "a/z.webp", "c.tif"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for name in (".hidden.jpg", "a/._x.jpeg", "Thumbs.db", "a/desktop.ini"):
+        (tmp_path / name).touch()
+    (tmp_path / ".trash").mkdir()
+    (tmp_path / ".trash/w.jpg").touch()
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)  # would never end
+    found = find_photographs(tmp_path)
+    assert found.photographs == sorted(tmp_path / name for name in names)
+    assert found.others == [tmp_path / "notes.txt"]
+
+
+def test_left_out_files_are_named() -> None:
+    assert describe_left_out(Path("p"), []) == []
+    (sentence,) = describe_left_out(Path("p"), [Path("p/a.txt"), Path("p/q/b.doc"), Path("p/c.md"), Path("p/d.md")])
+    assert sentence == "p: 4 files are no photographs and were left out: a.txt, q/b.doc, c.md and 1 more."
+
+
+@pytest.mark.parametrize("name", ["IMG_1.HEIC", "raw.nef"])
+def test_formats_that_cannot_be_read_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(InputError, match=rf"{name}: .* save it as JPEG or PNG"):
+        find_photographs(tmp_path)
+
+
+def test_index_takes_paths_names_stems_and_other_spellings(tmp_path: Path) -> None:
+    decomposed = "ko\u0308nig.jpg"  # as macOS writes an umlaut
+    files = [tmp_path / name for name in ("one.jpg", "a/two.b.png", "a/same.jpg", "b/same.jpg", decomposed)]
+    index = PhotoIndex(tmp_path, files)
+    assert index.find("one.jpg") == index.find("one") == index.find("ONE.JPG") == index.find("./one.jpg") == [files[0]]
+    assert index.find("a/two.b.png") == index.find("two.b") == index.find("a\\two.b.png") == [files[1]]
+    assert index.find("a/same") == [files[2]]
+    assert index.find("same.jpg") == files[2:4]
+    assert index.find("k\u00f6nig.jpg") == [files[4]]
+    assert index.find("ghost") == []
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photographs_stand_upright(tmp_path: Path, orientation: int) -> None:
+    source = save(tmp_path / "in.jpg", orientation)
+    target = tmp_path / "out.jpg"
+    assert put_photograph(source, target) == (orientation != 1)
+    # EXIF 2.32, tag 0x0112: where the stored first row and column lie in the upright photograph.
+    turns = [
+        *(PIXELS, PIXELS[:, ::-1], PIXELS[::-1, ::-1], PIXELS[::-1]),
+        *(PIXELS.T, PIXELS.T[:, ::-1], PIXELS.T[::-1, ::-1], PIXELS.T[::-1]),
+    ]
+    expected = turns[orientation - 1]
+    shown = np.array(storage.read_image(target))[..., 0].astype(int)
+    assert shown.shape == expected.shape
+    assert np.abs(shown - expected).max() < 12  # JPEG
+    if orientation == 1:
+        assert target.read_bytes() == source.read_bytes()
+    else:
+        assert Image.open(target).getexif().get(ExifTags.Base.Orientation, 1) == 1
+
+
+def test_the_annotation_s_size_decides_on_turning(tmp_path: Path) -> None:
+    source = save(tmp_path / "in.jpg", 6)  # stored 48 x 32, shown 32 x 48
+    assert put_photograph(source, tmp_path / "stored.jpg", size=(48, 32)) is False
+    assert put_photograph(source, tmp_path / "shown.jpg", size=(32, 48)) is True
+    assert Image.open(tmp_path / "shown.jpg").size == (32, 48)
+    with pytest.raises(InputError, match=r"in\.jpg: the photograph is 48 x 32 pixels, .* for 50 x 32"):
+        put_photograph(source, tmp_path / "wrong.jpg", size=(50, 32))
+    assert not (tmp_path / "wrong.jpg").exists()
+
+
+@pytest.mark.parametrize("ending", [".bmp", ".webp", ".TIF", ".tiff", ".gif"])
+def test_other_formats_become_png(tmp_path: Path, ending: str) -> None:
+    source = tmp_path / f"in{ending}"
+    Image.fromarray(RGB).save(source, lossless=True)  # which WebP alone heeds
+    target = tmp_path / f"out{ending_of(source)}"
+    assert put_photograph(source, target, link="hard") is True
+    assert target.suffix == ".png"
+    np.testing.assert_array_equal(np.array(Image.open(target))[..., 0], PIXELS)
+
+
+def test_several_pictures_in_a_file_and_deep_pixels_are_refused(tmp_path: Path) -> None:
+    frames = [Image.fromarray(np.full((8, 8, 3), value, np.uint8)) for value in (0, 99)]
+    frames[0].save(tmp_path / "two.tif", save_all=True, append_images=frames[1:])
+    with pytest.raises(InputError, match=r"two\.tif: holds 2 pictures"):
+        put_photograph(tmp_path / "two.tif", tmp_path / "out.png")
+    Image.fromarray(np.full((8, 8), 40000, np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(InputError, match=r"deep\.png: has more than 8 bits"):
+        put_photograph(tmp_path / "deep.png", tmp_path / "out.png")
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_links(tmp_path: Path) -> None:
+    source = save(tmp_path / "in.jpg")
+    put_photograph(source, tmp_path / "hard.jpg", link="hard")
+    put_photograph(source, tmp_path / "hard.jpg", link="hard")  # once more, over itself
+    put_photograph(source, tmp_path / "soft.jpg", link="symbolic")
+    assert (tmp_path / "hard.jpg").stat().st_ino == source.stat().st_ino
+    assert (tmp_path / "soft.jpg").readlink() == source.resolve()
+    assert {path.name for path in tmp_path.iterdir()} == {"in.jpg", "hard.jpg", "soft.jpg"}
+
+
+def test_a_link_to_another_disk_says_what_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(InputError, match=r"in\.jpg: cannot be linked .*cross-device.* use --link symbolic"):
+        put_photograph(save(tmp_path / "in.jpg"), tmp_path / "out.jpg", link="hard")
