@@ -168,25 +168,25 @@ def api(names: Sequence[str]) -> str:
         found = _find(name)
         signature = inspect.signature(found)
         made = "" if inspect.isclass(found) else f" -> {signature.return_annotation}"
-        short, arguments = name.rpartition(".")[2], list(_arguments(signature))
-        code = f"{short}({', '.join(arguments)}){made}"
+        arguments = list(_arguments(signature))
+        code = f"{name}({', '.join(arguments)}){made}"
         if len(code) > WIDTH:
-            code = "\n    ".join([f"{short}(", *(f"{argument}," for argument in arguments)]) + f"\n){made}"
-        parts += [f"### {name}", f"```python\n{code}\n```", f"```text\n{inspect.getdoc(found)}\n```"]
+            code = "\n    ".join([f"{name}(", *(f"{argument}," for argument in arguments)]) + f"\n){made}"
+        parts += [f"### {found.__qualname__}", f"```python\n{code}\n```", f"```text\n{inspect.getdoc(found)}\n```"]
     return "\n\n".join(parts)
 
 
 def _arguments(signature: inspect.Signature) -> Iterator[str]:
     """The parameters as they stand in the source, `self` left out."""
+    stars: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
     last = None
     for parameter in signature.parameters.values():
         if parameter.kind is parameter.KEYWORD_ONLY and last not in (parameter.KEYWORD_ONLY, parameter.VAR_POSITIONAL):
             yield "*"
         last = parameter.kind
         if parameter.name != "self":
-            stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
             default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
-            yield f"{stars}{parameter.name}: {parameter.annotation}{default}"
+            yield f"{stars.get(parameter.kind, '')}{parameter.name}: {parameter.annotation}{default}"
 
 
 def _find(name: str) -> Any:
