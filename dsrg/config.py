@@ -16,17 +16,18 @@ from dsrg.errors import InputError
 from dsrg.schema import Config, Section
 
 
-def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
     """Read a configuration file and apply `key=value` overrides.
 
     Args:
-        path: YAML file. Its key `extends` may name another file, relative to it, whose values it overlays.
+        path: YAML file. Its key `extends` may name another file, relative to it, whose values it overlays. None for
+            the defaults.
         overrides: Each 'section.key=value', the value in YAML.
 
     Raises:
         InputError: the file is missing or not YAML, or a key is unknown, or a value does not fit.
     """
-    values = _read(Path(path), seen=())
+    values = {} if path is None else _read(Path(path), seen=())
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
@@ -38,7 +39,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"{path}: {_explain(error.errors()[0])}") from None
+        raise InputError(f"{path or 'key=value'}: {_explain(error.errors()[0])}") from None
 
 
 def change(config: Config, values: Mapping[str, Any]) -> Config:
