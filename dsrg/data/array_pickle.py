@@ -38,10 +38,13 @@ _NAMES = {
 """What a file may name, and the word that stands for it here."""
 _TYPES = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
 _MOST_AXES = 8
-_VALUES = frozenset(
-    "INT LONG LONG1 LONG4 BININT BININT1 BININT2 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE "
-    "SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8".split()
-)
+# fmt: off
+_VALUES = frozenset((
+    "INT", "LONG", "LONG1", "LONG4", "BININT", "BININT1", "BININT2", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
+    "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES",
+    "BINBYTES8", "BYTEARRAY8",
+))
+# fmt: on
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _SMALL_TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _PUTS = frozenset(("PUT", "BINPUT", "LONG_BINPUT"))
@@ -259,7 +262,7 @@ def _make(word: Any, arguments: Any) -> Any:
         return given[0].encode("latin1")
     if what == "bytes" and not given:
         return b""
-    raise _HostileError(f"a call of {ascii(what)}")
+    raise _HostileError(f"a call of {what!a}")
 
 
 def _fill(target: Any, state: Any) -> None:

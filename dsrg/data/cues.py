@@ -1,4 +1,4 @@
-"""The authors' cues: seeds of VOC's photographs, on a grid of 41 × 41, that come as one pickle.
+"""The authors' cues: seeds of VOC's photographs, on a grid of 41 x 41, that come as one pickle.
 
 It maps `<n>_labels` to the image's foreground classes and `<n>_cues` to class, row and column of each cue, (3, N).
 The classes are counted from 1, as in masks; n counts the lines of the authors' list of photographs.
@@ -160,13 +160,13 @@ def choose(
         if photo.id not in numbers:
             raise InputError(f"{source}: does not name the photograph '{photo.id}' of the split; choose another list.")
         if numbers[photo.id] not in cues:
-            raise InputError(f"{source}: '{photo.id}' has the number {numbers[photo.id]}, which has no cues; correct it.")
+            raise InputError(f"{source}: '{photo.id}' has the number {numbers[photo.id]}, which has no cues; correct.")
         chosen.append(cues[numbers[photo.id]])
     differ = sum(not np.array_equal(photo.tags, own.tags) for photo, own in zip(photos, chosen, strict=True))
     if 2 * differ > len(photos):
         raise InputError(
-            f"{source}: {differ} of {len(photos)} photographs have other labels in the data set than in the cues, so the "
-            "numbers are not theirs; choose the list that belongs to the cues."
+            f"{source}: {differ} of {len(photos)} photographs have other labels in the data set than in the cues, so "
+            "the numbers are not theirs; choose the list that belongs to the cues."
         )
     return chosen, differ
 
@@ -175,7 +175,7 @@ def enlarge(seeds: np.ndarray, height: int, width: int) -> np.ndarray:
     """Seeds at a photograph's size, each pixel that of the nearest cell, corner on corner.
 
     `dsrg.inference.on_grid` gives a grid of GRID cells back exactly from photographs of 41 pixels a side and more, and
-    after training's warp to 321 × 321 from those of 71 and more.
+    after training's warp to 321 x 321 from those of 71 and more.
 
     Args:
         seeds: (h, w) uint8.
@@ -189,7 +189,7 @@ def enlarge(seeds: np.ndarray, height: int, width: int) -> np.ndarray:
         np.linspace(0, cells - 1, side).round().astype(int)
         for cells, side in zip(seeds.shape, (height, width), strict=True)
     )
-    return seeds[rows[:, None], columns]
+    return np.asarray(seeds[rows[:, None], columns])
 
 
 def write_seeds(directory: Path, photos: Sequence[Photo], cues: Sequence[ImageCues], *, threads: int = 4) -> None:
@@ -205,7 +205,7 @@ def write_seeds(directory: Path, photos: Sequence[Photo], cues: Sequence[ImageCu
         InputError: the folder holds something already, or a photograph cannot be read.
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise InputError(f"{directory}: exists already; choose another run_dir, or delete it and what was made from it.")
+        raise InputError(f"{directory}: is there already; choose another run_dir, or delete it and what came of it.")
     directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
 
