@@ -235,12 +235,14 @@ def _alike(names: set[str]) -> list[set[str]]:
 
 def _classes(folder: VocFolder, splits: Mapping[str, Sequence[Photo]], train: str) -> Iterator[Fault]:
     """Classes without a photograph: a fault where they are learnt, a warning where they are measured."""
+    told: set[int] = set()  # of train, so that val does not tell it again
     for split, photos in splits.items():
         counts = _label_counts(folder, photos)
         if not counts[1:].any():
             continue  # no label could be read, or no photograph: told already
         file = folder.split_file(split)
-        for index in np.flatnonzero(counts == 0):
+        for index in sorted({*np.flatnonzero(counts == 0).tolist()} - told):
+            told.add(index)
             name = folder.classes.names[index]
             sentence = (
                 f"{file}: no photograph of the split has the label '{name}'; add some, or take the class off "
