@@ -147,15 +147,47 @@ def check_data(
         masked |= _with_masks(folder, own, found)
     boxed = {name for name, photo in photos.items() if boxes and folder.annotation_path(photo).is_file()}
     found += _without_annotation(folder, photos, boxed)
+    faults, sizes = _read_all(folder, photos, masked=masked, boxed=boxed, doubtful=doubtful, threads=threads)
+    found += faults
+    return DataCheck(
+        folder.root,
+        folder.classes.names,
+        {split: _summary(folder, own, masked, sizes) for split, own in splits.items()},
+        len(folder.photo_files().keys() - photos.keys()),
+        tuple(dict.fromkeys(found)),  # what both splits read, they tell both
+        time.monotonic() - begun,
+    )
+
+
+def _read_all(
+    folder: VocFolder,
+    photos: Mapping[str, Photo],
+    *,
+    masked: set[str],
+    boxed: set[str],
+    doubtful: set[str],
+    threads: int,
+) -> tuple[list[Fault], dict[str, tuple[int, int]]]:
+    """Decode every file; the faults in the order of the photographs, and width and height of those that can be read.
+
+    Args:
+        folder: The data folder.
+        photos: By id.
+        masked: Ids of those whose mask to read.
+        boxed: Ids of those whose annotation to read.
+        doubtful: Ids of those whose labels are known to be faulty, and are not compared with anything.
+        threads: Files to read at a time.
+    """
+    found: list[Fault] = []
     sizes: dict[str, tuple[int, int]] = {}
 
     def read(photo: Photo) -> list[Fault]:
         own: list[Fault] = []
-        broken = photo.id in doubtful and folder.label_file(photo.id) == folder.annotation_path(photo)
+        told = photo.id in doubtful and folder.label_file(photo.id) == folder.annotation_path(photo)
         image, mask = folder.read(
             photo,
             masks=folder.mask_dir if photo.id in masked else None,
-            boxes=photo.id in boxed and not broken,
+            boxes=photo.id in boxed and not told,
             refuse=_noter(own),
         )
         if mask is not None and not own and photo.id not in doubtful:
@@ -165,18 +197,14 @@ def check_data(
             own += _turned(photo, image)
         return own
 
-    with ThreadPoolExecutor(max(1, threads)) as pool:
+    pool = ThreadPoolExecutor(max(1, threads))
+    try:
         quiet = True if len(photos) < _CROWDED else None  # None: on a terminal alone
         for faults in tqdm(pool.map(read, photos.values()), "checking files", len(photos), leave=False, disable=quiet):
             found += faults
-    return DataCheck(
-        folder.root,
-        folder.classes.names,
-        {split: _summary(folder, own, masked, sizes) for split, own in splits.items()},
-        len(folder.photo_files().keys() - photos.keys()),
-        tuple(dict.fromkeys(found)),  # what both splits read, they tell both
-        time.monotonic() - begun,
-    )
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C ends it at once
+    return found, sizes
 
 
 def _noter(found: list[Fault]) -> Refuse:
