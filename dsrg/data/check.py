@@ -320,8 +320,8 @@ def _differences(folder: VocFolder, photo: Photo, mask: np.ndarray) -> Iterator[
     present[BACKGROUND] = True
     path = folder.mask_path(photo)
     for tags, sentence in (
-        (present & ~photo.tags, "shows '{}', which the photograph's labels lack; add the label or mend the mask."),
-        (photo.tags & ~present, "does not show '{}', which is a label of the photograph; remove it or mend the mask."),
+        (present & ~photo.tags, "shows '{}', not among the photograph's labels; add the label or mend the mask."),
+        (photo.tags & ~present, "does not show '{}' of the photograph's labels; take the label off or mend the mask."),
     ):
         if tags.any():
             names = "', '".join(folder.classes.names[index] for index in np.flatnonzero(tags))

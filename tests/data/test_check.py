@@ -244,7 +244,7 @@ def test_labels_and_masks_that_differ_are_warned_of(root: Path) -> None:
     assert result.faults == []
     assert found(result, warnings=True) == [("labels differ from mask", mask(0)), ("labels differ from mask", mask(1))]
     assert f"does not show '{absent}'" in result.warnings[0].message
-    assert "which the photograph's labels lack" in result.warnings[1].message
+    assert "not among the photograph's labels" in result.warnings[1].message
     assert check(root, masks=False).found == ()
 
 
