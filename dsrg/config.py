@@ -16,18 +16,19 @@ from dsrg.errors import InputError
 from dsrg.schema import Config, Section
 
 
-def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
     """Read a configuration file and apply `key=value` overrides.
 
     Args:
         path: YAML file, or else the name of a shipped preset, such as own/mobilenet_v2 (with or without .yaml). Its
-            key `extends` may name another file, relative to it, or a preset, whose values it overlays.
+            key `extends` may name another file, relative to it, or a preset, whose values it overlays. None for the
+            defaults.
         overrides: Each 'section.key=value', the value in YAML.
 
     Raises:
         InputError: the file is missing or not YAML, or a key is unknown, or a value does not fit.
     """
-    values = _read(_find(Path(path), str(path)), seen=())
+    values = {} if path is None else _read(_find(Path(path), str(path)), seen=())
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
@@ -39,7 +40,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"{path}: {_explain(error.errors()[0])}") from None
+        raise InputError(f"{path or 'key=value'}: {_explain(error.errors()[0])}") from None
 
 
 def presets() -> dict[str, Path]:

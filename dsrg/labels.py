@@ -64,7 +64,8 @@ class Classes:
         except ValueError:
             known = ", ".join(self.foreground)
             raise InputError(
-                f"{where}: the label '{name}' is not in {self.source} ({known}); correct the label or add the class."
+                f"{where}: the label '{name}' is not in {self.source} ({known}); correct the label or add the class.",
+                "unknown label",
             ) from None
 
 

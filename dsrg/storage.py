@@ -81,16 +81,25 @@ def read_mask(path: str | Path, num_classes: int | None = None) -> np.ndarray:
     """
     image = _decode(path, "mask")
     if image.mode not in ("P", "L"):
-        raise InputError(f"{path}: a mask must be a palette or grey 8-bit PNG of class indices, not {image.mode}.")
+        raise InputError(
+            f"{path}: a mask must be a palette or grey 8-bit PNG of class indices, not {image.mode}.", "mask in colour"
+        )
     mask = np.array(image)
+    if num_classes is not None:
+        check_indices(mask, num_classes, path)
+    return mask
+
+
+def check_indices(mask: np.ndarray, num_classes: int, path: str | Path) -> None:
+    """Refuse a mask (H, W) uint8 that holds any other index than 0..num_classes-1 and 255; `path` is its file."""
     # 255 + 1 is 0 in a byte: one cheap maximum tells the masks that are right, nearly all, from the wrong ones.
-    if num_classes is not None and (mask + np.uint8(1)).max() > num_classes:
+    if (mask + np.uint8(1)).max() > num_classes:
         wrong = mask[(mask >= num_classes) & (mask != IGNORE)][0]
         raise InputError(
             f"{path}: holds class index {wrong}, but the class list has only {num_classes} classes "
-            f"(0 to {num_classes - 1}, and {IGNORE} for ignore)."
+            f"(0 to {num_classes - 1}, and {IGNORE} for ignore).",
+            "index out of range",
         )
-    return mask
 
 
 def write_mask(path: str | Path, mask: np.ndarray) -> None:
@@ -164,8 +173,12 @@ def _decode(path: str | Path, kind: str) -> Image.Image:
         image = Image.open(path)
         image.load()
     except FileNotFoundError:
-        raise InputError(f"{path}: the {kind} does not exist; add it or take its name off the split.") from None
+        raise InputError(
+            f"{path}: the {kind} does not exist; add it or take its name off the split.", f"{kind} missing"
+        ) from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise InputError(f"{path}: the {kind} cannot be decoded ({reason}); replace the file.") from None
+        raise InputError(
+            f"{path}: the {kind} cannot be decoded ({reason}); replace the file.", f"{kind} unreadable"
+        ) from None
     return image

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import csv
 import warnings
-import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from dsrg import storage
 from dsrg.boxes import LabelledBoxes
+from dsrg.data.annotations import read_boxes_for, read_label_names
 from dsrg.errors import InputError
 from dsrg.labels import BACKGROUND, PRESETS, Classes, read_classes
+
+Refuse = Callable[[InputError, Path, str], None]
+"""Gets a fault, the file that has it, and the id of the photograph that it concerns ('' for none)."""
+
+
+def stop(error: InputError, file: Path, name: str) -> None:
+    """Raise the fault: what every reader here does unless it is told to go on (`dsrg.data.check`)."""
+    raise error
 
 
 @dataclass(frozen=True)
@@ -68,28 +79,43 @@ class VocFolder:
         self._labels = self.root / labels
         self._annotations = self.root / annotations
 
-    def photos(self, split: str) -> list[Photo]:
+    def photos(self, split: str, refuse: Refuse = stop) -> list[Photo]:
         """The photographs of a split with their image-level labels, in the split file's order.
+
+        Args:
+            split: Its name.
+            refuse: Gets every fault; where it does not raise, a photograph that exists is kept with what labels it has.
 
         Raises:
             InputError: an id has no photograph or no label, is listed twice, or a label is not a class.
         """
-        ids = self._read_split(split)
-        files = {
-            path.stem: path
-            for path in sorted(self._image_dir.glob("*"))
-            if path.suffix.lower() in storage.IMAGE_EXTENSIONS
-        }
-        names = self._names_from_csv() if self._labels.suffix.lower() == ".csv" else self._names_from_xml(ids)
+        ids = self.read_split(split, refuse)
+        files = self.photo_files()
+        if self._labels.suffix.lower() == ".csv":
+            names = self._names_from_csv(ids, refuse)
+        else:
+            names = self._names_from_xml(ids, refuse)
         photos = []
         for name in ids:
             if name not in files:
-                raise InputError(
-                    f"{self._image_dir / name}.jpg: the photograph does not exist, but {self._split_file(split)} "
+                missing = self._image_dir / f"{name}.jpg"
+                sentence = (
+                    f"{missing}: the photograph does not exist, but {self.split_file(split)} "
                     "names it; add the file or remove the line."
                 )
-            photos.append(Photo(name, files[name], self._tags(name, names.get(name, ()))))
+                refuse(InputError(sentence, "photograph missing"), missing, name)
+            tags = self._tags(name, names.get(name, []), refuse)
+            if name in files:
+                photos.append(Photo(name, files[name][-1], tags))
         return photos
+
+    def photo_files(self) -> dict[str, list[Path]]:
+        """Every photograph's file by id; the last is read where there are several, a.jpg and a.png say."""
+        files: dict[str, list[Path]] = {}
+        for path in sorted(self._image_dir.glob("*")):
+            if path.suffix.lower() in storage.IMAGE_EXTENSIONS:
+                files.setdefault(path.stem, []).append(path)
+        return files
 
     def mask_path(self, photo: Photo) -> Path:
         """File of the photograph's ground-truth mask, whether it exists or not."""
@@ -108,7 +134,7 @@ class VocFolder:
 
         Where only some have, the answer is no, with a warning.
         """
-        paths = [self._annotation_path(photo.id) for photo in photos]
+        paths = [self.annotation_path(photo) for photo in photos]
         return _all_there(paths, "annotations", "the boxes of this split are not read")
 
     def boxes(self, photo: Photo, size: tuple[int, int]) -> LabelledBoxes:
@@ -118,7 +144,7 @@ class VocFolder:
             photo: The photograph.
             size: Its width and height in pixels.
         """
-        return read_boxes_for(self._annotation_path(photo.id), size, self.classes, photo.path)
+        return read_boxes_for(self.annotation_path(photo), size, self.classes, photo.path)
 
     def check(self, photos: Sequence[Photo], *, masks: Path | None, boxes: bool = False, threads: int = 4) -> None:
         """Decode every file once, so that a broken one stops the run before it has written anything.
@@ -134,11 +160,7 @@ class VocFolder:
         """
 
         def read(photo: Photo) -> None:
-            image = storage.read_image(photo.path)
-            if masks is not None:
-                read_mask_for(masks / f"{photo.id}.png", image.size, len(self.classes), photo.path)
-            if boxes:
-                self.boxes(photo, image.size)
+            self.read(photo, masks=masks, boxes=boxes)  # and drop what was read
 
         with ThreadPoolExecutor(threads) as pool:
             # disable=None: on a terminal only, for a log to hold the error alone.
@@ -146,45 +168,99 @@ class VocFolder:
             for _ in tqdm(pool.map(read, photos), "checking files", len(photos), leave=False, disable=quiet):
                 pass
 
-    def _annotation_path(self, name: str) -> Path:
-        return self._annotations / f"{name}.xml"
+    def read(
+        self, photo: Photo, *, masks: Path | None, boxes: bool = False, refuse: Refuse = stop
+    ) -> tuple[Image.Image | None, np.ndarray | None]:
+        """Decode one photograph and what belongs to it.
 
-    def _split_file(self, split: str) -> Path:
+        Args:
+            photo: The photograph.
+            masks: Folder of the mask to read too and to compare in size with the photograph.
+            boxes: Read the XML annotation's boxes too.
+            refuse: Gets every fault.
+
+        Returns:
+            The photograph and its mask (H, W) uint8; None for what is not read or cannot be.
+
+        Raises:
+            InputError: a file is broken, of the wrong size, or holds an index out of range.
+        """
+        image = mask = None
+        with reporting(refuse, photo.path, photo.id):
+            image = storage.read_image(photo.path)
+        if masks is not None:
+            path = masks / f"{photo.id}.png"
+            with reporting(refuse, path, photo.id):
+                mask = storage.read_mask(path)
+            if mask is not None:
+                with reporting(refuse, path, photo.id):
+                    storage.check_indices(mask, len(self.classes), path)
+                with reporting(refuse, path, photo.id):
+                    _check_size(mask, image.size if image else mask.shape[::-1], path, photo.path)
+        if boxes and image is not None:
+            with reporting(refuse, self.annotation_path(photo), photo.id):
+                self.boxes(photo, image.size)
+        return image, mask
+
+    def annotation_path(self, photo: Photo) -> Path:
+        """File of the photograph's XML annotation, whether it exists or not."""
+        return self._annotations / f"{photo.id}.xml"
+
+    def split_file(self, split: str) -> Path:
+        """File of a split, whether it exists or not."""
         return self._split_dir / f"{split}.txt"
 
-    def _read_split(self, split: str) -> list[str]:
-        path = self._split_file(split)
-        if not path.is_file():
-            there = ", ".join(sorted(file.stem for file in self._split_dir.glob("*.txt"))) or "none"
-            raise InputError(f"{path}: the split does not exist; write one id a line (splits there: {there}).")
+    def read_split(self, split: str, refuse: Refuse = stop) -> list[str]:
+        """The ids of a split, each once, in the file's order.
+
+        Raises:
+            InputError: the file is missing, empty or not UTF-8, or lists an id twice.
+        """
+        path, ids = self.split_file(split), list[str]()
+
+        def fault(sentence: str, kind: str, name: str = "") -> None:
+            refuse(InputError(f"{path}: {sentence}", kind), path, name)
+
         try:
             ids = path.read_text(encoding="utf-8-sig").split()
+            if not ids:
+                fault("the split names no photograph; write one id a line.", "empty split")
         except UnicodeDecodeError:
-            raise InputError(f"{path}: the split is not in UTF-8; save it anew in that encoding.") from None
-        if not ids:
-            raise InputError(f"{path}: the split names no photograph; write one id a line.")
-        if len(set(ids)) < len(ids):
-            twice = next(name for name in ids if ids.count(name) > 1)
-            raise InputError(f"{path}: '{twice}' is listed twice; remove one of the lines.")
-        return ids
+            fault("the split is not in UTF-8; save it anew in that encoding.", "split unreadable")
+        except OSError:
+            there = ", ".join(sorted(file.stem for file in self._split_dir.glob("*.txt"))) or "none"
+            fault(f"the split does not exist; write one id a line (splits there: {there}).", "split missing")
+        counts = Counter(ids)
+        for name, count in counts.items():
+            if count > 1:
+                fault(f"'{name}' is listed twice; remove one of the lines.", "name twice", name)
+        return list(counts)
 
-    def _names_from_csv(self) -> dict[str, list[str]]:
-        if not self._labels.is_file():
-            raise InputError(f"{self._labels}: the image-level labels do not exist; write a CSV 'image,labels'.")
+    def _names_from_csv(self, ids: Sequence[str], refuse: Refuse) -> Mapping[str, list[str] | None]:
+        """The labels' names by id; None where they cannot be read."""
         names: dict[str, list[str]] = {}
+
+        def fault(sentence: str, kind: str = "labels unreadable", name: str = "") -> None:
+            refuse(InputError(f"{self._labels}: {sentence}", kind), self._labels, name)
+
+        if not self._labels.is_file():
+            fault("the image-level labels do not exist; write a CSV 'image,labels'.", "labels missing")
+            return dict.fromkeys(ids)
         try:
             with self._labels.open(newline="", encoding="utf-8-sig") as file:
                 reader = csv.DictReader(file)
                 if not {"image", "labels"} <= set(reader.fieldnames or ()):
-                    raise InputError(f"{self._labels}: the first line must be 'image,labels'.")
+                    fault("the first line must be 'image,labels'.")
+                    return dict.fromkeys(ids)
                 for row in reader:
                     photo = Path((row["image"] or "").strip())  # an id, which may hold points, or a file name
                     name = photo.stem if photo.suffix.lower() in storage.IMAGE_EXTENSIONS else photo.name
                     if name in names:
-                        raise InputError(f"{self._labels}: '{name}' is listed twice; write its labels on one line.")
-                    names[name] = self._divide(row["labels"] or "")
+                        fault(f"'{name}' is listed twice; write its labels on one line.", "name twice", name)
+                    names.setdefault(name, []).extend(self._divide(row["labels"] or ""))
         except (csv.Error, UnicodeDecodeError) as error:
-            raise InputError(f"{self._labels}: not a readable CSV in UTF-8 ({error}); save it anew.") from None
+            fault(f"not a readable CSV in UTF-8 ({error}); save it anew.")
+            return dict.fromkeys(ids)
         return names
 
     def _divide(self, text: str) -> list[str]:
@@ -193,33 +269,37 @@ class VocFolder:
             return [name.strip() for name in text.split(";") if name.strip()]
         return [text.strip()] if text.strip() in self.classes.names else text.split()
 
-    def _names_from_xml(self, ids: Sequence[str]) -> dict[str, list[str]]:
-        names = {}
+    def _names_from_xml(self, ids: Sequence[str], refuse: Refuse) -> Mapping[str, list[str] | None]:
+        names: dict[str, list[str] | None] = dict.fromkeys(ids)
         for name in ids:
-            names[name] = read_label_names(self._labels / f"{name}.xml", "use a CSV of labels")
+            path = self.label_file(name)
+            with reporting(refuse, path, name):
+                names[name] = read_label_names(path, "use a CSV of labels")
         return names
 
-    def _tags(self, name: str, labels: Iterable[str]) -> np.ndarray:
+    def label_file(self, name: str) -> Path:
+        """The file that holds the image-level labels of the photograph with this id."""
+        return self._labels if self._labels.suffix.lower() == ".csv" else self._labels / f"{name}.xml"
+
+    def _tags(self, name: str, labels: Sequence[str] | None, refuse: Refuse) -> np.ndarray:
         tags = np.zeros(len(self.classes), bool)
         tags[BACKGROUND] = True
-        for label in labels:
-            tags[self.classes.index(label, f"{self._labels} ({name})")] = True
-        if not tags[1:].any():
-            raise InputError(f"{self._labels}: '{name}' has no label; every photograph of a split needs at least one.")
+        for label in labels or ():
+            with reporting(refuse, self.label_file(name), name):
+                tags[self.classes.index(label, f"{self._labels} ({name})")] = True
+        if labels is not None and {*labels} <= {self.classes.names[BACKGROUND]}:
+            sentence = f"{self._labels}: '{name}' has no label; every photograph of a split needs at least one."
+            refuse(InputError(sentence, "no label"), self.label_file(name), name)
         return tags
 
 
-def read_label_names(path: Path, otherwise: str) -> list[str]:
-    """The names of the objects of a VOC XML annotation, difficult and truncated ones too.
-
-    Args:
-        path: The annotation.
-        otherwise: What helps where it is missing, for the error.
-
-    Raises:
-        InputError: the file is missing or broken.
-    """
-    return [element.findtext("name", "").strip() for element in _read_objects(path, otherwise)]
+@contextmanager
+def reporting(refuse: Refuse, file: Path, name: str) -> Iterator[None]:
+    """Hand an InputError of the block to `refuse` with the file and the photograph's id."""
+    try:
+        yield
+    except InputError as error:
+        refuse(error, file, name)
 
 
 def read_mask_for(path: Path, size: tuple[int, int], num_classes: int, photo: Path) -> np.ndarray:
@@ -235,55 +315,18 @@ def read_mask_for(path: Path, size: tuple[int, int], num_classes: int, photo: Pa
         (H, W) uint8.
     """
     mask = storage.read_mask(path, num_classes)
+    _check_size(mask, size, path, photo)
+    return mask
+
+
+def _check_size(mask: np.ndarray, size: tuple[int, ...], path: Path, photo: Path) -> None:
     if mask.shape[::-1] != size:
         width, height = mask.shape[::-1]
         raise InputError(
             f"{path}: the mask is {width} x {height} pixels, but its photograph {photo} is {size[0]} x {size[1]}; "
-            "make them equal."
+            "make them equal.",
+            "size mismatch",
         )
-    return mask
-
-
-def read_boxes_for(path: Path, size: tuple[int, int], classes: Classes, photo: Path) -> LabelledBoxes:
-    """Read the boxes of a VOC XML annotation; those of difficult and truncated objects too, as the labels are.
-
-    VOC counts pixels from 1 and names the last one: xmin 1, xmax 10 are the first ten columns, here 0 and 10. Some of
-    VOC 2012's coordinates are fractions, which stay.
-
-    Args:
-        path: The annotation.
-        size: (width, height) of the photograph, in pixels.
-        classes: The data set's classes.
-        photo: The photograph's file, for the error.
-
-    Returns:
-        Classes and boxes in the file's order, float64 x0, y0, x1, y1, half-open (see `dsrg.boxes`).
-
-    Raises:
-        InputError: the file is missing or broken, names no object or an unknown class, or a box does not lie in the
-            photograph.
-    """
-    indices, boxes = [], []
-    for element in _read_objects(path, "measure with masks"):
-        name = element.findtext("name", "").strip()
-        indices.append(classes.index(name, str(path)))
-        edges = [element.findtext(f"bndbox/{edge}", "none").strip() for edge in ("xmin", "ymin", "xmax", "ymax")]
-        try:
-            left, top, right, bottom = map(float, edges)
-        except ValueError:
-            raise InputError(
-                f"{path}: the box of a '{name}' is xmin, ymin, xmax, ymax = {', '.join(edges)}; write four numbers."
-            ) from None
-        # A fraction of a pixel beyond the edge is rounding; nan fails every comparison.
-        if not (0 < left <= right < size[0] + 1 and 0 < top <= bottom < size[1] + 1):
-            raise InputError(
-                f"{path}: the box {left:g}, {top:g}, {right:g}, {bottom:g} of a '{name}' does not lie in {photo}, "
-                f"which is {size[0]} x {size[1]}; count pixels from 1, and annotate the photograph at this size."
-            )
-        boxes.append((left - 1, top - 1, right, bottom))
-    if not boxes:
-        raise InputError(f"{path}: the annotation has no object; every photograph of a split needs at least one.")
-    return LabelledBoxes(np.array(indices, np.int64), np.array(boxes, np.float64))
 
 
 def _all_there(paths: Sequence[Path], what: str, consequence: str) -> bool:
@@ -295,13 +338,3 @@ def _all_there(paths: Sequence[Path], what: str, consequence: str) -> bool:
             stacklevel=3,
         )
     return not missing
-
-
-def _read_objects(path: Path, otherwise: str) -> list[ElementTree.Element]:
-    """The objects of a VOC XML annotation; `otherwise` says what helps where the file is missing."""
-    try:
-        return ElementTree.parse(path).findall("object")
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"{path}: the annotation does not exist; add it or {otherwise}.") from None
-    except ElementTree.ParseError as error:
-        raise InputError(f"{path}: not valid XML ({error}); replace the file.") from None

@@ -13,8 +13,8 @@ import scipy.io
 from tqdm import tqdm
 
 from dsrg import storage
+from dsrg.data.annotations import read_label_names
 from dsrg.data.prepare import Item, Plan
-from dsrg.data.voc import read_label_names
 from dsrg.errors import InputError
 from dsrg.labels import BACKGROUND, IGNORE, VOC, Classes
 

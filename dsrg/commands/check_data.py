@@ -1,0 +1,65 @@
+"""Read a data folder once as a whole and list every fault by file; exit status 2 where there is one."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dsrg import config, storage
+from dsrg.cli import guard
+from dsrg.data.check import DataCheck, check_data, kinds
+from dsrg.errors import InputError
+from dsrg.run import Run
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the words of the command line (None: the process's own) and check; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--cfg", metavar="FILE", help="configuration; its section data says what to read")
+    source.add_argument("--root", metavar="DIR", help="data folder, instead of a configuration")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as data.classes=voc data.val_split=val")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found to this file too")
+    parser.add_argument("--no-masks", action="store_true", help="leave the masks out")
+    parser.add_argument("--no-boxes", action="store_true", help="leave the boxes of XML annotations out")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 4, help="files to read at a time")
+    options = parser.parse_intermixed_args(arguments)
+    overrides = options.overrides + ([f"data.root={options.root}"] if options.root else [])
+    wrong = 0
+
+    def work() -> None:
+        nonlocal wrong
+        run = Run(config.load(options.cfg, overrides))
+        result = check_data(
+            run.folder,
+            run.cfg.data.train_split,
+            run.cfg.data.val_split,
+            masks=not options.no_masks,
+            boxes=not options.no_boxes,
+            threads=options.threads,
+        )
+        if options.json:
+            _write(options.json, result)
+        for fault in result.found:
+            print(f"{'warning' if fault.warning else 'fault'}: {fault.message}")
+        wrong = len(result.faults)
+        if wrong:
+            files = len({fault.file for fault in result.faults})
+            print(
+                f"error: {run.folder.root}: {wrong} faults in {files} files ({kinds(result.faults)})", file=sys.stderr
+            )
+        else:
+            print(result.table())
+            print(f"\nno fault, {len(result.warnings)} warnings; {result.seconds:.1f} s")
+
+    return guard(work) or (2 if wrong else 0)
+
+
+def _write(path: Path, result: DataCheck) -> None:
+    try:
+        storage.write_json(path, result.as_json())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --json.") from None

@@ -1,0 +1,53 @@
+"""Bring the authors' cues (localization_cues.pickle) into a run's seeds/; without --cfg, print what they hold alone."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from dsrg import config
+from dsrg.cli import guard
+from dsrg.data import cues
+from dsrg.errors import InputError
+from dsrg.labels import read_classes
+from dsrg.run import Run
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the words of the command line (None: the process's own) and import; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cues", type=Path, required=True, metavar="FILE", help="the pickle, packed with gzip or not")
+    parser.add_argument("--list", type=Path, metavar="FILE", help="their input_list.txt: lines '<photograph> <number>'")
+    parser.add_argument("--cfg", metavar="FILE", help="configuration, such as configs/voc12/vgg16_official.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as data.root=photos run_dir=runs/cues")
+    options = parser.parse_intermixed_args(arguments)
+    if options.cfg is None and (options.list or options.overrides):
+        parser.error("--list and key=value need --cfg; without it the cues are counted alone, as classes of VOC")
+    if options.cfg is not None and options.list is None:
+        parser.error("--cfg needs --list, which tells the photograph of each number")
+
+    def work() -> None:
+        if options.cfg is None:
+            voc = read_classes("voc")
+            print(cues.count(cues.read_cues(options.cues, voc), voc))
+        else:
+            _import(options.cues, options.list, Run(config.load(options.cfg, options.overrides)))
+
+    return guard(work)
+
+
+def _import(file: Path, listed: Path, run: Run) -> None:
+    if run.cfg.shared is not None:
+        raise InputError(f"shared = {run.cfg.shared}: seeds/ is read there; import into that run, or set shared=null.")
+    numbers = cues.read_list(listed)
+    found = cues.read_cues(file, run.classes)
+    own, differ = cues.choose(run.train, found, numbers, str(listed))
+    directory = run.directory_of("seeds")
+    cues.write_seeds(directory, run.train, own, threads=run.cfg.workers)
+    print(cues.count(found, run.classes))
+    print(f"{directory}: the seeds of the {len(own):,} photographs of {run.cfg.data.train_split}")
+    if differ:
+        print(f"{differ:,} of these photographs have other labels in the data set than in the cues")
+    if len(found) > len(own):
+        print(f"{len(found) - len(own):,} images of the cues are not in {run.cfg.data.train_split}")

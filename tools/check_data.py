@@ -1,0 +1,8 @@
+"""Read a data folder once as a whole and list every fault by file; exit status 2 where there is one."""
+
+import sys
+
+from dsrg.commands.check_data import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,8 @@
+"""Bring the authors' cues (localization_cues.pickle) into a run's seeds/; without --cfg, print what they hold alone."""
+
+import sys
+
+from dsrg.commands.import_cues import main
+
+if __name__ == "__main__":
+    sys.exit(main())
