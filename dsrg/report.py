@@ -119,9 +119,7 @@ def heat(photo: np.ndarray, cams: np.ndarray) -> np.ndarray:
     return heatmap.overlay(photo, cams.max(axis=0))
 
 
-def _example(
-    run: Run, photo: Photo, grow: Callable[[Photo], np.ndarray] | None, model: DeepLab | None
-) -> Example:
+def _example(run: Run, photo: Photo, grow: Callable[[Photo], np.ndarray] | None, model: DeepLab | None) -> Example:
     pixels = inference.read_pixels(photo)
     maps = run.directory_of("cams") / f"{photo.id}.npz"
     seeds = _mask_in(run.directory_of("seeds"), photo)

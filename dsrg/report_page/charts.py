@@ -16,6 +16,8 @@ SMOOTHED_FROM = 40
 """Values from which on a line gets a running mean."""
 WINDOW = 12
 """A running mean is over a WINDOW-th of the values."""
+DOTTED = 30
+"""Values up to which each has a dot."""
 TABLE_ROWS = 60
 """Rows of a chart's table, at most."""
 
@@ -52,6 +54,8 @@ class Stroke:
     """Of SVG, in a square of SIDE units."""
     mean: str
     """The running mean, likewise; empty where there is none."""
+    dots: str
+    """A dot on each value, likewise; empty where there are many."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ def line_chart(
     lines: Sequence[Line],
     *,
     top: float | None = None,
+    steps: int = 4,
     percent: bool = False,
     marks: Sequence[tuple[float, str]] = (),
 ) -> Chart:
@@ -98,6 +103,7 @@ def line_chart(
         positions: (N,) ascending, not negative; N > 0.
         lines: (N,) values each, not negative.
         top: Upper end of the values' axis; by default the largest value, rounded up.
+        steps: Of the values' axis, at most.
         percent: Show the values, shares in 0..1, as percentages.
         marks: Positions to mark and the words beside them.
 
@@ -108,7 +114,7 @@ def line_chart(
         raise ValueError(f"{title}: each line needs one value for each of the {len(positions)} positions.")
     right = float(positions[-1]) or 1.0
     highest = max((max(line.values) for line in lines), default=0.0) if top is None else top
-    y_steps = ticks(highest, 4) if top is None else [value * top / 4 for value in range(5)]
+    y_steps = ticks(highest, steps) if top is None else [place * top / steps for place in range(steps + 1)]
     ceiling = y_steps[-1] or 1.0
     kept = thin(len(positions), MOST_POINTS)
     window = max(3, len(positions) // WINDOW) if len(positions) >= SMOOTHED_FROM else 0
@@ -117,7 +123,8 @@ def line_chart(
         y = [value / ceiling for value in line.values]
         x = [position / right for position in positions]
         smooth = _path(x, running_mean(y, window), kept) if line.smoothed and window else ""
-        strokes.append(Stroke(line.name, line.colour, _path(x, y, kept), smooth))
+        dots = "".join(_path([at], [value], [0]) for at, value in zip(x, y, strict=True)) if len(x) <= DOTTED else ""
+        strokes.append(Stroke(line.name, line.colour, _path(x, y, kept), smooth, dots))
     say = _percent if percent else number
     x_steps = [value for value in ticks(right, 5) if value <= right]
     shown = thin(len(positions), TABLE_ROWS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from dsrg import __version__, failures, report, storage
 from dsrg.errors import InputError
@@ -111,7 +112,7 @@ def _context(run: Run, found: Mapping[str, Status], shown: Sequence[Example]) ->
         "classes": _classes(run, found, figures, measured),
         "trainings": [(record.training(run, found[name]), TOOLS[name]) for name in record.TRAININGS],
         "growth": record.growth(run, found["dsrg"]),
-        "layers": pictures.LAYERS,
+        "layers": pictures.LAYERS | {"cam": pictures.SOURCES[run.cfg.seeds.source]},
         "first_layer": next((card.first for card in cards if card.first), ""),
         "cards": cards,
         "box": _box([(card.width, card.height) for card in cards]),
@@ -189,7 +190,7 @@ def _render(context: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["duration"] = duration
-    environment.filters["share"] = lambda value: f"{100 * value:.1f}"
+    environment.filters["code"] = code
     script = _package_text(environment, "script.js")
     # The browser runs this script and no other, whatever may have slipped into the page.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -203,10 +204,15 @@ def _package_text(environment: Environment, name: str) -> str:
     return environment.loader.get_source(environment, name)[0]
 
 
+def code(text: str) -> Markup:
+    """Plain words in which `names` stand in the type of code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
 def duration(seconds: float) -> str:
     """Seconds as one reads them: 7.4 s, 10 min 24 s, 2 h 05 min."""
     whole = round(seconds)
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"

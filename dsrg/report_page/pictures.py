@@ -1,4 +1,4 @@
-"""Pictures inside the page: each photograph once, and over it its CAM or the class colours of its masks, as data URIs."""
+"""Pictures inside the page, as data URIs: each photograph once, and over it its CAM and the colours of its masks."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ LAYERS = {
     "truth": "truth",
 }
 """What can lie over a photograph, in the pipeline's order, and its name on the page."""
+SOURCES = {"cam": "CAM", "grad_cam": "Grad-CAM", "grad_cam_pp": "Grad-CAM++", "acol": "ACoL"}
+"""Names of the maps that seeds.source chooses."""
 SHOWN_FIRST = ("mask", "grown", "seeds", "cam", "prediction", "truth")
 """The layer that a photograph starts with is the first of these that it has."""
 
@@ -88,9 +90,7 @@ def card(example: Example, classes: Classes) -> Card:
         if mask is not None:
             layers[name] = _mask(mask, size)
     first = next((name for name in SHOWN_FIRST if name in layers), "")
-    return Card(
-        example.photo.id, size[1], size[0], _photo(small), layers, first, _labels(example.photo.tags, classes)
-    )
+    return Card(example.photo.id, size[1], size[0], _photo(small), layers, first, _labels(example.photo.tags, classes))
 
 
 def ranked(run: Run, failure: Failure, network: str) -> Ranked:

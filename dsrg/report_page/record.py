@@ -25,7 +25,7 @@ STAGES: tuple[tuple[str, str, Callable[[Run], Stage]], ...] = (
     ("retrain", "retraining", lambda run: run.stage("retrain")),
     ("predictions", "predictions", lambda run: run.predictions("retrain")),
     ("supervised", "full supervision", lambda run: run.stage("supervised")),
-    ("supervised predictions", "its predictions", lambda run: run.predictions("supervised")),
+    ("supervised predictions", "supervised predictions", lambda run: run.predictions("supervised")),
 )
 """Each stage's name in results.json, its name on the page, and how a run finds it, in order."""
 FINISHED, UNFINISHED, FOREIGN, NOT_RUN = "finished", "unfinished", "put there by the user", "not run"
@@ -145,7 +145,7 @@ def training(run: Run, status: Status) -> Training:
     rate = Line("learning rate", 4, [line["lr"] for line in lines])
     charts = (
         line_chart(f"{title}: loss", "iteration", "loss", positions, losses),
-        line_chart(f"{title}: learning rate", "iteration", "learning rate", positions, [rate]),
+        line_chart(f"{title}: learning rate", "iteration", "learning rate", positions, [rate], steps=2),
     )
     return Training(title, status.state, int(positions[-1]), planned, charts)
 

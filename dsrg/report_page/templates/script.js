@@ -7,6 +7,9 @@
   const slide = (range) => {
     const box = range.closest(".compare");
     box.style.setProperty("--cut", `${range.value}%`);
+    // A name stands on its own side only, while there is room for it.
+    box.classList.toggle("no-left", range.value < 20);
+    box.classList.toggle("no-right", range.value > 80);
     range.setAttribute("aria-valuetext", `photograph on ${range.value} % of the width`);
   };
   for (const range of all(".compare input[type=range]")) {
