@@ -152,9 +152,13 @@ def _overlay(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
 def _assign(values: dict[str, Any], key: str, value: Any, override: str) -> None:
     *sections, last = key.split(".")
     for section in sections:
-        values = values.setdefault(section, {})
-        if not isinstance(values, dict):
+        inner = values.get(section, {})
+        if not isinstance(inner, dict):
             raise InputError(f"'{override}': '{section}' is a value, not a section; write {section}=value.")
+        # A copy, for YAML's anchors make one mapping of several sections, and only this one is meant.
+        copied = dict(inner)
+        values[section] = copied
+        values = copied
     values[last] = value
 
 

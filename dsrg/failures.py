@@ -69,7 +69,7 @@ def show_failures(run: Run, count: int = 20) -> dict[str, Any]:
     final = "retrain" if "retrain" in folders else "dsrg"
     if not run.folder.has_masks(run.val):
         raise InputError(f"{run.folder.mask_dir}: failures are told by true masks, which are missing; add them.")
-    ranked = rank(_compare(run, folders), final)
+    ranked = rank(compare(run, folders), final)
     if not distributed.is_main():
         return {}
     worst = ranked[:count]
@@ -143,10 +143,10 @@ def worst_confusion(counts: np.ndarray, classes: Classes) -> str | None:
     return f"{name} taken for {classes.names[predicted]}: {share:.0f} % of {name}'s pixels"
 
 
-def _compare(run: Run, folders: dict[str, Path]) -> list[Failure]:
+def compare(run: Run, folders: dict[str, Path]) -> list[Failure]:
     """Every photograph of the validation split; all files are read here, before anything is written."""
 
-    def compare(photo: Photo) -> Failure:
+    def one(photo: Photo) -> Failure:
         truth = storage.read_mask(run.folder.mask_path(photo), len(run.classes))
         matrices = {
             stage: compare_folders(folder, run.folder.mask_dir, run.classes, [photo.id], 1)
@@ -155,7 +155,7 @@ def _compare(run: Run, folders: dict[str, Path]) -> list[Failure]:
         return Failure(photo, matrices, float((truth == IGNORE).mean()))
 
     with ThreadPoolExecutor(max(1, run.cfg.workers)) as pool:
-        return list(pool.map(compare, run.val))
+        return list(pool.map(one, run.val))
 
 
 def _add_cams(run: Run, failures: Sequence[Failure]) -> None:

@@ -101,6 +101,12 @@ def test_overrides_win_and_leave_the_rest(write: Write) -> None:
     assert loaded.data.root == Path("my photos")
 
 
+def test_an_override_of_sections_that_share_an_anchor_changes_one(write: Write) -> None:
+    path = write("dsrg: &same {lr: 0.1}\nretrain: *same\n")
+    cfg = config.load(path, ["dsrg.lr=0.2"])
+    assert (cfg.dsrg.lr, cfg.retrain.lr) == (0.2, 0.1)
+
+
 def test_the_last_of_two_overrides_wins(write: Write) -> None:
     assert config.load(write(""), ["seed=1", "seed=2"]).seed == 2
 

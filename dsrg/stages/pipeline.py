@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from dsrg import distributed, report, storage
+from dsrg.report_page.page import write_report
 from dsrg.run import Run, Stage
 from dsrg.stages.classify import classify
 from dsrg.stages.evaluate import evaluate
@@ -34,7 +36,7 @@ def stages(run: Run) -> list[tuple[str, Callable[[], Stage]]]:
 
 
 def run_pipeline(run: Run) -> dict[str, Any]:
-    """Run every stage that is not finished, write results.json and pictures.png, and print the table.
+    """Run every stage that is not finished, write results.json, pictures.png and report.html, and print the table.
 
     Returns:
         The content of results.json.
@@ -45,13 +47,26 @@ def run_pipeline(run: Run) -> dict[str, Any]:
         stage = call()
         figures |= stage.figures
         seconds[name] = stage.seconds
-    weak, full = figures.get("retrain_miou"), figures.get("supervised_miou")
-    if weak is not None and full:
-        figures["weak_to_full_ratio"] = weak / full
-    results = figures | {"seconds": seconds}
+    results = figures | report.ratio(figures) | {"seconds": seconds}
     if distributed.is_main():
         storage.write_json(run.directory / "results.json", results)
-        report.draw_grid(run, run.directory / "pictures.png")
         print(report.table(results))
-        print(f"\n{run.directory / 'results.json'}, {run.directory / 'pictures.png'}")
+        print(f"\n{', '.join([str(run.directory / 'results.json'), *_show(run)])}")
     return results
+
+
+def _show(run: Run) -> list[str]:
+    """Draw pictures.png and report.html; the files that were written."""
+    pictures, page = run.directory / "pictures.png", run.directory / "report.html"
+    try:
+        shown = report.examples(run)
+        report.draw_grid(shown, pictures)
+        write_report(run, shown=shown)
+    # Whatever goes wrong here, hours of training have ended well, and their figures are on disk.
+    except Exception as error:
+        print(
+            f"warning: {page} was not written ({type(error).__name__}: {error}); every stage is finished, and "
+            "tools/report.py writes the page alone",
+            file=sys.stderr,
+        )
+    return [str(path) for path in (pictures, page) if path.is_file()]

@@ -16,7 +16,7 @@ from PIL import Image
 from dsrg import chart, config, engine
 from dsrg.data.demo import generate
 from dsrg.errors import InputError
-from dsrg.report import draw_grid
+from dsrg.report import draw_grid, examples
 from dsrg.run import Run
 from dsrg.stages.ablate import Ablation, Row, variants
 from dsrg.stages.masks import make_masks
@@ -246,7 +246,7 @@ def test_other_tools_understand_a_variants_run_folder(data: Path, copy: Path) ->
     )  # the run has moved
     assert not run.stage("masks").finished
     assert make_masks(run).finished
-    draw_grid(run, copy / "grid.png", 2)
+    draw_grid(examples(run, 2), copy / "grid.png")
     with Image.open(copy / "grid.png") as grid:  # CAM and grown seeds are found in the shared folder
         picture = grid.convert("RGB")
     for column in (1, 2, 3):

@@ -1,6 +1,7 @@
 """Every stage on a handful of generated photographs: what is written, skipped, resumed and refused."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from dsrg import config, engine, storage
 from dsrg.data.demo import generate
 from dsrg.errors import InputError
 from dsrg.labels import IGNORE
-from dsrg.report import ROWS, table
+from dsrg.report import ROWS, figure, table
 from dsrg.run import Run
+from dsrg.stages import pipeline
 from dsrg.stages.classify import classify
 from dsrg.stages.mask_table import CONFIDENCES, mask_table
 from dsrg.stages.mask_table import SCALES as MASK_SCALES
@@ -84,6 +86,7 @@ def test_every_stage_leaves_its_files(data: Path, finished: Path) -> None:
     for folder in ("predictions/val", "dsrg/predictions/val", "supervised/predictions/val"):
         assert len(list((finished / folder).glob("*.png"))) == len(run.val)
     assert (finished / "pictures.png").stat().st_size > 1000
+    assert (finished / "report.html").stat().st_size > 10_000
     assert config.load(finished / "config.yaml") == run.cfg
     assert json.loads((finished / "environment.json").read_text())["torch"] == torch.__version__
 
@@ -96,6 +99,29 @@ def test_results_hold_every_figure_of_the_table(finished: Path) -> None:
     for line in text.splitlines()[2:-1]:
         assert 0 <= float(line.split("|")[2]) <= 1
     assert results["weak_to_full_ratio"] == results["retrain_miou"] / results["supervised_miou"]
+
+
+def test_report_holds_the_figures(finished: Path) -> None:
+    results = storage.read_json(finished / "results.json")
+    shown = dict(re.findall(r'data-key="(.+?)">.*?data-value="(.+?)"', (finished / "report.html").read_text(), re.S))
+    assert {key: float(value) for key, value in shown.items()} == {key: figure(results, key) for key, _ in ROWS}
+
+
+def test_a_report_that_fails_loses_nothing(
+    data: Path, finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise RuntimeError("no room")
+
+    before = (finished / "report.html").read_bytes()
+    (finished / "results.json").unlink()
+    monkeypatch.setattr(pipeline, "write_report", failing)
+    results = run_pipeline(make_run(data, finished))
+    assert storage.read_json(finished / "results.json") == results
+    text = capsys.readouterr()
+    assert "| retrained / fully supervised |" in text.out
+    assert f"warning: {finished / 'report.html'} was not written (RuntimeError: no room)" in text.err
+    assert (finished / "report.html").read_bytes() == before
 
 
 def test_second_run_skips_everything(data: Path, finished: Path) -> None:

@@ -1,0 +1,25 @@
+"""Write report.html: a run, finished or not, on one page that opens without a server."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from dsrg import cli, distributed
+from dsrg.report_page.page import write_report
+from dsrg.run import Run
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line and write the page; returns the exit status."""
+    options = argparse.ArgumentParser(add_help=False)
+    options.add_argument(
+        "--pictures", type=int, default=12, metavar="N", help="training photographs to show (default 12)"
+    )
+    return cli.main(str(__doc__), _write, arguments, parents=[options])
+
+
+def _write(run: Run, pictures: int) -> None:
+    if distributed.is_main():
+        path = write_report(run, pictures)
+        print(f"{path}, {path.stat().st_size / 1e6:.1f} MB")
