@@ -93,15 +93,15 @@ class Page:
         return text
 
     def _lay_out_choices(self) -> None:
-        gr.Markdown(f"### 1. Choose a photograph\nJPEG, PNG or WebP, up to {uploads.MAX_BYTES / 1e6:g} MB")
-        self.file = gr.File(show_label=False, file_types=list(uploads.ENDINGS), height=130, elem_id="file")
-        if self.examples:
-            gr.Markdown("or take one that the networks have not learnt from:")
+        gr.Markdown("### 1. Choose a photograph")
+        self.file = gr.File(show_label=False, file_types=list(uploads.ENDINGS), height=115, elem_id="file")
+        others = "; or one of these, which the networks have not learnt from:" if self.examples else "."
+        gr.Markdown(f"JPEG, PNG or WebP, up to {uploads.MAX_BYTES / 1e6:g} MB{others}")
         self.gallery = gr.Gallery(
             [(_thumbnail(photo), "") for photo in self.examples],
             show_label=False,
             columns=4,
-            height=60 + 80 * -(-len(self.examples) // 4),
+            height=28 + 80 * -(-len(self.examples) // 4),
             allow_preview=False,
             object_fit="cover",
             format="jpeg",
@@ -120,7 +120,7 @@ class Page:
         test = self.studio.run.cfg.test
         with gr.Group(visible=self.studio.network is not None):
             self.restrict = gr.Checkbox(True, label="Only the ticked classes in the mask")
-            self.crf = gr.Checkbox(test.crf, label="Mask along the photograph's edges (CRF, slower)")
+            self.crf = gr.Checkbox(test.crf, label="Refine the mask (dense CRF, slower)")
         self.go = gr.Button(self._verb(), variant="primary", interactive=False)
 
     def _verb(self) -> str:
@@ -169,8 +169,8 @@ class Page:
         self.background = gr.Slider(
             limits[0], limits[1], second, step=0.001, label=label, buttons=[], elem_id="background"
         )
-        self.refine = gr.Checkbox(refine, label="Seeds along the photograph's edges (CRF)", visible=not power)
-        self.reset = gr.Button("Back to the run's own", size="sm")
+        self.refine = gr.Checkbox(refine, label="Refine the seeds (dense CRF)", visible=not power)
+        self.reset = gr.Button("Back to the run's own thresholds", size="sm")
         if self.studio.remark:
             gr.Markdown(self.studio.remark)
 
@@ -281,7 +281,7 @@ class Page:
             visit = replace(visit, maps=maps, labels=own, mask_shares=None)
             visit, painted = self._cut(visit, self._settings(foreground, background, refine))
             names = self.studio.classes.names
-            heats = [(studio.heat(picture, maps.of_one(label)), names[label]) for label in own]
+            heats = [(studio.heat(picture, maps.of_one(label)), f"CAM of {names[label]}") for label in own]
             yield {
                 self.visit: visit,
                 self.cams: gr.Gallery(heats, selected_index=0),

@@ -12,14 +12,15 @@ from torch.nn import functional
 
 from dsrg.errors import InputError
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP")
-"""Pillow's decoders that may see the file. Pillow knows fifty more, some of which start other programs."""
+FORMATS = ("JPEG", "PNG", "WEBP")
+"""Pillow's decoders that may see the file (JPEG's reads the cameras' MPO too). Pillow knows fifty more, some of which
+start other programs."""
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 """File name endings of these formats."""
 MAX_PIXELS = 50_000_000
 """Largest upload: decoded, it takes 150 MB."""
 MAX_BYTES = 25_000_000
-"""Largest file."""
+"""Largest file, in bytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,9 @@ class Upload:
         return self.picture.shape[:2] != self.full_size
 
 
-def read_upload(path: str | Path, *, long_side: int, max_pixels: int = MAX_PIXELS) -> Upload:
+def read_upload(
+    path: str | Path, *, long_side: int, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
+) -> Upload:
     """Read a photograph that anybody may have made.
 
     Its EXIF orientation is applied, transparency is laid over white, grey and 16-bit pictures become RGB, and of an
@@ -49,13 +52,19 @@ def read_upload(path: str | Path, *, long_side: int, max_pixels: int = MAX_PIXEL
     Args:
         path: The file.
         long_side: Largest side of the picture, in pixels.
-        max_pixels: Width times height from which a file is refused before it is decoded.
+        max_pixels: Largest width times height; a file that has more is refused before it is decoded.
+        max_bytes: Largest file.
 
     Raises:
-        InputError: the file is missing, is no JPEG, PNG or WebP, is broken, or has too many pixels. The sentence has
+        InputError: the file is missing, is no JPEG, PNG or WebP, is broken, or is too large. The sentence has
             the file's name alone, not its folder, for it is shown to the stranger.
     """
     path = Path(path)
+    if path.is_file() and path.stat().st_size > max_bytes:
+        size = f"{path.stat().st_size / 1e6:.1f} MB"
+        raise InputError(
+            f"{path.name}: is {size} large, but at most {max_bytes / 1e6:g} MB are taken; make it smaller."
+        )
     try:
         with Image.open(path, formats=FORMATS) as image:
             width, height = image.size

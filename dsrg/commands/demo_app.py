@@ -87,7 +87,8 @@ def launch(page: Page, host: str, port: int) -> str:
             prevent_thread_lock=True,
             quiet=True,
             show_error=False,
-            max_file_size=uploads.MAX_BYTES,
+            # Gradio says no more than 'Error' of a file above its limit; up to there `read_upload` says what is wrong.
+            max_file_size=4 * uploads.MAX_BYTES,
             state_session_capacity=100,
             footer_links=[],
             run_history=False,
