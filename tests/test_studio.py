@@ -135,6 +135,18 @@ def test_masks_are_those_of_the_stages(data: Path, tmp_path: Path) -> None:
     assert np.array_equal(used.mask(picture, None, crf=False), probs.argmax(dim=0).numpy())
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (40, 2)])
+def test_photographs_of_any_shape(data: Path, tmp_path: Path, size: tuple[int, int]) -> None:
+    used = Studio(make_run(data, tmp_path, "seeds.crf=true", trained=("dsrg",)))
+    picture = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    maps = used.maps(picture, [1, 3])
+    assert np.isfinite(used.scores(picture)).all()
+    assert used.seeds(picture, maps, [1, 3], used.seed_settings).shape == size
+    for crf in (False, True):
+        assert set(np.unique(used.mask(picture, [1, 3], crf=crf))) <= {0, 1, 3}
+    assert max(studio.heat(picture, maps.of_one(3)).shape) >= studio.SHOWN_SIDE
+
+
 def test_the_last_network_makes_the_masks(data: Path, tmp_path: Path) -> None:
     run = make_run(data, tmp_path)
     used, (picture, labels) = Studio(run), picture_of(run, 0)

@@ -29,6 +29,7 @@ from dsrg.studio_page import Page
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs/demo/resnet18.yaml"
 LONG_SIDE = 60
+pytestmark = pytest.mark.filterwarnings("ignore:::gradio")  # of its own use of pandas
 
 
 @pytest.fixture(scope="module")
@@ -236,8 +237,8 @@ def test_what_is_no_photograph_is_one_sentence_and_the_page_goes_on(served: Serv
 
     served.upload(data / "JPEGImages/v0.jpg")
     served.await_proposal()
-    for box in browser.locator("#labels :checked").all():
-        box.uncheck()
+    for name in ("cat", "dog"):
+        browser.get_by_label(name).uncheck()
     served.press("Show CAM, seeds and mask")
     expect(browser.get_by_text("Tick at least one label, or take the classifier's proposal.")).to_be_visible()
     served.press("Tick what the classifier proposes")
@@ -318,6 +319,7 @@ def test_a_run_that_has_moved_with_its_data(data: Path, tmp_path: Path) -> None:
 
 
 def test_what_the_tool_refuses(data: Path, tmp_path: Path, tool: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")  # the tool sets it; here it is to be as before afterwards
     words = (f"data.root={data}", f"run_dir={tmp_path}", "device=cpu")
     check_refusal(tool("demo_app", "--run", tmp_path), tmp_path / "config.yaml", "does not exist")
     check_refusal(tool("demo_app", "--cfg", CONFIG, *words), tmp_path / "classifier", "not finished")
