@@ -140,7 +140,10 @@ class Cutter:
 
     def cut(self, photo: Photo) -> np.ndarray:
         """The seeds, (H, W) uint8, as large as the photograph."""
-        return np.asarray((self._refined_seeds(photo) if self.settings.crf else self._plain_seeds(photo)).numpy())
+        pixels, tags = inference.read_pixels(photo), torch.from_numpy(photo.tags)
+        saliency = self._saliency(photo, (pixels.shape[1], pixels.shape[2]))
+        stored = storage.read_cams(self.cam_dir / f"{photo.id}.npz")
+        return np.asarray(cut_seeds(*stored, pixels, tags, self.settings, self.crf, saliency).numpy())
 
     def write(self, photo: Photo) -> None:
         """Write them to seeds/<id>.png."""
@@ -151,17 +154,44 @@ class Cutter:
         workers = max(1, workers)
         return inference.process_pool(workers) if self.settings.crf else ThreadPoolExecutor(workers)
 
-    def _plain_seeds(self, photo: Photo) -> Tensor:
-        settings = self.settings
-        width, height = storage.read_image(photo.path).size
-        saliency = None
-        if settings.background == "saliency" and settings.saliency_dir is not None:
-            path = settings.saliency_dir / f"{photo.id}.png"
-            grey = torch.from_numpy(np.array(storage.read_image(path).convert("L"))).float() / 255
-            saliency = functional.interpolate(grey[None, None], (height, width), mode="bilinear")[0]
+    def _saliency(self, photo: Photo, size: tuple[int, int]) -> Tensor | None:
+        """The photograph's saliency map at `size`, (1, H, W) in [0, 1], where the settings want one."""
+        if self.settings.background != "saliency" or self.settings.saliency_dir is None:
+            return None
+        path = self.settings.saliency_dir / f"{photo.id}.png"
+        grey = torch.from_numpy(np.array(storage.read_image(path).convert("L"))).float() / 255
+        return functional.interpolate(grey[None, None], size, mode="bilinear")[0]
+
+
+def cut_seeds(
+    classes: np.ndarray,
+    maps: np.ndarray,
+    pixels: Tensor,
+    tags: Tensor,
+    settings: Seeds,
+    crf: Crf,
+    saliency: Tensor | None = None,
+) -> Tensor:
+    """Seeds of one photograph, cut from the maps of its own classes.
+
+    Args:
+        classes, maps: As in `storage.read_cams`: (n,) class indices and (n, h, w) float32 maps in [0, 1].
+        pixels: (3, H, W) uint8.
+        tags: (C,) bool.
+        settings: With the thresholds to be used, see `with_thresholds`.
+        crf: For `settings.crf`, which refines both cuts of the maps at their size: at the photograph's it takes ten
+            times as long, and the seeds' precision is the same.
+        saliency: (1, H, W) in [0, 1], for the cue "saliency" alone.
+
+    Returns:
+        (H, W) uint8, class index or 255 = unlabelled.
+    """
+    height, width = pixels.shape[-2:]
+    tags = tags[None]
+    if not settings.crf:
         return cam.to_seeds(
-            _read_cams(self.cam_dir, photo, (height, width)),
-            torch.from_numpy(photo.tags)[None],
+            _spread(classes, maps, tags.shape[1], (height, width)),
+            tags,
             foreground_threshold=settings.foreground_threshold,
             background=settings.background,
             background_threshold=settings.background_threshold,
@@ -169,34 +199,25 @@ class Cutter:
             saliency=saliency,
             saliency_threshold=settings.saliency_threshold,
         )[0]
+    cams = _spread(classes, maps, tags.shape[1])
+    small = functional.interpolate(pixels[None].float(), cams.shape[-2:], mode="bilinear", antialias=True)
+    arguments = crf.arguments(scale=width / cams.shape[-1])
 
-    def _refined_seeds(self, photo: Photo) -> Tensor:
-        """Both cuts of the CAMs after the CRF. It works at the size of the CAMs: at the photograph's, it takes ten
-        times as long, and the seeds' precision is the same."""
-        tags = torch.from_numpy(photo.tags)[None]
-        cams = _read_cams(self.cam_dir, photo)
-        pixels = inference.read_pixels(photo)
-        height, width = pixels.shape[-2:]
-        small = functional.interpolate(pixels[None].float(), cams.shape[-2:], mode="bilinear", antialias=True)
-        settings = self.crf.arguments(scale=width / cams.shape[-1])
+    def refined(threshold: float) -> Tensor:
+        labels = cam.to_labels(cams, tags, threshold)
+        return dense_crf(cam.label_probs(labels, tags), small, tags, **arguments).argmax(dim=1)
 
-        def refined(threshold: float) -> Tensor:
-            labels = cam.to_labels(cams, tags, threshold)
-            return dense_crf(cam.label_probs(labels, tags), small, tags, **settings).argmax(dim=1)
-
-        seeds = cam.merge_labels(
-            refined(self.settings.foreground_threshold), refined(self.settings.background_threshold)
-        )
-        return functional.interpolate(seeds[None], (height, width), mode="nearest-exact")[0, 0]
+    seeds = cam.merge_labels(refined(settings.foreground_threshold), refined(settings.background_threshold))
+    return functional.interpolate(seeds[None], (height, width), mode="nearest-exact")[0, 0]
 
 
-def _read_cams(cam_dir: Path, photo: Photo, size: tuple[int, int] | None = None) -> Tensor:
-    """The stored CAMs, at `size` where one is given, zero for absent classes: (1, K, H, W) in [0, 1]."""
-    classes, maps = storage.read_cams(cam_dir / f"{photo.id}.npz")
+def _spread(classes: np.ndarray, maps: np.ndarray, count: int, size: tuple[int, int] | None = None) -> Tensor:
+    """The maps of a photograph's own classes among those of all `count` classes, at `size` where one is given, zero for
+    absent classes: (1, count - 1, H, W) in [0, 1]."""
     own = torch.from_numpy(maps)[None]
     if size is not None:
         own = inference.enlarge(own, size)
-    cams = torch.zeros(1, len(photo.tags) - 1, *own.shape[-2:])
+    cams = torch.zeros(1, count - 1, *own.shape[-2:])
     cams[0, classes - 1] = own[0]
     return cams
 
@@ -211,7 +232,8 @@ def measure_cams(run: Run, photos: Sequence[Photo], cam_dir: Path) -> dict[str, 
     matrices = [ConfusionMatrix(len(run.classes)) for _ in CAM_THRESHOLDS]
     for photo in tqdm(distributed.share(photos), "measuring cams", disable=not distributed.is_main()):
         truth = _truth(run, photo)
-        cams = _read_cams(cam_dir, photo, truth.shape)
+        classes, maps = storage.read_cams(cam_dir / f"{photo.id}.npz")
+        cams = _spread(classes, maps, len(photo.tags), (truth.shape[0], truth.shape[1]))
         strongest, winner = (part[0].numpy() for part in cams.max(dim=1))
         for threshold, matrix in zip(CAM_THRESHOLDS, matrices, strict=True):
             # The same labels as cam.to_labels gives, with one argmax for all thresholds.

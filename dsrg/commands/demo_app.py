@@ -1,0 +1,136 @@
+"""A page to try a trained run on any photograph: labels in; class activation maps, seeds and a mask out."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dsrg import config, studio, uploads
+from dsrg.cli import guard
+from dsrg.errors import InputError
+from dsrg.run import Run
+from dsrg.studio_html import STYLE
+
+if TYPE_CHECKING:
+    from dsrg.studio_page import Page
+
+QUEUE = 20
+"""Requests that may wait; to a further one the page says that it is busy."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve the page until Ctrl-C; the exit status is 0, or 2 after one sentence on what the user can mend."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--cfg", metavar="FILE", help="configuration of a trained run, such as configs/demo/resnet18.yaml"
+    )
+    source.add_argument("--run", metavar="DIR", help="a trained run's folder, in place of its configuration")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1, this machine alone)"
+    )
+    parser.add_argument("--port", type=int, default=7860, help="port to listen on (default 7860)")
+    parser.add_argument(
+        "--long-side", type=int, metavar="N",
+        help="uploads are made smaller to this many pixels (default: the largest among 50 training photographs)",
+    )  # fmt: skip
+    parser.add_argument("--examples", type=int, default=8, metavar="N", help="photographs to choose from (default 8)")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as data.root=photos device=cpu")
+    options = parser.parse_intermixed_args(arguments)
+    return guard(lambda: _serve(options))
+
+
+def load_run(directory: Path, overrides: Sequence[str] = ()) -> Run:
+    """The run that made a folder, by the configuration in it.
+
+    The folder, that of a run whose classifier it shares (shared) and the data set (data.root) may have moved since.
+
+    Args:
+        directory: With config.yaml in it.
+        overrides: key=value, see `config.load`.
+
+    Raises:
+        InputError: the folder is no run's, or an override does not fit.
+    """
+    path = directory / "config.yaml"
+    if not path.is_file():
+        raise InputError(f"{path}: does not exist; give the folder of a trained run, with its config.yaml.")
+    place = f"run_dir={json.dumps(str(directory))}"  # quoted: a name may mean something else in YAML
+    run = Run(config.load(path, [place, *overrides]))
+    # The networks' settings are compared with the record in the folder, which knows the data set where it lay.
+    run.cfg = config.change(run.cfg, {"data.root": config.load(path).data.root})
+    return run
+
+
+def launch(page: Page, host: str, port: int) -> str:
+    """Start the server in its own thread; the address.
+
+    Raises:
+        InputError: the port is taken.
+    """
+    from gradio import themes
+
+    page.blocks.queue(max_size=QUEUE, api_open=False)
+    try:
+        _, address, _ = page.blocks.launch(
+            server_name=host,
+            server_port=port,
+            share=False,
+            inbrowser=False,
+            prevent_thread_lock=True,
+            quiet=True,
+            show_error=False,
+            # Gradio says no more than 'Error' of a file above its limit; up to there `read_upload` says what is wrong.
+            max_file_size=4 * uploads.MAX_BYTES,
+            state_session_capacity=100,
+            footer_links=[],
+            run_history=False,
+            enable_monitoring=False,
+            ssr_mode=False,
+            mcp_server=False,
+            pwa=False,
+            # System fonts: nothing is fetched from elsewhere.
+            theme=themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+            css=STYLE,
+        )
+    except OSError:
+        raise InputError(f"--port {port}: cannot be listened on at {host}; choose another.") from None
+    return str(address)
+
+
+def _serve(options: argparse.Namespace) -> None:
+    for name, least in (("port", 0), ("examples", 0), ("long_side", 33)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise InputError(f"--{name.replace('_', '-')} {value}: give at least {least}.")
+    if importlib.util.find_spec("gradio") is None:
+        raise InputError("gradio: is not installed, and the page needs it; run pip install 'dsrg[app]'.")
+    run = load_run(Path(options.run), options.overrides) if options.run else Run(
+        config.load(options.cfg, options.overrides)
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="dsrg-app-") as scratch:
+        # Gradio keeps uploads and pictures here; they are gone with the page.
+        os.environ["GRADIO_TEMP_DIR"] = scratch
+        from dsrg import studio_page  # an extra: gradio takes seconds to load
+
+        page = studio_page.Page(
+            studio.Studio(run),
+            studio.examples(run, options.examples),
+            options.long_side or studio.usual_long_side(run),
+            Path(scratch),
+        )
+        address = launch(page, options.host, options.port)
+        print(f"{address} shows {run.directory}; Ctrl-C ends it", flush=True)
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            print("ended")
+        finally:
+            page.blocks.close(verbose=False)

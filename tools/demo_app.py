@@ -1,0 +1,8 @@
+"""A page to try a trained run on any photograph: labels in; class activation maps, seeds and a mask out."""
+
+import sys
+
+from dsrg.commands.demo_app import main
+
+if __name__ == "__main__":
+    sys.exit(main())
