@@ -14,7 +14,7 @@ from dsrg.labels import BACKGROUND, palette
 STYLE = """
 .gradio-container {max-width: 1500px !important}
 #examples .grid-container {grid-template-columns: repeat(4, minmax(0, 1fr)) !important}
-#examples .thumbnail-lg {aspect-ratio: 1}
+#examples .thumbnail-lg {aspect-ratio: 1; height: auto !important}
 #file .error::after {content: ": the file is far too large, or the connection broke"}
 .legend table {border-collapse: collapse; width: 100%; margin: 0; border: none}
 .legend td, .legend th {padding: 1px 8px; text-align: right; border: none; font-variant-numeric: tabular-nums}

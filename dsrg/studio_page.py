@@ -94,14 +94,14 @@ class Page:
 
     def _lay_out_choices(self) -> None:
         gr.Markdown("### 1. Choose a photograph")
-        self.file = gr.File(show_label=False, file_types=list(uploads.ENDINGS), height=115, elem_id="file")
+        self.file = gr.File(show_label=False, file_types=list(uploads.ENDINGS), height=125, elem_id="file")
         others = "; or one of these, which the networks have not learnt from:" if self.examples else "."
         gr.Markdown(f"JPEG, PNG or WebP, up to {uploads.MAX_BYTES / 1e6:g} MB{others}")
         self.gallery = gr.Gallery(
             [(_thumbnail(photo), "") for photo in self.examples],
             show_label=False,
             columns=4,
-            height=28 + 80 * -(-len(self.examples) // 4),
+            height=24 + 84 * -(-len(self.examples) // 4),
             allow_preview=False,
             object_fit="cover",
             format="jpeg",

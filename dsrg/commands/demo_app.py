@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import json
 import os
+import signal
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--long-side", type=int, metavar="N",
         help="uploads are made smaller to this many pixels (default: the largest among 50 training photographs)",
     )  # fmt: skip
-    parser.add_argument("--examples", type=int, default=8, metavar="N", help="photographs to choose from (default 8)")
+    parser.add_argument("--examples", type=int, default=4, metavar="N", help="photographs to choose from (default 4)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as data.root=photos device=cpu")
     options = parser.parse_intermixed_args(arguments)
     return guard(lambda: _serve(options))
@@ -127,10 +128,13 @@ def _serve(options: argparse.Namespace) -> None:
             Path(scratch),
         )
         address = launch(page, options.host, options.port)
-        print(f"{address} shows {run.directory}; Ctrl-C ends it", flush=True)
+        # What stops a service is to end it like Ctrl-C, or the photographs would stay in `scratch`.
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
+            print(f"{address} shows {run.directory}; Ctrl-C ends it", flush=True)
             threading.Event().wait()
         except KeyboardInterrupt:
             print("ended")
         finally:
+            signal.signal(signal.SIGTERM, before)
             page.blocks.close(verbose=False)

@@ -7,7 +7,11 @@ To take the picture of the documentation:
 
 import os
 import shutil
+import signal
 import socket
+import subprocess
+import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import Tool, check_refusal, make_voc
+from helpers import TOOLS, Tool, check_refusal, make_voc
 from PIL import Image
 from playwright.sync_api import Page as Browser
 from playwright.sync_api import expect
@@ -91,7 +95,7 @@ class Served:
     def __init__(self, run: Run, scratch: Path, browser: Browser) -> None:
         self.studio = Studio(run)
         long_side = studio.usual_long_side(run)
-        self.page = Page(self.studio, studio.examples(run, 8), long_side, scratch)
+        self.page = Page(self.studio, studio.examples(run, 4), long_side, scratch)
         self.address = demo_app.launch(self.page, "127.0.0.1", free_port())
         self.browser = browser
         self.requests: list[str] = []
@@ -316,6 +320,26 @@ def test_a_run_that_has_moved_with_its_data(data: Path, tmp_path: Path) -> None:
     assert moved.directory == tmp_path / "new"
     assert moved.train[0].path.is_relative_to(tmp_path / "data")
     assert np.isfinite(Studio(moved).scores(np.zeros((45, 60, 3), np.uint8))).all()
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+def test_the_tool_serves_until_it_is_ended_and_leaves_nothing(
+    data: Path, run: Run, tmp_path: Path, ending: signal.Signals
+) -> None:
+    command = [sys.executable, str(TOOLS / "demo_app.py"), "--run", str(run.directory), "--port", str(free_port())]
+    environment = os.environ | {"TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    environment.pop("GRADIO_TEMP_DIR", None)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
+        assert server.stdout is not None
+        address, _, rest = server.stdout.readline().partition(" ")
+        assert rest == f"shows {run.directory}; Ctrl-C ends it\n"
+        with urllib.request.urlopen(address) as answer:
+            assert b"Masks from labels" in answer.read()
+        assert len(list(tmp_path.glob("dsrg-app-*"))) == 1
+        server.send_signal(ending)
+        assert server.stdout.read() == "ended\n"
+    assert server.returncode == 0
+    assert list(tmp_path.glob("dsrg-app-*")) == []
 
 
 def test_what_the_tool_refuses(data: Path, tmp_path: Path, tool: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
