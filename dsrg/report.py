@@ -11,7 +11,7 @@ import torch
 
 from dsrg import heatmap, inference, networks, storage, tiles
 from dsrg.data.voc import Photo
-from dsrg.labels import palette
+from dsrg.formats.overlay import overlay as overlay  # others know it by this name
 from dsrg.models.deeplab import DeepLab
 from dsrg.run import Run
 from dsrg.step import DsrgStep
@@ -58,14 +58,6 @@ def draw_grid(run: Run, path: Path, count: int = 12) -> None:
     model = networks.trained_segmenter(run, final) if final else None
     rows = [_row(run, photo, grown, model) for photo in chosen]
     tiles.write_picture(path, tiles.sheet(COLUMNS, rows, TILE))
-
-
-def overlay(photo: np.ndarray, mask: np.ndarray, strength: float = 0.65) -> np.ndarray:
-    """A mask's palette colours over a photograph, (H, W, 3) uint8; background darkens, 255 stays clear of colour."""
-    colours = palette()[mask].astype(np.float32)
-    mixed = photo * (1 - strength) + colours * strength
-    mixed[mask == 255] = photo[mask == 255] * (1 - strength) + 255 * strength
-    return np.asarray(mixed.round(), np.uint8)
 
 
 def heat(photo: np.ndarray, cams: np.ndarray) -> np.ndarray:
