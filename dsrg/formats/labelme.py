@@ -10,8 +10,8 @@ the part back exactly where `tolerance` is 0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -87,26 +87,77 @@ def polygons(part: np.ndarray, tolerance: float = 1.0) -> list[np.ndarray]:
     return sorted(found, key=lambda points: -float(np.ptp(points[:, 0]) * np.ptp(points[:, 1])))
 
 
+class _Cut(NamedTuple):
+    """A way from a hole's ring to another's along the part's own pixels, in a row or a column."""
+
+    length: int
+    hole: int
+    """Number of the ring that it starts on."""
+    start: np.ndarray
+    """(2,) x, y on that ring."""
+    other: int
+    """Number of the ring that it ends on."""
+    end: np.ndarray
+    """(2,) x, y on the other ring; where the part is one pixel thick, the start."""
+
+
 def _join(outline: np.ndarray, holes: Sequence[np.ndarray], part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """One closed ring through an outline and its holes, (N, 2) x, y, and which of its vertices, (N,) bool, must stay:
     the ends of the cuts, and the far side of each hole, without which a chain would end where it begins.
 
-    From the leftmost pixel around a hole a cut runs left along the row until the part ends. The pixel there lies on the
-    outline, or on a hole that is farther to the left and so was joined before.
+    The cuts are the shortest that connect all rings: a minimum spanning tree (Kruskal 1956). From a hole's leftmost
+    pixel the cut to the left ends on a ring that reaches farther left, or on the outline, so there always is a tree.
     """
     ring, fixed = outline, np.zeros(len(outline), bool)
-    for hole in sorted(holes, key=lambda points: int(points[:, 0].min())):
-        start = int(hole[:, 0].argmin())
-        column, row = hole[start].tolist()
-        gaps = np.flatnonzero(~part[row, :column])
-        end = int(gaps[-1]) + 1 if len(gaps) else 0
-        at = int(np.flatnonzero((ring[:, 0] == end) & (ring[:, 1] == row))[0])
+    joined = {0}
+    cuts = _spanning_tree(sorted(_cuts([outline, *holes], part), key=lambda cut: cut.length), len(holes) + 1)
+    while cuts:
+        cut = cuts.pop(next(n for n, cut in enumerate(cuts) if (cut.hole in joined) != (cut.other in joined)))
+        ends = [(cut.other, cut.end), (cut.hole, cut.start)]
+        (_, here), (new, there) = ends if cut.other in joined else ends[::-1]
+        joined.add(new)
+        hole = holes[new - 1]
+        start = _index(hole, there)
         around = np.concatenate([hole[start:], hole[: start + 1]])
         marks = np.zeros(len(around), bool)
         marks[[0, _farthest(around), -1]] = True
+        at = _index(ring, here)
         ring = np.concatenate([ring[: at + 1], around, ring[at:]])
         fixed = np.concatenate([fixed[:at], [True], marks, [True], fixed[at + 1 :]])
     return ring, fixed
+
+
+def _cuts(rings: Sequence[np.ndarray], part: np.ndarray) -> Iterator[_Cut]:
+    """From each hole's outermost pixels the cuts to the left, right, top and bottom. Ring 0 is the outline."""
+    points = np.concatenate(rings)
+    owners = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
+    for number, ring in enumerate(rings[1:], 1):
+        for axis, sign in ((0, -1), (0, 1), (1, -1), (1, 1)):
+            start = ring[(sign * ring[:, axis]).argmax()]
+            line = part[start[1]] if axis == 0 else part[:, start[0]]
+            ahead = line[start[axis] :: sign]
+            length = len(ahead) - 1 if ahead.all() else int(ahead.argmin()) - 1
+            end = start.copy()
+            end[axis] += sign * length
+            others = owners[(points == end).all(axis=1) & (owners != number)]
+            yield _Cut(length, number, start, int(others[0]), end)
+
+
+def _spanning_tree(cuts: Iterable[_Cut], count: int) -> list[_Cut]:
+    """Those of the cuts, from the first, that connect `count` rings without a circle."""
+    groups = np.arange(count)
+    kept = []
+    for cut in cuts:
+        first, second = groups[cut.hole], groups[cut.other]
+        if first != second:
+            groups[groups == second] = first
+            kept.append(cut)
+    return kept
+
+
+def _index(ring: np.ndarray, point: np.ndarray) -> int:
+    """Where a point is in a ring that holds it."""
+    return int(np.flatnonzero((ring == point).all(axis=1))[0])
 
 
 def _simplify(ring: np.ndarray, fixed: np.ndarray, tolerance: float) -> np.ndarray:

@@ -29,7 +29,7 @@ SMALLEST = 32
 """Least height and width, in pixels, of the photographs that the ONNX network takes."""
 OPSET = 18
 """The first in which ONNX's Resize knows antialiasing."""
-CHECKED = ((1, 65, 65), (2, 97, 129), (1, 100, 76), (1, 257, 180), (3, 32, 63))
+CHECKED = ((1, 65, 65), (2, 97, 129), (1, 100, 76), (1, 375, 500), (3, 32, 63))
 """Batch, height and width of the comparison with PyTorch; some are 8 n + 1 and fit the grid, others do not."""
 INPUT_DOC = "RGB photographs (batch, height, width, 3), uint8, as PIL and imageio read them; OpenCV's are BGR."
 OUTPUT_DOC = {
@@ -61,9 +61,11 @@ class PixelsToMask(nn.Module):
 
 
 def _network_side(side: int) -> int:
-    """8 round(side / 8) + 1 in whole numbers, which a graph of unknown size needs; a half rounds to the even number."""
-    half_to_odd = (15 - (side + 12) % 16) // 15  # 1 where side = 16 n + 4: rounded up, it would become 2 n + 1
-    return 8 * ((side + 4) // 8 - half_to_odd) + 1
+    """8 round(side / 8) + 1 in whole numbers, which a graph of unknown size needs; Python rounds a half to even.
+
+    Nothing may become negative on the way, not even in another order: ONNX divides towards zero.
+    """
+    return 8 * ((side + 3 + side // 8 % 2) // 8) + 1
 
 
 def export(segmenter: Segmenter, out: Path, formats: Sequence[str], *, overwrite: bool = False) -> list[Path]:
