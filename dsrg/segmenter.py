@@ -120,12 +120,30 @@ class Segmenter:
         self.architecture = architecture
         self.record = record
 
-    @overload
-    def predict(self, image: Picture, *, tags: Sequence[str] | None = ..., **options: Any) -> Segmentation: ...
+    @overload  # a str is a sequence too, but of no pictures: the first of the two is meant
+    def predict(  # type: ignore[overload-overlap]
+        self,
+        image: Picture,
+        *,
+        tags: Sequence[str] | None = ...,
+        classes: Sequence[str] | None = ...,
+        crf: bool | None = ...,
+        scales: Sequence[float] | None = ...,
+        size: int | None = ...,
+        probs: bool = ...,
+    ) -> Segmentation: ...
 
     @overload
     def predict(
-        self, image: Sequence[Picture], *, tags: Sequence[Sequence[str]] | None = ..., **options: Any
+        self,
+        image: Sequence[Picture],
+        *,
+        tags: Sequence[Sequence[str]] | None = ...,
+        classes: Sequence[str] | None = ...,
+        crf: bool | None = ...,
+        scales: Sequence[float] | None = ...,
+        size: int | None = ...,
+        probs: bool = ...,
     ) -> list[Segmentation]: ...
 
     def predict(

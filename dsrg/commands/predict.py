@@ -71,7 +71,7 @@ def _work(
     if others:
         print(f"left out, no photographs or videos by their endings: {', '.join(map(str, others))}")
     labels = None if tags is None else read_tags(tags, sources, segmenter.classes)
-    made = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    made: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     start = time.monotonic()
     named = {"model": str(model.resolve()), "inputs": [str(path.resolve()) for path in inputs]}
     count = predict(segmenter, sources, out, Options(tags=labels, **made), **named)

@@ -53,11 +53,11 @@ def add(content: dict[str, Any], name: str, mask: np.ndarray) -> None:
     height, width = mask.shape
     number = len(content["images"]) + 1
     content["images"].append({"id": number, "file_name": name, "width": width, "height": height})
-    for annotation in annotations(mask):
+    for annotation in annotations_of(mask):
         content["annotations"].append({"id": len(content["annotations"]) + 1, "image_id": number} | annotation)
 
 
-def annotations(mask: np.ndarray) -> list[dict[str, Any]]:
+def annotations_of(mask: np.ndarray) -> list[dict[str, Any]]:
     """The annotations of one mask, without their ids: one for each class but background.
 
     Args:

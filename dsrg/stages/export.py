@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from dsrg import inference, loading, storage
 from dsrg.errors import InputError
+from dsrg.models.build import build_deeplab
 from dsrg.models.deeplab import DeepLab
 from dsrg.segmenter import Segmenter
 
@@ -183,7 +184,7 @@ def _check(network: PixelsToMask, content: bytes) -> None:
 
 
 def _on_cpu(segmenter: Segmenter) -> DeepLab:
-    model = loading.build_deeplab(**segmenter.architecture)
+    model = build_deeplab(**segmenter.architecture)
     model.load_state_dict(loading.state_of(segmenter))
     return model.eval()
 

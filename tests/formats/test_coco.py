@@ -17,7 +17,7 @@ MASK = np.array([[0, 1, 1, 0], [0, 1, 0, 3], [255, 0, 0, 3]], np.uint8)
 
 
 def test_one_annotation_for_each_class_with_its_box_and_area() -> None:
-    found = coco.annotations(MASK)
+    found = coco.annotations_of(MASK)
     assert [one["category_id"] for one in found] == [1, 3]
     assert [one["area"] for one in found] == [3, 2]
     assert [one["bbox"] for one in found] == [[1, 0, 2, 2], [3, 1, 1, 2]]  # x, y, width, height

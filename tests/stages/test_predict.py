@@ -68,7 +68,7 @@ def test_every_format_holds_the_masks_of_predict(command: Any, model: Segmenter,
         assert np.array_equal(masks[name], found.mask)
         assert len(np.unique(found.mask)) > 1
         overlay = np.array(Image.open(tmp_path / f"out/overlays/{name}.jpg")).astype(int)
-        assert np.abs(overlay - found.overlay()).mean() < 8  # JPEG
+        assert np.abs(overlay - found.overlay()).mean() < 15  # JPEG, and the photographs are noisy
         content = check_labelme(tmp_path / f"out/labelme/{name}.json")
         assert np.array_equal(paint(content, NAMES), found.mask)
         with np.load(tmp_path / f"out/probs/{name}.npz") as stored:
