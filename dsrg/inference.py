@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import multiprocessing
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from dsrg.data.voc import Photo
 from dsrg.labels import IGNORE
 from dsrg.models.backbone import IMAGENET_MEAN, IMAGENET_STD
 
+Result = TypeVar("Result")
 Predictor = Callable[[Tensor], Tensor]
 """From pixels (3, H, W) uint8 to class probabilities (C, H, W)."""
 
@@ -128,12 +130,31 @@ def predict_probs(
     Returns:
         (C, H, W) float32.
     """
-    probs: list[Tensor] = []
-    for images in pyramid(pixels, scales, size, mirror):
-        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=amp):
+    return predict_batch(model, [pixels], scales=scales, size=size, mirror=mirror, amp=amp)[0]
+
+
+@torch.no_grad()
+def predict_batch(
+    model: nn.Module, photos: Sequence[Tensor], *, scales: Sequence[float], size: int | None, mirror: bool, amp: bool
+) -> list[Tensor]:
+    """Class probabilities of several photographs, each at its own size, as `predict_probs` gives them.
+
+    Args:
+        model: A segmentation network in eval mode.
+        photos: (3, H, W) uint8 on the model's device; their `network_sizes` must be equal.
+        scales, size, mirror: As in `activation_maps`.
+
+    Returns:
+        (C, H, W) float32 for each photograph.
+    """
+    parts: list[list[Tensor]] = [[] for _ in photos]
+    for inputs in zip(*(pyramid(pixels, scales, size, mirror) for pixels in photos), strict=True):
+        images = torch.cat(inputs).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=amp):
             logits = model(images)
-        probs += [enlarge(part, pixels.shape[-2:]).softmax(dim=1)[0] for part in _unmirror(logits.float(), mirror)]
-    return torch.stack(probs).mean(dim=0)
+        for pixels, own, part in zip(photos, logits.float().split(len(inputs[0])), parts, strict=True):
+            part += [enlarge(maps, pixels.shape[-2:]).softmax(dim=1)[0] for maps in _unmirror(own, mirror)]
+    return [torch.stack(part).mean(dim=0) for part in parts]
 
 
 def write_masks(
@@ -162,27 +183,47 @@ def write_masks(
     """
     todo = [photo for photo in distributed.share(list(photos)) if not (directory / f"{photo.id}.png").is_file()]
     finish = functools.partial(_refine_and_write, crf=crf, crf_tags=crf_tags, confidence=confidence)
-    # The processes are for pydensecrf; the other engines are at their best in this one, on the device.
-    on_device = crf is None or (device.type == "cuda" and crf["engine"] != "pydensecrf")
-    workers = 0 if on_device else min(workers, len(todo))
-    pool = process_pool(workers) if workers else None
-    waiting: deque[Future[None]] = deque()
-    try:
+    workers = min(crf_workers(crf, device, workers), len(todo))
+
+    def jobs() -> Iterator[tuple[Any, ...]]:
         for photo in tqdm(todo, directory.name, disable=not distributed.is_main()):
-            path, pixels = directory / f"{photo.id}.png", read_pixels(photo)
+            pixels = read_pixels(photo).to(device)
+            probs = probs_of(pixels)
             tags = photo.tags if with_tags else None
-            probs = probs_of(pixels.to(device))
-            if pool is None:
-                finish(path, probs, pixels.to(device), tags)
-                continue
-            waiting.append(pool.submit(finish, path, probs.cpu().numpy(), pixels.numpy(), tags))
+            yield directory / f"{photo.id}.png", portable(probs, workers), portable(pixels, workers), tags
+
+    for _ in each(finish, jobs(), workers):
+        pass
+
+
+def crf_workers(crf: dict[str, Any] | None, device: torch.device, workers: int) -> int:
+    """How many processes the CRF needs: they are for pydensecrf. The other engines are at their best in this one, on
+    the device, and so is no CRF."""
+    on_device = crf is None or (device.type == "cuda" and crf["engine"] != "pydensecrf")
+    return 0 if on_device else workers
+
+
+def portable(values: Tensor, workers: int) -> Tensor | np.ndarray:
+    """What `each` hands over: arrays travel between processes; without them tensors stay on their device."""
+    return values.cpu().numpy() if workers else values
+
+
+def each(call: Callable[..., Result], jobs: Iterable[tuple[Any, ...]], workers: int) -> Iterator[Result]:
+    """call(*job) for every job, in the jobs' order: in `workers` processes, or with 0 in this one."""
+    if not workers:
+        yield from itertools.starmap(call, jobs)
+        return
+    pool = process_pool(workers)
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for job in jobs:
+            waiting.append(pool.submit(call, *job))
             while len(waiting) > 2 * workers:  # bounds the memory, and meets a worker's failure early
-                waiting.popleft().result()
-        for future in waiting:
-            future.result()
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     finally:
-        if pool:
-            pool.shutdown(cancel_futures=True)
+        pool.shutdown(cancel_futures=True)
 
 
 def to_mask(
@@ -240,7 +281,6 @@ def leave_out_unsure(mask: Tensor, probs: Tensor, tags: Tensor | None, confidenc
 def _refine_and_write(
     path: Path, probs: Tensor | np.ndarray, pixels: Tensor | np.ndarray, tags: np.ndarray | None, **settings: Any
 ) -> None:
-    """Arrays travel between processes; tensors stay on their device."""
     probs, pixels = torch.as_tensor(probs), torch.as_tensor(pixels)
     own = None if tags is None else torch.as_tensor(tags, device=probs.device)
     storage.write_mask(path, to_mask(probs, pixels, own, **settings).cpu().numpy())
@@ -254,13 +294,17 @@ def process_pool(workers: int) -> ProcessPoolExecutor:
 
 def pyramid(pixels: Tensor, scales: Sequence[float], size: int | None, mirror: bool) -> Iterable[Tensor]:
     """Network inputs (1 or 2, 3, h, w), one a scale; the second is the mirror image."""
-    height, width = pixels.shape[-2:]
-    base = 1.0 if size is None else size / max(height, width)
-    for scale in scales:
-        # The networks' grids fit sizes of 8 n + 1 corner on corner; at least one cell and a bit must remain.
-        target = [max(33, 8 * round(side * base * scale / 8) + 1) for side in (height, width)]
+    for target in network_sizes(pixels.shape[-2:], scales, size):
         image = functional.interpolate(pixels[None].float(), target, mode="bilinear", antialias=True)
         yield normalise(torch.cat([image, image.flip(-1)]) if mirror else image)
+
+
+def network_sizes(shape: Sequence[int], scales: Sequence[float], size: int | None) -> list[tuple[int, int]]:
+    """Height and width of the network's input at each scale, for a photograph of `shape` (H, W)."""
+    base = 1.0 if size is None else size / max(shape)
+    # The networks' grids fit sizes of 8 n + 1 corner on corner; at least one cell and a bit must remain.
+    height, width = ([max(33, 8 * round(side * base * scale / 8) + 1) for scale in scales] for side in shape)
+    return list(zip(height, width, strict=True))
 
 
 def _unmirror(maps: Tensor, mirror: bool) -> list[Tensor]:

@@ -13,7 +13,7 @@ from dsrg.models.build import build_classifier, build_deeplab, load_backbone_fro
 from dsrg.models.classifier import Classifier
 from dsrg.models.deeplab import DeepLab
 from dsrg.run import Run
-from dsrg.schema import Inference
+from dsrg.schema import Inference, Model
 
 
 def classifier(run: Run) -> Classifier | ACoL:
@@ -55,14 +55,8 @@ def segmenter(run: Run) -> DeepLab:
     """The segmentation network before its training, its backbone at ImageNet's or the classifier's weights."""
     settings = run.cfg.model
     model = build_deeplab(
-        backbone=settings.backbone,
-        num_classes=len(run.classes),
-        output_stride=settings.output_stride,
+        **segmenter_arguments(settings, len(run.classes)),
         weights=settings.weights,
-        rates=settings.aspp_rates,
-        channels=settings.aspp_channels,
-        dropout=settings.dropout,
-        pool_features=settings.pool_features,
         freeze_bn=settings.freeze_batch_norm,
         freeze_stages=settings.freeze_stages,
     )
@@ -72,18 +66,22 @@ def segmenter(run: Run) -> DeepLab:
     return model
 
 
+def segmenter_arguments(settings: Model, num_classes: int) -> dict[str, Any]:
+    """Keyword arguments of `build_deeplab` that make the network, without what only its training needs."""
+    return {
+        "backbone": settings.backbone,
+        "num_classes": num_classes,
+        "output_stride": settings.output_stride,
+        "rates": settings.aspp_rates,
+        "channels": settings.aspp_channels,
+        "dropout": settings.dropout,
+        "pool_features": settings.pool_features,
+    }
+
+
 def trained_segmenter(run: Run, name: str) -> DeepLab:
     """The network that the stage 'dsrg', 'retrain' or 'supervised' trained, in eval mode, on the run's device."""
-    settings = run.cfg.model
-    model = build_deeplab(
-        backbone=settings.backbone,
-        num_classes=len(run.classes),
-        output_stride=settings.output_stride,
-        rates=settings.aspp_rates,
-        channels=settings.aspp_channels,
-        dropout=settings.dropout,
-        pool_features=settings.pool_features,
-    )
+    model = build_deeplab(**segmenter_arguments(run.cfg.model, len(run.classes)))
     path = run.require(name, f"the stage '{name}'") / "checkpoint.pt"
     model.load_state_dict(storage.load_checkpoint(path)["model"])
     return model.to(run.device).to(memory_format=torch.channels_last).eval()

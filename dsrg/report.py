@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from dsrg import distributed, heatmap, inference, networks, storage, tiles
 from dsrg.data.voc import Photo
-from dsrg.labels import palette
+from dsrg.formats.overlay import overlay as overlay  # others know it by this name
 from dsrg.models.deeplab import DeepLab
 from dsrg.run import Run
 from dsrg.step import DsrgStep
@@ -104,14 +104,6 @@ def trained(run: Run, name: str) -> bool:
 def draw_grid(shown: Sequence[Example], path: Path) -> None:
     """Write a PNG with a row for each example and a column for each stage; what has not run leaves its tiles empty."""
     tiles.write_picture(path, tiles.sheet(COLUMNS, [_row(example) for example in shown], TILE))
-
-
-def overlay(photo: np.ndarray, mask: np.ndarray, strength: float = 0.65) -> np.ndarray:
-    """A mask's palette colours over a photograph, (H, W, 3) uint8; background darkens, 255 stays clear of colour."""
-    colours = palette()[mask].astype(np.float32)
-    mixed = photo * (1 - strength) + colours * strength
-    mixed[mask == 255] = photo[mask == 255] * (1 - strength) + 255 * strength
-    return np.asarray(mixed.round(), np.uint8)
 
 
 def heat(photo: np.ndarray, cams: np.ndarray) -> np.ndarray:

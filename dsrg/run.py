@@ -39,6 +39,8 @@ SINGLE_KEYS = {"cams": ("seeds.source",), "localize": ("cam.output_stride", "dat
 CLASSIFIER_STAGES = ("classifier", "cams", "seeds")
 ENDINGS = {"cams": ".npz", "seeds": ".png", "masks": ".png"}
 """The stages that write a file for each training photograph, and how its name ends."""
+CLASS_LIST = "classes.txt"
+"""The run's copy of the data set's class list."""
 SEGMENTER_KEYS = tuple(
     f"model.{key}" for key in ("init", "output_stride", "pool_features", "aspp_rates", "aspp_channels", "dropout")
 )
@@ -182,6 +184,8 @@ class Run:
 
     def _record(self) -> None:
         storage.write_text(self.directory / "config.yaml", config.dump(self.cfg))
+        # The networks outlive the data folder, whose class list says what their channels mean.
+        storage.write_text(self.directory / CLASS_LIST, "\n".join(self.classes.names) + "\n")
         storage.write_json(self.directory / "environment.json", _environment(self.device))
 
 

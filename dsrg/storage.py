@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dsrg.errors import InputError
 from dsrg.labels import IGNORE, palette
@@ -67,6 +67,22 @@ def read_image(path: str | Path) -> Image.Image:
         InputError: the file is missing, truncated or no image.
     """
     return _decode(path, "photograph").convert("RGB")
+
+
+def read_upright(path: str | Path) -> Image.Image:
+    """Read a photograph as viewers show it: RGB, turned as its EXIF orientation says.
+
+    `read_image` takes the pixels as they are stored, which is what masks of data sets are drawn on.
+
+    Raises:
+        InputError: as `read_image`.
+    """
+    return upright(_decode(path, "photograph"))
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The image in RGB, turned as its EXIF orientation says."""
+    return ImageOps.exif_transpose(image).convert("RGB")
 
 
 def read_mask(path: str | Path, num_classes: int | None = None) -> np.ndarray:

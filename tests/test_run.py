@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import pytest
+from helpers import NAMES, make_voc
 
 from dsrg import storage
 from dsrg.errors import InputError
-from dsrg.run import Stage
+from dsrg.labels import read_classes
+from dsrg.run import Run, Stage
+from dsrg.schema import Config
 
 
 def record(folder: Path, settings: dict[str, object]) -> None:
@@ -54,3 +57,9 @@ def test_time_of_an_interrupted_stage_adds_up(tmp_path: Path) -> None:
     assert again.finished
     assert again.figures == {"miou": 0.5}
     assert again.seconds >= 0
+
+
+def test_a_run_keeps_the_class_list_of_its_data(tmp_path: Path) -> None:
+    cfg = Config.model_validate({"run_dir": tmp_path / "run", "device": "cpu", "data": {"root": make_voc(tmp_path)}})
+    Run(cfg).stage("classifier").begin()
+    assert read_classes(tmp_path / "run/classes.txt").names == NAMES

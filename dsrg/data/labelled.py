@@ -70,7 +70,7 @@ def _from_folders(root: Path) -> dict[Path, list[str]]:
 
 
 def _from_csv(source: Path, directory: Path) -> dict[Path, list[str]]:
-    rows = _rows(source)
+    rows = read_rows(source)
     divider = ";" if any(";" in text for _, text in rows) else None
     if not directory.is_dir():
         raise InputError(f"{directory}: the folder of photographs does not exist; check the path.")
@@ -86,7 +86,12 @@ def _from_csv(source: Path, directory: Path) -> dict[Path, list[str]]:
     return labels
 
 
-def _rows(source: Path) -> list[tuple[str, str]]:
+def read_rows(source: Path) -> list[tuple[str, str]]:
+    """The columns image and labels of a CSV, as they are.
+
+    Raises:
+        InputError: the file is no CSV in UTF-8, or lacks a column.
+    """
     try:
         with source.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)

@@ -1,0 +1,100 @@
+"""Segment photographs, folders of them and videos: palette PNG, overlay, COCO JSON, LabelMe JSON, probabilities."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dsrg import loading
+from dsrg.cli import guard
+from dsrg.data.sources import find_sources, read_tags
+from dsrg.stages.predict import FORMATS, Options, predict
+
+EPILOG = """\
+--out gets masks/<name>.png, and as asked for overlays/<name>.jpg, labelme/<name>.json, annotations.json (COCO, one
+annotation for each class of a photograph) and probs/<name>.npz. Names keep the folders in which photographs lie.
+Photographs are turned upright as their EXIF orientation says. A photograph that cannot be read is named at the end and
+the exit status is 2; all others are done. The same command again does what is missing.
+
+Of a video every frame (or --every N-th) gets a mask, and --formats overlay an mp4 (MPEG-4 part 2), which has no sound.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line, segment, and return the exit status."""
+    options = vars(_parser().parse_intermixed_args(arguments))
+    return guard(lambda: _work(**options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("inputs", type=Path, nargs="+", metavar="PATH", help="photographs, videos, or folders of them")
+    add("--model", type=Path, required=True, metavar="PATH", help="a run's folder, or an exported .safetensors file")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder for the output")
+    add("--formats", nargs="+", choices=FORMATS, default=["png"], metavar="F", help=f"any of {', '.join(FORMATS)}")
+    add("--probs", action="store_true", help="keep the class probabilities too, before the CRF, as float16")
+    add("--crf", action=argparse.BooleanOptionalAction, default=None, help="refine with the CRF (default: as the run)")
+    add("--recursive", action="store_true", help="search the folders in folders too")
+    add("--classes", nargs="+", metavar="NAME", help="the only classes besides background that masks may hold")
+    add("--tags", type=Path, metavar="CSV", help="columns image,labels: each mask holds its own labels alone")
+    add("--network", choices=loading.NETWORKS, help="default: retrain where it is finished, else dsrg")
+    add("--scales", nargs="+", type=_positive, metavar="X", help="sizes to average over (default: as the run)")
+    add("--size", type=_count, metavar="PX", help="long side at scale 1 (default: as the run)")
+    add("--every", type=_count, default=1, metavar="N", help="of a video take every N-th frame (default 1)")
+    add("--tolerance", type=_distance, default=1.0, metavar="PX", help="of LabelMe's polygons; 0 is exact (default 1)")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default auto: CUDA where present)")
+    add("--batch", type=_count, default=8, metavar="N", help="photographs of one size at a time (default 8)")
+    add("--workers", type=int, default=2, metavar="N", help="processes for the CRF (default 2)")
+    add("--overwrite", action="store_true", help="make everything in --out anew")
+    return parser
+
+
+def _work(
+    inputs: list[Path],
+    model: Path,
+    out: Path,
+    recursive: bool,
+    network: str | None,
+    device: str,
+    tags: Path | None,
+    **options: Any,
+) -> None:
+    segmenter = loading.load(model, device, network=network)
+    segmenter.restriction(None, options["classes"])  # a wrong name is found before anything is read
+    sources, others = find_sources(inputs, recursive=recursive, without=out)
+    if others:
+        print(f"left out, no photographs or videos by their endings: {', '.join(map(str, others))}")
+    labels = None if tags is None else read_tags(tags, sources, segmenter.classes)
+    made: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    start = time.monotonic()
+    named = {"model": str(model.resolve()), "inputs": [str(path.resolve()) for path in inputs]}
+    count = predict(segmenter, sources, out, Options(tags=labels, **made), **named)
+    seconds = time.monotonic() - start
+    print(f"{out}: {count} masks in {seconds:.1f} s, {1000 * seconds / max(1, count):.0f} ms each")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < 100:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and below 100")
+    return number
+
+
+def _distance(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < 1000:
+        raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
+    return number

@@ -1,0 +1,84 @@
+"""Masks as COCO JSON, the segments as run-length codes.
+
+The network tells classes apart and not objects, so there is one annotation for each class of an image: all of its
+pixels, however many parts they are in. That is the format of COCO's own stuff segmentation, "identical and fully
+compatible to the object detection format (except iscrowd is unnecessary and set to 0 by default)"
+(https://cocodataset.org/#format-data).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as run_length
+
+from dsrg.labels import BACKGROUND, IGNORE
+
+
+def document(classes: Sequence[str], images: Sequence[tuple[str, np.ndarray]], description: str) -> dict[str, Any]:
+    """A COCO file of masks.
+
+    Args:
+        classes: The C names, background first. A category's id is its class index, 1..K; background has none.
+        images: The file name and the mask, (H, W) uint8, of each image.
+        description: What the file is.
+
+    Returns:
+        The content of the JSON: info, licenses, images, annotations and categories. Ids count from 1.
+    """
+    content = empty(classes, description)
+    for name, mask in images:
+        add(content, name, mask)
+    return content
+
+
+def empty(classes: Sequence[str], description: str) -> dict[str, Any]:
+    """A COCO file without images, for `add`."""
+    categories = [
+        {"id": index, "name": name, "supercategory": ""} for index, name in enumerate(classes) if index != BACKGROUND
+    ]
+    return {
+        "info": {"description": description},
+        "licenses": [],
+        "images": [],
+        "annotations": [],
+        "categories": categories,
+    }
+
+
+def add(content: dict[str, Any], name: str, mask: np.ndarray) -> None:
+    """Add an image and the annotations of its mask, (H, W) uint8, to a COCO file."""
+    height, width = mask.shape
+    number = len(content["images"]) + 1
+    content["images"].append({"id": number, "file_name": name, "width": width, "height": height})
+    for annotation in annotations_of(mask):
+        content["annotations"].append({"id": len(content["annotations"]) + 1, "image_id": number} | annotation)
+
+
+def annotations_of(mask: np.ndarray) -> list[dict[str, Any]]:
+    """The annotations of one mask, without their ids: one for each class but background.
+
+    Args:
+        mask: (H, W) uint8 class indices; pixels of 255 belong to none.
+
+    Returns:
+        category_id, segmentation (compressed run-length code, a string as JSON needs it), area in pixels, bbox as x, y,
+        width and height in pixels, and iscrowd = 0.
+    """
+    found = []
+    for index in np.unique(mask).tolist():
+        if index in (BACKGROUND, IGNORE):
+            continue
+        code = run_length.encode(np.asfortranarray(mask == index, np.uint8))
+        found.append(
+            {
+                "category_id": index,
+                "segmentation": {"size": list(code["size"]), "counts": code["counts"].decode("ascii")},
+                "area": int(run_length.area(code)),
+                "bbox": run_length.toBbox(code).tolist(),
+                "iscrowd": 0,
+            }
+        )
+    return found

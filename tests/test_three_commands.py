@@ -1,0 +1,90 @@
+"""From a folder of 60 photographs, one folder a class, to masks in all four formats: README's three commands, timed."""
+
+import csv
+import resource
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from format_oracles import check_coco, check_labelme
+from PIL import Image
+
+from dsrg import storage
+from dsrg.labels import read_classes
+
+REPOSITORY = Path(__file__).parents[1]
+COMMANDS = (
+    "python tools/prepare_data.py --photos photos --root data/mine",
+    "python tools/run_pipeline.py --cfg configs/own/mobilenet_v2.yaml data.root=data/mine",
+    "python tools/predict.py --model runs/own photos --recursive --out masks --formats png overlay coco labelme",
+)
+"""As README's section "Your own photos in three commands" has them."""
+SHORT = {"iterations": 24, "warmup": 2, "batch": 8, "size": 97}
+TRAININGS = {"classifier": SHORT, "dsrg": SHORT | {"lr": 4e-3}, "retrain": SHORT | {"lr": 1e-2}}
+OVERRIDES = [
+    *(f"{stage}.{key}={value}" for stage, values in TRAININGS.items() for key, value in values.items()),
+    *(f"{stage}.size=128" for stage in ("cam", "masks", "test")),
+    *(f"{stage}.scales=[1.0]" for stage in ("cam", "masks")),
+    "seeds.crf=false",
+    "masks.crf=false",
+    "test.crf=false",
+    "grow.warmup=2",
+    "workers=0",
+    "device=cpu",
+]
+"""What makes the second command short; its masks are accordingly poor."""
+
+
+def make_folders(shared: Path, photos: Path, each: int = 12) -> dict[str, list[str]]:
+    """Copy photographs of voc6 that have one label into photos/<class>/; the file names by class.
+
+    No person is alone in voc6.
+    """
+    found: dict[str, list[str]] = defaultdict(list)
+    with (shared / "data/voc6/image_labels.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            label = row["labels"]
+            if " " not in label and len(found[label]) < each:
+                (photos / label).mkdir(parents=True, exist_ok=True)
+                shutil.copy(shared / "data/voc6/JPEGImages" / f"{row['image']}.jpg", photos / label)
+                found[label].append(f"{row['image']}.jpg")
+    return dict(found)
+
+
+def test_three_commands(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = make_folders(shared, tmp_path / "photos")
+    assert [len(names) for names in found.values()] == [12] * 5
+    for folder in ("tools", "configs"):
+        (tmp_path / folder).symlink_to(REPOSITORY / folder)
+    weights = f"model.weights={shared / 'weights/mobilenet_v2-imagenet.pth'}"
+    more: tuple[list[str], ...] = ([], [weights, *OVERRIDES], ["--device", "cpu", "--workers", "0"])
+    for command, words in zip(COMMANDS, more, strict=True):
+        start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        call = [sys.executable, *shlex.split(command)[1:], *words]
+        done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        with capsys.disabled():
+            print(f"\n{time.monotonic() - start:6.1f} s, of the processor {processor:5.1f} s  {command}", end="")
+    out = tmp_path / "masks"
+    classes = read_classes(out / "classes.txt")
+    assert classes.foreground == tuple(sorted(found))
+    masks = {}
+    for label, names in found.items():
+        for name in names:
+            file = f"{label}/{name}"
+            mask = storage.read_mask(out / "masks" / label / f"{Path(name).stem}.png", len(classes))
+            assert mask.shape[::-1] == Image.open(tmp_path / "photos" / file).size
+            assert Image.open(out / "overlays" / file).size == mask.shape[::-1]
+            shapes = check_labelme(out / "labelme" / label / f"{Path(name).stem}.json")["shapes"]
+            assert {shape["label"] for shape in shapes} == {classes.names[index] for index in np.unique(mask) if index}
+            masks[file] = mask
+    check_coco(out / "annotations.json", masks)
+    assert sum(len(np.unique(mask)) > 1 for mask in masks.values()) > 30, "most masks hold an object"

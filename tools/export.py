@@ -1,0 +1,8 @@
+"""Export a trained network: ONNX, checked against PyTorch, and safetensors with a model card."""
+
+import sys
+
+from dsrg.commands.export import main
+
+if __name__ == "__main__":
+    sys.exit(main())
