@@ -119,7 +119,7 @@ def _find(path: Path, name: str) -> Path:
         return known[name]
     near = difflib.get_close_matches(name, known, 1, 0.6)
     hint = f"did you mean the preset {near[0]}?" if near else f"the presets are {', '.join(known)}."
-    raise InputError(f"{path}: the configuration cannot be read (no such file); {hint}")
+    raise InputError(f"{path}: the configuration cannot be read (No such file or directory); check --cfg: {hint}")
 
 
 def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
