@@ -331,7 +331,10 @@ def test_the_tool_serves_until_it_is_ended_and_leaves_nothing(
     command = [sys.executable, str(TOOLS / "demo_app.py"), "--run", str(run.directory), "--port", str(free_port())]
     environment = os.environ | {"TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
     environment.pop("GRADIO_TEMP_DIR", None)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
+    ignored = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in what a shell starts in the background
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    signal.signal(signal.SIGINT, ignored)
+    try:
         assert server.stdout is not None
         address, _, rest = server.stdout.readline().partition(" ")
         assert rest == f"shows {run.directory}; Ctrl-C ends it\n"
@@ -339,7 +342,10 @@ def test_the_tool_serves_until_it_is_ended_and_leaves_nothing(
             assert b"Masks from labels" in answer.read()
         assert len(list(tmp_path.glob("dsrg-app-*"))) == 1
         server.send_signal(ending)
-        assert server.stdout.read() == "ended\n"
+        assert server.communicate(timeout=60)[0] == "ended\n"
+    finally:
+        server.kill()
+        server.wait()
     assert server.returncode == 0
     assert list(tmp_path.glob("dsrg-app-*")) == []
 
