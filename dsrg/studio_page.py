@@ -101,7 +101,7 @@ class Page:
             [(_thumbnail(photo), "") for photo in self.examples],
             show_label=False,
             columns=4,
-            height=24 + 84 * -(-len(self.examples) // 4),
+            height=14 + 82 * -(-len(self.examples) // 4),
             allow_preview=False,
             object_fit="cover",
             format="jpeg",

@@ -22,6 +22,8 @@ from dsrg.studio_html import STYLE
 if TYPE_CHECKING:
     from dsrg.studio_page import Page
 
+ENDINGS = (signal.SIGINT, signal.SIGTERM)
+"""Signals that end the page."""
 QUEUE = 20
 """Requests that may wait; to a further one the page says that it is busy."""
 
@@ -128,13 +130,15 @@ def _serve(options: argparse.Namespace) -> None:
             Path(scratch),
         )
         address = launch(page, options.host, options.port)
-        # What stops a service is to end it like Ctrl-C, or the photographs would stay in `scratch`.
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # What stops a service is to end it like Ctrl-C, or the photographs would stay in `scratch`. Ctrl-C is set too:
+        # a process that a shell starts in the background ignores it.
+        before = {number: signal.signal(number, signal.default_int_handler) for number in ENDINGS}
         try:
             print(f"{address} shows {run.directory}; Ctrl-C ends it", flush=True)
             threading.Event().wait()
         except KeyboardInterrupt:
             print("ended")
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
             page.blocks.close(verbose=False)

@@ -297,8 +297,10 @@ def test_the_picture_of_the_page(run: Run, tmp_path: Path, page: Browser, monkey
     page.set_default_timeout(60_000)
     there = Served(demo_app.load_run(Path(folder)) if folder else run, tmp_path, page)
     try:
-        page.locator("#examples img").nth(1).click()
+        page.locator("#examples img").nth(2).click()
         there.await_proposal()
+        for label in np.flatnonzero(there.page.examples[2].tags)[1:]:  # what a person sees in it
+            page.get_by_label(there.studio.classes.names[label]).check()
         there.press("Show CAM, seeds and mask")
         page.locator("#mask img").wait_for()
         expect(page.locator("#legend")).to_contain_text("mask")
@@ -329,7 +331,10 @@ def test_the_tool_serves_until_it_is_ended_and_leaves_nothing(
     command = [sys.executable, str(TOOLS / "demo_app.py"), "--run", str(run.directory), "--port", str(free_port())]
     environment = os.environ | {"TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
     environment.pop("GRADIO_TEMP_DIR", None)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
+    ignored = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in what a shell starts in the background
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    signal.signal(signal.SIGINT, ignored)
+    try:
         assert server.stdout is not None
         address, _, rest = server.stdout.readline().partition(" ")
         assert rest == f"shows {run.directory}; Ctrl-C ends it\n"
@@ -337,7 +342,10 @@ def test_the_tool_serves_until_it_is_ended_and_leaves_nothing(
             assert b"Masks from labels" in answer.read()
         assert len(list(tmp_path.glob("dsrg-app-*"))) == 1
         server.send_signal(ending)
-        assert server.stdout.read() == "ended\n"
+        assert server.communicate(timeout=60)[0] == "ended\n"
+    finally:
+        server.kill()
+        server.wait()
     assert server.returncode == 0
     assert list(tmp_path.glob("dsrg-app-*")) == []
 
