@@ -120,7 +120,7 @@ def _record(folder: Path, network: str, cfg: Config) -> dict[str, Any]:
     environment = folder / "environment.json"
     made = storage.read_json(environment) if environment.is_file() else {}
     return {
-        "run": cfg.run_dir.name,
+        "run": cfg.run_dir.as_posix(),
         "network": network,
         "data": cfg.data.root.name,
         "train_split": cfg.data.train_split,

@@ -209,7 +209,7 @@ def card(segmenter: Segmenter, formats: Sequence[str]) -> str:
     }
     rates = ", ".join(map(str, architecture["rates"]))
     lines = [
-        f"# {record['run']}",
+        f"# {record['data']}: DeepLab-ASPP on {architecture['backbone']}",
         "",
         f"Semantic segmentation of photographs into {len(segmenter.classes)} classes, {ways[record['network']]}.",
         "",
@@ -220,7 +220,8 @@ def card(segmenter: Segmenter, formats: Sequence[str]) -> str:
         f"- Settings: scales {', '.join(map(str, settings.scales))} of "
         f"{'the photograph' if settings.size is None else f'a long side of {settings.size} pixels'}, "
         f"mirror image {_yes(settings.mirror)}, CRF {_yes(settings.crf)}",
-        f"- Made with dsrg {record['dsrg'] or 'of unknown version'}, commit {record['commit'] or 'unknown'}",
+        f"- Made in the run {record['run']}, with dsrg {record['dsrg'] or 'of unknown version'}, "
+        f"commit {record['commit'] or 'unknown'}",
         "",
         "## Figures",
         "",
