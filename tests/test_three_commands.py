@@ -1,6 +1,7 @@
 """From a folder of 60 photographs, one folder a class, to masks in all four formats: README's three commands, timed."""
 
 import csv
+import re
 import resource
 import shlex
 import shutil
@@ -19,12 +20,8 @@ from dsrg import storage
 from dsrg.labels import read_classes
 
 REPOSITORY = Path(__file__).parents[1]
-COMMANDS = (
-    "python tools/prepare_data.py --photos photos --root data/mine",
-    "python tools/run_pipeline.py --cfg configs/own/mobilenet_v2.yaml data.root=data/mine",
-    "python tools/predict.py --model runs/own photos --recursive --out masks --formats png overlay coco labelme",
-)
-"""As README's section "Your own photos in three commands" has them."""
+COMMANDS = re.findall(r"^    dsrg (.+)", (REPOSITORY / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+"""Those of README's section "Your own photos in three commands"."""
 SHORT = {"warmup": 2, "batch": 8, "size": 97, "scale": [0.4, 0.7], "optimizer": "adamw", "last_multiplier": 10}
 TRAININGS = {
     "classifier": SHORT | {"iterations": 40, "lr": 5e-4, "loss": "single_label"},
@@ -65,20 +62,19 @@ def make_folders(shared: Path, photos: Path, each: int = 12) -> dict[str, list[s
 def test_three_commands(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = make_folders(shared, tmp_path / "photos")
     assert [len(names) for names in found.values()] == [12] * 5
-    for folder in ("tools", "configs"):
-        (tmp_path / folder).symlink_to(REPOSITORY / folder)
+    assert [command.split()[0] for command in COMMANDS] == ["prepare-data", "run-pipeline", "predict"]
     weights = f"model.weights={shared / 'weights/mobilenet_v2-imagenet.pth'}"
     more: tuple[list[str], ...] = ([], [weights, *OVERRIDES], ["--device", "cpu", "--workers", "0"])
     for command, words in zip(COMMANDS, more, strict=True):
         start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
-        call = [sys.executable, *shlex.split(command)[1:], *words]
+        call = [sys.executable, "-m", "dsrg", *shlex.split(command), *words]
         done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         with capsys.disabled():
-            print(f"\n{time.monotonic() - start:6.1f} s, of the processor {processor:5.1f} s  {command}", end="")
-    out = tmp_path / "masks"
+            print(f"\n{time.monotonic() - start:6.1f} s, of the processor {processor:5.1f} s  dsrg {command}", end="")
+    out = tmp_path / "predicted"
     classes = read_classes(out / "classes.txt")
     assert classes.foreground == tuple(sorted(found))
     masks = {}
