@@ -78,16 +78,16 @@ def check_words(words: list[str], command: str) -> Iterator[str]:
     for word, following in zip(words, [*words, ""][1:], strict=True):
         if word.startswith("--") and word.partition("=")[0] not in known:
             yield f"{command} has no option {word}"
-        if word in ("--cfg", "--also") and re.match(r"[a-z]", following):
+        if word in ("--cfg", "--also") and re.match(r"(?!runs/)[a-z]", following):  # runs/ is what commands make
             try:
                 config.load(ROOT / following if (ROOT / following).exists() else following)
             except InputError as error:
                 yield str(error)
-        if re.match(r"[a-z_.]+=", word) and "--cfg" in words:
-            try:
-                config.load("voc12/vgg16_official", [word])
-            except InputError as error:
-                yield str(error).partition(": ")[2]
+    if "--cfg" in words:  # the keys together: one may need another
+        try:
+            config.load("voc12/vgg16_official", [word for word in words if re.match(r"[a-z_.]+=", word)])
+        except InputError as error:
+            yield str(error).partition(": ")[2]
 
 
 def check_command(line: str, targets: set[str]) -> Iterator[str]:

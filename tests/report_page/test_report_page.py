@@ -13,6 +13,7 @@ from playwright.sync_api import Page
 from report_run import FIGURES, HOSTILE, LOG, NAMES, TRAIN, VAL, make_run, naive_iou, write_cfg
 
 from dsrg import config, failures, report
+from dsrg.labels import palette
 from dsrg.report_page import record
 from dsrg.report_page.page import write_report
 from dsrg.run import Run
@@ -113,7 +114,7 @@ def test_slider_moves_between_photograph_and_mask(opened: Page) -> None:
     assert clip(opened) == "inset(0px 0px 0px 0%)"
     box = slider.bounding_box()
     assert box is not None
-    opened.mouse.click(box["x"] + box["width"] / 4, box["y"] + box["height"] / 3)
+    slider.click(position={"x": box["width"] / 4, "y": box["height"] / 3})  # scrolls there if need be
     assert float(clip(opened).split()[-1].rstrip("%)")) == pytest.approx(25, abs=1)
     assert clip(opened, 1) == "inset(0px 0px 0px 50%)"
 
@@ -157,7 +158,7 @@ def test_layers_hold_the_masks_pixels(opened: Page, run: Run) -> None:
         }"""
     )
     pixels = np.array(colours, np.uint8).reshape(12, 16, 4)[..., :3]
-    assert np.array_equal(pixels, report.palette()[shown.mask])
+    assert np.array_equal(pixels, palette()[shown.mask])
 
 
 def test_curves_show_the_logs_values(opened: Page) -> None:
