@@ -276,4 +276,4 @@ def to_pixels(image: Picture) -> np.ndarray:
 
 
 def _planes(picture: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()

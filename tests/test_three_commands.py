@@ -22,25 +22,26 @@ from dsrg.labels import read_classes
 REPOSITORY = Path(__file__).parents[1]
 COMMANDS = re.findall(r"^    dsrg (.+)", (REPOSITORY / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
 """Those of README's section "Your own photos in three commands"."""
-SHORT = {"warmup": 2, "batch": 8, "size": 97, "scale": [0.4, 0.7], "optimizer": "adamw", "last_multiplier": 10}
+SHORT = {"warmup": 2, "batch": 8, "size": 129, "scale": [0.5, 1.0], "schedule": "constant"}
+HEAD = SHORT | {"optimizer": "adamw", "last_multiplier": 1}
 TRAININGS = {
-    "classifier": SHORT | {"iterations": 40, "lr": 5e-4, "loss": "single_label"},
-    "dsrg": SHORT | {"iterations": 60, "lr": 1e-3, "schedule": "constant"},
-    "retrain": SHORT | {"iterations": 4, "lr": 1e-4, "start": "dsrg"},
+    "classifier": SHORT | {"iterations": 60, "lr": 3e-4, "loss": "single_label"},
+    "dsrg": HEAD | {"iterations": 60, "lr": 1e-4},
+    "retrain": HEAD | {"iterations": 4, "lr": 1e-5, "start": "dsrg"},
 }
 OVERRIDES = [
     *(f"{stage}.{key}={value}" for stage, values in TRAININGS.items() for key, value in values.items()),
     *(f"{stage}.size=192" for stage in ("cam", "masks", "test")),
     *(f"{stage}.scales=[1.0]" for stage in ("cam", "masks")),
     *(f"{stage}.crf=false" for stage in ("seeds", "masks", "test")),
+    "model.freeze_stages=5",  # ImageNet's features as they are: 60 iterations teach a head, not a network
     "model.aspp_channels=0",
     "masks.confidence=0",
-    "losses.boundary=false",
-    "grow.enabled=false",
+    "grow.warmup=20",
     "workers=0",
     "device=cpu",
 ]
-"""What makes the second command short; its masks are accordingly poor."""
+"""What makes the second command short; its masks are accordingly coarse."""
 
 
 def make_folders(shared: Path, photos: Path, each: int = 12) -> dict[str, list[str]]:
@@ -88,4 +89,4 @@ def test_three_commands(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixt
             assert {shape["label"] for shape in shapes} == {classes.names[index] for index in np.unique(mask) if index}
             masks[file] = mask
     check_coco(out / "annotations.json", masks)
-    assert any(mask.any() for mask in masks.values()), "so short a training finds something, not much of it right"
+    assert sum(bool(mask.any()) for mask in masks.values()) > 30, "most photographs' masks hold an object"
