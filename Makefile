@@ -2,11 +2,12 @@
 # `make docs`: the documentation, to site/index.html. `make dist`: the wheel and the sdist, to dist/.
 PYTHON ?= python3
 BIN := .venv/bin
+CORE := .venv/.installed
 READY := .venv/.ready
 
 .PHONY: demo test lint docs dist
 
-demo: $(READY)
+demo: $(CORE)
 	$(BIN)/python tools/make_demo_data.py --root data/demo --train 240 --val 80
 	$(BIN)/python tools/run_pipeline.py --cfg configs/demo/resnet18.yaml
 
@@ -25,7 +26,11 @@ docs: $(READY)
 dist: $(READY)
 	$(BIN)/python -m build
 
-$(READY): pyproject.toml
+$(CORE): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(READY): $(CORE)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@

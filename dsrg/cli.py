@@ -78,7 +78,7 @@ def guard(work: Callable[[], object]) -> int:
         print(f"error: {sentence}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; the same command continues from the last checkpoint", file=sys.stderr)
+        print("interrupted; the same command continues with what is not done", file=sys.stderr)
         return 130
     finally:
         distributed.stop()

@@ -215,7 +215,7 @@ def test_ctrl_c_ends_with_130_and_a_word_on_how_to_go_on(capsys: pytest.CaptureF
         raise KeyboardInterrupt
 
     assert cli.guard(interrupt) == 130
-    assert capsys.readouterr().err == "interrupted; the same command continues from the last checkpoint\n"
+    assert capsys.readouterr().err == "interrupted; the same command continues with what is not done\n"
 
 
 def test_a_fault_of_the_program_keeps_its_traceback() -> None:
