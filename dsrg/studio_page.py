@@ -155,8 +155,8 @@ class Page:
                 self.mask = gr.Image(label=f"Mask: by {by}", format="png", elem_id="mask", visible=masked, **picture)
                 self.legend = gr.HTML(elem_classes="legend", elem_id="legend")
                 with gr.Row(visible=masked):
-                    self.save_mask = gr.DownloadButton("Mask (palette PNG)", size="sm", interactive=False)
-                    self.save_overlay = gr.DownloadButton("Overlay (PNG)", size="sm", interactive=False)
+                    self.save_mask = gr.DownloadButton("Download the mask (PNG)", size="sm", interactive=False)
+                    self.save_overlay = gr.DownloadButton("Download the overlay", size="sm", interactive=False)
 
     def _lay_out_thresholds(self) -> None:
         first, second, refine = self.reset_thresholds()

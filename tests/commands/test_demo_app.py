@@ -156,11 +156,11 @@ def test_from_an_upload_to_the_mask_on_disk(strangers: list[Any], served: Served
     expect(browser.locator("#cams")).to_contain_text("CAM of cat")
     expect(browser.locator("#cams")).not_to_contain_text("CAM of dog")
 
-    mask = storage.read_mask(served.download("Mask (palette PNG)", tmp_path / "got"), 4)
+    mask = storage.read_mask(served.download("Download the mask (PNG)", tmp_path / "got"), 4)
     expected = uploads.enlarge_labels(served.studio.mask(upload.picture, [1], crf=True), (90, 120))
     assert np.array_equal(mask, expected)
     assert (tmp_path / "got/my photo-mask.png").is_file()
-    overlay = np.array(Image.open(served.download("Overlay (PNG)", tmp_path / "got")))
+    overlay = np.array(Image.open(served.download("Download the overlay", tmp_path / "got")))
     labels = served.studio.mask(upload.picture, [1], crf=True)
     assert np.array_equal(overlay, studio.painted(upload.picture, labels))
 
@@ -178,7 +178,7 @@ def test_other_settings_make_other_masks(served: Served, tmp_path: Path) -> None
     browser.get_by_label("Only the ticked classes in the mask").uncheck()
     served.press("Show CAM, seeds and mask")
     browser.locator("#mask img").wait_for()
-    mask = storage.read_mask(served.download("Mask (palette PNG)", tmp_path), 4)
+    mask = storage.read_mask(served.download("Download the mask (PNG)", tmp_path), 4)
     picture = np.array(Image.open(served.studio.run.val[2].path))
     assert np.array_equal(mask, served.studio.mask(picture, None, crf=False))
 
@@ -264,7 +264,7 @@ def test_two_visitors_do_not_see_each_others_photographs(served: Served, data: P
     for page, name in zip((served.browser, other), names, strict=True):
         page.locator("#mask img").wait_for()
         with page.expect_download() as waiting:
-            page.get_by_text("Mask (palette PNG)").click()
+            page.get_by_text("Download the mask (PNG)").click()
         assert waiting.value.suggested_filename == f"{name}-mask.png"
         waiting.value.save_as(tmp_path / f"{name}.png")
         picture = np.array(Image.open(data / f"JPEGImages/{name}.jpg"))
@@ -285,7 +285,7 @@ def test_without_a_segmentation_network_there_are_cam_and_seeds(
         there.press("Show CAM and seeds")
         page.locator("#seeds img").wait_for()
         assert not page.locator("#mask").is_visible()
-        assert not page.get_by_text("Mask (palette PNG)").is_visible()
+        assert not page.get_by_text("Download the mask (PNG)").is_visible()
     finally:
         there.page.blocks.close(verbose=False)
 
