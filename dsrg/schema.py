@@ -1,6 +1,7 @@
 """Every setting of a run, typed, with its meaning as a docstring below it.
 
-The defaults are the authors' published settings for VGG16 on VOC 2012 (Huang et al., CVPR 2018).
+The defaults are mostly the authors' settings for VGG16 on VOC 2012 (Huang et al., CVPR 2018); all of those that they
+released are configs/voc12/vgg16_official.yaml.
 """
 
 from __future__ import annotations
