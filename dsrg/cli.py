@@ -77,6 +77,13 @@ def guard(work: Callable[[], object]) -> int:
         sentence = str(error).rpartition(f"{InputError.__name__}: ")[2].strip()
         print(f"error: {sentence}", file=sys.stderr)
         return 2
+    except OSError as error:  # no permission, a full disk, a file where a folder should be: the system names which
+        if error.filename is None:
+            raise
+        print(
+            f"error: {error.filename}: {error.strerror}; check the path, its permissions and the disk.", file=sys.stderr
+        )
+        return 2
     except KeyboardInterrupt:
         print("interrupted; the same command continues with what is not done", file=sys.stderr)
         return 130

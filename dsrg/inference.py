@@ -147,14 +147,20 @@ def predict_batch(
     Returns:
         (C, H, W) float32 for each photograph.
     """
-    parts: list[list[Tensor]] = [[] for _ in photos]
+    sums: list[Tensor] = []
+    passes = 0
     for inputs in zip(*(pyramid(pixels, scales, size, mirror) for pixels in photos), strict=True):
         images = torch.cat(inputs).contiguous(memory_format=torch.channels_last)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=amp):
             logits = model(images)
-        for pixels, own, part in zip(photos, logits.float().split(len(inputs[0])), parts, strict=True):
-            part += [enlarge(maps, pixels.shape[-2:]).softmax(dim=1)[0] for maps in _unmirror(own, mirror)]
-    return [torch.stack(part).mean(dim=0) for part in parts]
+        sides = [_unmirror(own, mirror) for own in logits.float().split(len(inputs[0]))]
+        for one in zip(*sides, strict=True):  # added up at once: at full size each takes C H W numbers
+            found = [
+                enlarge(maps, pixels.shape[-2:]).softmax(dim=1)[0] for maps, pixels in zip(one, photos, strict=True)
+            ]
+            sums = [total.add_(more) for total, more in zip(sums, found, strict=True)] if sums else found
+            passes += 1
+    return [total / passes for total in sums]
 
 
 def write_masks(

@@ -40,13 +40,13 @@ def load(path: str | Path, device: str = "auto", *, network: str | None = None) 
         InputError: there is no such network, or its classes are not known.
     """
     path = Path(path)
+    if (path / "config.yaml").is_file():  # before an export that may lie beside it, of an earlier network
+        return _from_run(path, device, network)
     exported = path / WEIGHTS_FILE if path.is_dir() else path
     if exported.suffix == ".safetensors" and exported.is_file():
         if network is not None:
             raise InputError(f"network = {network}: {exported} holds one network alone; leave the choice out.")
         return _from_safetensors(exported, device)
-    if (path / "config.yaml").is_file():
-        return _from_run(path, device, network)
     if not path.exists():
         raise InputError(f"{path}: does not exist; give a run's folder or an exported .safetensors file.")
     raise InputError(f"{path}: neither a run's folder, with its config.yaml, nor an exported .safetensors file.")
@@ -69,6 +69,7 @@ def _from_run(folder: Path, device: str, network: str | None) -> Segmenter:
         size=cfg.test.size,
         mirror=cfg.test.mirror,
         crf=cfg.test.crf,
+        crf_tags=cfg.crf.tags,
         crf_arguments=cfg.crf.arguments(),
         amp=cfg.amp,
     )

@@ -31,6 +31,8 @@ from dsrg.models.deeplab import DeepLab
 
 Picture = str | Path | Image.Image | np.ndarray
 """A photograph: a file, a PIL image, or RGB pixels (H, W, 3) uint8."""
+MOST_PROBS = 2**27
+"""Class probabilities that are made at a time: half a gigabyte of them."""
 BATCH = 8
 """Photographs of one network size that go through the network together."""
 
@@ -85,6 +87,8 @@ class Settings:
     """Average over the mirror image too."""
     crf: bool = True
     """Refine with the dense CRF."""
+    crf_tags: bool = True
+    """Where a mask is restricted to some classes, keep the others out of the CRF too."""
     crf_arguments: dict[str, Any] = field(default_factory=lambda: {"engine": "auto"})
     """Keyword arguments of `dsrg.crf.dense_crf`."""
     amp: bool = False
@@ -190,7 +194,13 @@ class Segmenter:
             several_probs = self.probabilities([pictures[number] for number in numbers], scales, size)
             for number, one in zip(numbers, several_probs, strict=True):
                 pixels = _planes(pictures[number]).to(self.device)
-                mask = inference.to_mask(one, pixels, allowed[number], crf=self.crf_arguments(crf)).cpu().numpy()
+                mask = (
+                    inference.to_mask(
+                        one, pixels, allowed[number], crf=self.crf_arguments(crf), crf_tags=self.settings.crf_tags
+                    )
+                    .cpu()
+                    .numpy()
+                )
                 kept = one.cpu().numpy() if probs else None
                 found[number] = Segmentation(mask, self.classes.names, pictures[number], kept)
         done = [one for one in found if one is not None]
@@ -203,7 +213,18 @@ class Segmenter:
         groups: defaultdict[Any, list[int]] = defaultdict(list)
         for number, picture in enumerate(pictures):
             groups[self.network_sizes(picture.shape[:2], scales, size)].append(number)
-        return [group[start : start + batch] for group in groups.values() for start in range(0, len(group), batch)]
+        found = []
+        for group in groups.values():
+            step = self.fitting(pictures[group[0]].shape, batch)
+            found += [group[start : start + step] for start in range(0, len(group), step)]
+        return found
+
+    def fitting(self, shape: Sequence[int], batch: int) -> int:
+        """How many photographs of `shape` (H, W, ...) go together: `batch`, or fewer large ones, one at least.
+
+        The class probabilities of all of them are in memory at their own size, at MOST_PROBS numbers in all.
+        """
+        return max(1, min(batch, MOST_PROBS // (len(self.classes) * shape[0] * shape[1])))
 
     def network_sizes(
         self, shape: Sequence[int], scales: Sequence[float] | None = None, size: int | None = None

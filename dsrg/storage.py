@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from dsrg.errors import InputError
 from dsrg.labels import IGNORE, palette
@@ -29,7 +29,7 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -81,8 +81,23 @@ def read_upright(path: str | Path) -> Image.Image:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The image in RGB, turned as its EXIF orientation says."""
-    return ImageOps.exif_transpose(image).convert("RGB")
+    """The image in RGB, turned as its EXIF orientation says.
+
+    Raises:
+        InputError: it has more than 8 bits a channel, of which `convert` would keep the wrong ones.
+    """
+    if image.mode[0] in "IF":
+        name = getattr(image, "filename", "") or "image"
+        raise InputError(f"{name}: has more than 8 bits a channel ({image.mode}); save it with 8.")
+    return (ImageOps.exif_transpose(image) if orientation(image) != 1 else image).convert("RGB")
+
+
+def orientation(image: Image.Image) -> int:
+    """EXIF's number of how the camera was held; 1, upright, where there is none or none that can be read."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # a damaged header: SyntaxError, struct.error, TypeError and others; the pixels are sound
+        return 1
 
 
 def read_mask(path: str | Path, num_classes: int | None = None) -> np.ndarray:

@@ -175,7 +175,7 @@ class Page:
             gr.Markdown(self.studio.remark)
 
     def _connect(self) -> None:
-        # One network pass at a time, whoever asks; the cheap cutting of seeds does not wait for it.
+        # One network pass at a time, whoever asks.
         passes: dict[str, Any] = {"concurrency_id": "networks", "concurrency_limit": 1, "api_visibility": "private"}
         cheap: dict[str, Any] = {"concurrency_id": "seeds", "concurrency_limit": 2, "api_visibility": "private"}
         opened = [self.visit, self.file, self.photo, self.remark, self.labels, self.propose, self.go, *self._results()]
@@ -196,7 +196,8 @@ class Page:
             "outputs": [self.visit, self.seeds, self.legend],
             "trigger_mode": "always_last",  # the picture follows the knob without a queue of its old places
             "show_progress": "hidden",
-            **cheap,
+            # In the networks' queue: else the seeds of one photograph could come in after the next has been opened.
+            **cheap | {"concurrency_id": "networks", "concurrency_limit": 1},
         }
         for slider in (self.foreground, self.background):
             slider.input(**cut)

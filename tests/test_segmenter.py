@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -208,3 +209,10 @@ def test_what_cannot_be_loaded_is_named(tmp_path: Path, make, options: dict, mes
     make(tmp_path / "run")
     with pytest.raises(InputError, match=message):
         dsrg.load(tmp_path / "run", **options)
+
+
+def test_a_run_goes_before_an_export_that_lies_in_it(model: Segmenter, run_dir: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run_dir, folder)
+    (folder / "model.safetensors").write_bytes(b"an earlier export")
+    assert dsrg.load(folder, "cpu", network="retrain").classes.names == model.classes.names

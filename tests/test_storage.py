@@ -231,3 +231,10 @@ def test_a_checkpoint_without_names_is_refused(tmp_path: Path) -> None:
     torch.save(torch.ones(3), tmp_path / "model.pt")
     with pytest.raises(InputError, match=r"model\.pt: holds a Tensor in place of named tensors"):
         storage.load_checkpoint(tmp_path / "model.pt")
+
+
+def test_a_damaged_exif_header_is_upright() -> None:
+    image = Image.new("RGB", (3, 2))
+    image.info["exif"] = b"Exif\0\0broken"
+    assert storage.orientation(image) == 1
+    assert storage.upright(image).size == (3, 2)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
+from dsrg.cli import guard
 from dsrg.data import demo
-from dsrg.errors import InputError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,10 +18,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=96, help="width and height in pixels (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other pictures (default: %(default)s)")
     options = parser.parse_args(arguments)
-    try:
+
+    def work() -> None:
         demo.generate(options.root, train=options.train, val=options.val, size=options.size, seed=options.seed)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"{options.root}: {options.train} training and {options.val} validation images")
-    return 0
+        print(f"{options.root}: {options.train} training and {options.val} validation images")
+
+    return guard(work)

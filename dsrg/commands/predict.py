@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--tolerance", type=_distance, default=1.0, metavar="PX", help="of LabelMe's polygons; 0 is exact (default 1)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default auto: CUDA where present)")
     add("--batch", type=_count, default=8, metavar="N", help="photographs of one size at a time (default 8)")
-    add("--workers", type=int, default=2, metavar="N", help="processes for the CRF (default 2)")
+    add("--workers", type=_none_or_more, default=2, metavar="N", help="processes for the CRF (default 2)")
     add("--overwrite", action="store_true", help="make everything in --out anew")
     return parser
 
@@ -83,6 +83,13 @@ def _count(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
+
+
+def _none_or_more(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
     return number
 
 

@@ -79,5 +79,5 @@ def _read_objects(path: Path, otherwise: str) -> list[ElementTree.Element]:
         raise InputError(
             f"{path}: the annotation does not exist; add it or {otherwise}.", "annotation missing"
         ) from None
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, ValueError, LookupError, OSError) as error:  # an unknown encoding is one of two
         raise InputError(f"{path}: not valid XML ({error}); replace the file.", "annotation unreadable") from None

@@ -14,12 +14,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from dsrg import storage
 from dsrg.data.voc import Photo, Refuse, VocFolder
 from dsrg.errors import InputError
 from dsrg.labels import BACKGROUND, IGNORE
 
-EXIF_ORIENTATION = 0x0112
-"""EXIF's tag of how the camera was held; 1 is upright."""
 DIFFER = "labels differ from mask"
 _CROWDED = 100
 """Photographs from which on a progress bar is shown, on a terminal."""
@@ -303,7 +302,7 @@ def _without_annotation(folder: VocFolder, photos: Mapping[str, Photo], there: s
 
 
 def _turned(photo: Photo, image: Image.Image) -> Iterator[Fault]:
-    orientation = image.getexif().get(EXIF_ORIENTATION, 1)
+    orientation = storage.orientation(image)
     if orientation != 1:
         sentence = (
             f"{photo.path}: is stored turned or mirrored (EXIF orientation {orientation}), and is read as it is "

@@ -97,9 +97,13 @@ def read_rows(source: Path) -> list[tuple[str, str]]:
             reader = csv.DictReader(file)
             if not {"image", "labels"} <= set(reader.fieldnames or ()):
                 raise InputError(f"{source}: the first line must be 'image,labels'.")
-            return [((row["image"] or "").strip(), row["labels"] or "") for row in reader]
+            rows = list(reader)
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"{source}: not a readable CSV in UTF-8 ({error}); save it anew.") from None
+    for row in rows:
+        if None in row:  # what stands behind the last column
+            raise InputError(f"{source}: '{row['image']}' has a comma too many; divide labels by semicolons.")
+    return [((row["image"] or "").strip(), row["labels"] or "") for row in rows]
 
 
 def _find(image: str, directory: Path, stems: Mapping[str, Path], source: Path) -> Path:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image, ImageOps
 
 from dsrg import storage
 from dsrg.errors import InputError
@@ -150,7 +150,7 @@ def put_photograph(
     image = storage.read_image(source)
     _check_form(source)
     turned = image
-    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+    if storage.orientation(image) != 1:
         upright = ImageOps.exif_transpose(image)
         if size is None or (image.size != size and upright.size == size):
             turned = upright

@@ -183,10 +183,11 @@ def write_set(root: Path, plan: Plan, *, link: Link | None = None, threads: int 
     storage.write_text(partial / "classes.txt", "\n".join(plan.classes) + "\n")
     storage.write_text(partial / "image_labels.csv", _labels_table(plan.items))
     _remove_strangers(partial, plan.items)
-    (partial / RECORD).unlink()
+    root = root.resolve()  # an empty folder gives way, and so it does behind a link
     if root.exists():
         root.rmdir()
     partial.replace(root)
+    (root / RECORD).unlink()  # last: until here the same call continues
     if not rewritten:
         return []
     return [f"{rewritten} photographs were turned upright or brought into PNG; all others are as they were."]

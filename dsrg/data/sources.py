@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -110,11 +111,14 @@ def read_tags(path: Path, sources: Sequence[Source], classes: Classes) -> dict[s
         if image in labels:
             raise InputError(f"{path}: '{image}' is listed twice; write its labels on one line.")
         labels[image] = names
-    return {source.name: _own_labels(source, labels, path) for source in sources}
+    names = Counter(name for source in sources for name in {source.path.name, source.path.stem})
+    return {source.name: _own_labels(source, labels, path, names) for source in sources}
 
 
-def _own_labels(source: Source, labels: Mapping[str, list[str]], table: Path) -> list[str]:
+def _own_labels(source: Source, labels: Mapping[str, list[str]], table: Path, names: Mapping[str, int]) -> list[str]:
     for key in (source.file_name, source.name, source.path.name, source.path.stem):
+        if key in labels and key not in (source.file_name, source.name) and names[key] > 1:
+            raise InputError(f"{table}: '{key}' may be {names[key]} photographs; write their folders before the name.")
         if labels.get(key):
             return labels[key]
         if key in labels:
@@ -136,12 +140,13 @@ def _search(folder: Path, recursive: bool, without: Path | None) -> tuple[list[S
     return sources, others
 
 
-def _files(folder: Path, recursive: bool, without: Path | None) -> Iterator[Path]:
-    """The files in alphabetical order, hidden files and folders left out."""
+def _files(folder: Path, recursive: bool, without: Path | None, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """The files in alphabetical order, hidden files and folders left out, and links to a folder that they lie in."""
+    above = (*above, folder.resolve())
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or (without is not None and path.resolve() == without.resolve()):
             continue
         if path.is_file():
             yield path
-        elif recursive and path.is_dir():
-            yield from _files(path, recursive, without)
+        elif recursive and path.is_dir() and path.resolve() not in above:
+            yield from _files(path, recursive, without, above)

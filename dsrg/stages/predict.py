@@ -112,7 +112,9 @@ class Predictor:
         """The pictures that have all their files."""
         crf = segmenter.crf_arguments(options.crf)
         self._workers = inference.crf_workers(crf, segmenter.device, options.workers)
-        self._finish = functools.partial(_finish, out, options, segmenter.classes.names, crf)
+        self._finish = functools.partial(
+            _finish, out, options, segmenter.classes.names, crf, segmenter.settings.crf_tags
+        )
 
     def photographs(self, sources: Sequence[Source], bar: tqdm) -> None:
         """Segment photographs; those that cannot be read are kept in `faults`, and the others are made."""
@@ -213,9 +215,9 @@ class Predictor:
         everything: bool = False,
     ) -> Iterator[tuple[Any, ...]]:
         """Take the batches that are full, or all, or the largest where many wait, off `waiting` and run them."""
-        batch = self.options.batch
         while waiting:
             key = max(waiting, key=lambda size: len(waiting[size]))
+            batch = self.segmenter.fitting(waiting[key][0][1].shape, self.options.batch)
             many = sum(map(len, waiting.values())) > 4 * batch  # bounds the memory
             if not (everything or many or len(waiting[key]) >= batch):
                 return
@@ -288,6 +290,7 @@ def _settings(segmenter: Segmenter, options: Options) -> dict[str, Any]:
         "size": options.size or own.size,
         "mirror": own.mirror,
         "amp": own.amp,
+        "crf_tags": own.crf_tags,
         "classes": None if options.classes is None else list(options.classes),
         "tags": None if options.tags is None else {name: list(own) for name, own in options.tags.items()},
         "every": options.every,
@@ -309,6 +312,8 @@ def _begin(out: Path, settings: dict[str, Any], overwrite: bool) -> None:
         (out / COCO_FILE).unlink(missing_ok=True)
     else:
         before = storage.read_json(record)
+        if not isinstance(before, dict):
+            raise InputError(f"{record}: is not what tools/predict.py wrote; choose another --out, or --overwrite.")
         for key, now in _flat(json.loads(json.dumps(settings))).items():
             then = _flat(before).get(key)
             if then != now and not (key.startswith("tags.") and then is None):  # a photograph may have come
@@ -354,6 +359,7 @@ def _finish(
     options: Options,
     classes: tuple[str, ...],
     crf: dict[str, Any] | None,
+    crf_tags: bool,
     target: Target,
     draw: bool,
     picture: np.ndarray,
@@ -364,16 +370,18 @@ def _finish(
     path = out / "masks" / f"{target.name}.png"
     if probs is None:
         mask = storage.read_mask(path, len(classes))
+        if mask.shape != picture.shape[:2]:
+            raise InputError(f"{path}: is not of its photograph's size, which was replaced; delete it, or --overwrite.")
     else:
         found = torch.as_tensor(probs)
         pixels = torch.as_tensor(picture, device=found.device).permute(2, 0, 1).contiguous()
         own = None if allowed is None else torch.as_tensor(allowed, device=found.device)
-        mask = inference.to_mask(found, pixels, own, crf=crf).cpu().numpy()
+        mask = inference.to_mask(found, pixels, own, crf=crf, crf_tags=crf_tags).cpu().numpy()
         if options.probs:
             _write_probs(out / "probs" / f"{target.name}.npz", found, classes)
         storage.write_mask(path, mask)
     for kind, file in _paths(out, target, options).items():
-        if probs is None and _fresh(file, target.made):
+        if _fresh(file, target.made):  # it may have been corrected by hand since
             continue
         if kind == "overlay":
             _write_jpeg(file, labelled_overlay(picture, mask, classes))

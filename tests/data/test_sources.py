@@ -88,3 +88,26 @@ def test_faults_of_the_table_are_named(tmp_path: Path, text: str, message: str) 
     table.write_text(text)
     with pytest.raises(InputError, match=message):
         read_tags(table, [Source("a.jpg", tmp_path / "a.jpg")], CLASSES)
+
+
+def test_a_row_for_several_photographs_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/1.jpg", "dog/1.jpg")
+    (tmp_path / "tags.csv").write_text(f"image,labels\n1.jpg,{NAMES[1]}\n")
+    sources, _ = find_sources([tmp_path / "cat"])
+    assert read_tags(tmp_path / "tags.csv", sources, CLASSES) == {"1": [NAMES[1]]}
+    sources, _ = find_sources([tmp_path], recursive=True)
+    with pytest.raises(InputError, match=r"'1.jpg' may be 2 photographs; write their folders before the name"):
+        read_tags(tmp_path / "tags.csv", sources, CLASSES)
+
+
+def test_a_comma_between_labels_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "1.jpg")
+    (tmp_path / "tags.csv").write_text(f"image,labels\n1.jpg,{NAMES[1]},{NAMES[2]}\n")
+    with pytest.raises(InputError, match="'1.jpg' has a comma too many"):
+        read_tags(tmp_path / "tags.csv", find_sources([tmp_path / "1.jpg"])[0], CLASSES)
+
+
+def test_a_link_to_a_folder_above_is_not_followed(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/1.jpg")
+    (tmp_path / "cat/loop").symlink_to(tmp_path)
+    assert names_of(find_sources([tmp_path], recursive=True)[0]) == ["cat/1"]

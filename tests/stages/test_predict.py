@@ -215,3 +215,43 @@ def test_video_that_breaks_off_is_named(run_dir: Path, tmp_path: Path, tool: Too
     assert code == 2
     assert f"{tmp_path / 'clip.mp4'}: the video cannot be decoded" in err
     assert list(masks_in(tmp_path / "out/masks")) == ["a"]
+
+
+def test_a_corrected_labelme_file_stays(command: Any, tmp_path: Path) -> None:
+    assert command("--formats", "labelme")[0] == 0
+    file = tmp_path / "out/labelme/a.json"
+    file.write_text("corrected")
+    assert command("--formats", "labelme", "--probs")[0] == 0
+    assert (tmp_path / "out/probs/a.npz").is_file()
+    (tmp_path / "out/masks/a.png").unlink()
+    assert command("--formats", "labelme", "--probs")[0] == 0
+    assert file.read_text() == "corrected"
+
+
+def test_a_photograph_replaced_by_an_older_one_of_another_size(command: Any, photos: Path, tmp_path: Path) -> None:
+    assert command()[0] == 0
+    made = photos.joinpath("b.png").stat().st_mtime
+    Image.new("RGB", (20, 30)).save(photos / "b.png")
+    os.utime(photos / "b.png", (made - 100, made - 100))
+    code, _, err = command("--formats", "overlay")
+    assert code == 2
+    assert "b.png: is not of its photograph's size, which was replaced" in err
+
+
+def test_more_than_8_bits_are_refused(command: Any, photos: Path) -> None:
+    Image.fromarray(np.full((9, 9), 40000, np.uint16)).save(photos / "deep.png")
+    code, _, err = command()
+    assert code == 2
+    assert "deep.png: has more than 8 bits a channel (I;16); save it with 8. (1 of 4 inputs are faulty" in err
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(run_dir: Path, photos: Path, tool: Tool) -> None:
+    (photos / "file").touch()
+    answer = tool("predict", "--model", run_dir, photos / "a.jpg", "--out", photos / "file/out", "--device", "cpu")
+    check_refusal(answer, "file/out: Not a directory; check the path")
+
+
+def test_large_photographs_go_one_by_one(model: Segmenter) -> None:
+    assert model.fitting((40, 60, 3), 8) == 8
+    assert model.fitting((3000, 4000, 3), 8) == 2**27 // (len(NAMES) * 12_000_000)
+    assert model.fitting((30000, 40000, 3), 8) == 1
