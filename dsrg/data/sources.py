@@ -111,14 +111,14 @@ def read_tags(path: Path, sources: Sequence[Source], classes: Classes) -> dict[s
         if image in labels:
             raise InputError(f"{path}: '{image}' is listed twice; write its labels on one line.")
         labels[image] = names
-    names = Counter(name for source in sources for name in {source.path.name, source.path.stem})
-    return {source.name: _own_labels(source, labels, path, names) for source in sources}
+    alike = Counter(name for source in sources for name in {source.path.name, source.path.stem})
+    return {source.name: _own_labels(source, labels, path, alike) for source in sources}
 
 
-def _own_labels(source: Source, labels: Mapping[str, list[str]], table: Path, names: Mapping[str, int]) -> list[str]:
+def _own_labels(source: Source, labels: Mapping[str, list[str]], table: Path, alike: Mapping[str, int]) -> list[str]:
     for key in (source.file_name, source.name, source.path.name, source.path.stem):
-        if key in labels and key not in (source.file_name, source.name) and names[key] > 1:
-            raise InputError(f"{table}: '{key}' may be {names[key]} photographs; write their folders before the name.")
+        if key in labels and key not in (source.file_name, source.name) and alike[key] > 1:
+            raise InputError(f"{table}: '{key}' may be {alike[key]} photographs; write their folders before the name.")
         if labels.get(key):
             return labels[key]
         if key in labels:
