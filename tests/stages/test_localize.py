@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from demo_run import start_demo_run
 from helpers import Tool, check_refusal
 from PIL import Image
 
@@ -48,10 +49,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_run(data: Path, run_dir: Path, *overrides: str) -> Run:
-    settings = (f"data.root={data}", f"run_dir={run_dir}", *QUICK, *overrides)
-    run = Run(config.load(ROOT / "configs/demo/resnet18.yaml", settings))
-    run.start()
-    return run
+    return start_demo_run(data, run_dir, *QUICK, *overrides)
 
 
 @pytest.fixture(scope="module")

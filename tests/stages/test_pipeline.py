@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from demo_run import start_demo_run
 from PIL import Image
 
 from dsrg import config, engine, storage
@@ -45,10 +46,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_run(data: Path, run_dir: Path, *overrides: str) -> Run:
-    settings = (f"data.root={data}", f"run_dir={run_dir}", *QUICK, *overrides)
-    run = Run(config.load(ROOT / "configs/demo/resnet18.yaml", settings))
-    run.start()
-    return run
+    return start_demo_run(data, run_dir, *QUICK, *overrides)
 
 
 @pytest.fixture(scope="module")
