@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from dsrg import storage
+from dsrg import disk
 
 SIZE = (8.0, 4.5)
 """Width and height of a chart in inches, at DPI pixels each."""
@@ -69,4 +69,4 @@ def draw_bars(path: Path, bars: Sequence[Bar], label: str, note: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    storage.write_bytes(path, buffer.getvalue())
+    disk.write_bytes(path, buffer.getvalue())

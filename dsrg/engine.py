@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from dsrg import distributed, storage
+from dsrg import disk, distributed, storage
 from dsrg.errors import InputError
 
 Batch = dict[str, Tensor]
@@ -100,7 +100,7 @@ class Log:
         # Lines after the checkpoint will be written again; the last may be torn.
         lines = self._path.read_text().splitlines() if self._path.is_file() else []
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["iteration"] <= start]
-        storage.write_text(self._path, "".join(line + "\n" for line in kept))
+        disk.write_text(self._path, "".join(line + "\n" for line in kept))
         self._events = SummaryWriter(str(directory), purge_step=start)
 
     def scalars(self, iteration: int, values: dict[str, float]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from dsrg import cam, distributed, inference, networks, report, storage, tiles
+from dsrg import cam, disk, distributed, inference, networks, report, storage, tiles
 from dsrg.data.voc import Photo
 from dsrg.errors import InputError
 from dsrg.labels import BACKGROUND, IGNORE, Classes, palette
@@ -76,7 +76,7 @@ def show_failures(run: Run, count: int = 20) -> dict[str, Any]:
     _add_cams(run, worst)
     summary = _summary(run, ranked, count, final)
     out = run.directory / "failures"
-    storage.write_json(out / "failures.json", summary)
+    disk.write_json(out / "failures.json", summary)
     pages = _draw(run, worst, folders, final)
     names = tiles.write_pages(out, "failures", pages)
     print(_table(summary, run.classes))

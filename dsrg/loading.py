@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from dsrg import config, distributed, storage
+from dsrg import config, disk, distributed, storage
 from dsrg.errors import InputError
 from dsrg.labels import PRESETS, Classes, read_classes
 from dsrg.models.backbone import load_strictly
@@ -90,7 +90,7 @@ def _choose(folder: Path, network: str | None) -> str:
     for name in NETWORKS[:2] if network is None else (network,):
         if (folder / name / "checkpoint.pt").is_file():
             record = folder / name / "stage.json"
-            if not record.is_file() or storage.read_json(record)["finished"]:
+            if not record.is_file() or disk.read_json(record)["finished"]:
                 return name
     wanted = "neither 'retrain' nor 'dsrg'" if network is None else f"'{network}' not"
     raise InputError(f"{folder}: {wanted} finished in this run; run tools/run_pipeline.py for it first.")
@@ -117,9 +117,9 @@ def _record(folder: Path, network: str, cfg: Config) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     predictions = folder / ("." if network == "retrain" else network) / "predictions" / cfg.data.val_split
     if (predictions / "stage.json").is_file():
-        figures = storage.read_json(predictions / "stage.json")["figures"]
+        figures = disk.read_json(predictions / "stage.json")["figures"]
     environment = folder / "environment.json"
-    made = storage.read_json(environment) if environment.is_file() else {}
+    made = disk.read_json(environment) if environment.is_file() else {}
     return {
         "run": cfg.run_dir.as_posix(),
         "network": network,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dsrg import __version__, config, distributed, storage
+from dsrg import __version__, config, disk, distributed
 from dsrg.data.voc import Photo, VocFolder
 from dsrg.errors import InputError
 from dsrg.schema import Config
@@ -170,7 +170,7 @@ class Run:
         for name in reversed(CLASSIFIER_STAGES):
             path = self.directory_of(name) / "stage.json"
             if path.is_file():
-                return int(storage.read_json(path)["settings"]["seed"])
+                return int(disk.read_json(path)["settings"]["seed"])
         return None
 
     def _refuse_to_make(self) -> None:
@@ -183,10 +183,10 @@ class Run:
         return dict(_flatten(self.cfg.model_dump(mode="json", include=set(names))))
 
     def _record(self) -> None:
-        storage.write_text(self.directory / "config.yaml", config.dump(self.cfg))
+        disk.write_text(self.directory / "config.yaml", config.dump(self.cfg))
         # The networks outlive the data folder, whose class list says what their channels mean.
-        storage.write_text(self.directory / CLASS_LIST, "\n".join(self.classes.names) + "\n")
-        storage.write_json(self.directory / "environment.json", _environment(self.device))
+        disk.write_text(self.directory / CLASS_LIST, "\n".join(self.classes.names) + "\n")
+        disk.write_json(self.directory / "environment.json", _environment(self.device))
 
 
 class Stage:
@@ -228,7 +228,7 @@ class Stage:
         """
         if not self.recorded:
             return False
-        record = storage.read_json(self._record)
+        record = disk.read_json(self._record)
         defaults = dict(_flatten(Config().model_dump(mode="json")))
         for key in sorted(self.settings.keys() | record["settings"].keys()):
             # A key that a newer version added had its default's effect before.
@@ -243,7 +243,7 @@ class Stage:
     @property
     def figures(self) -> dict[str, Any]:
         """What the finished stage measured."""
-        return dict(storage.read_json(self._record)["figures"])
+        return dict(disk.read_json(self._record)["figures"])
 
     def begin(self) -> None:
         """Mark the folder as made with these settings; call when it is not finished."""
@@ -263,14 +263,14 @@ class Stage:
 
     def _write(self, *, finished: bool, figures: dict[str, Any], seconds: float) -> None:
         if self.recorded:  # a resumed stage adds to the time that it has had
-            seconds += storage.read_json(self._record)["seconds"]
+            seconds += disk.read_json(self._record)["seconds"]
         record = {"finished": finished, "seconds": seconds, "figures": figures, "settings": self.settings}
-        storage.write_json(self._record, record)
+        disk.write_json(self._record, record)
 
     @property
     def seconds(self) -> float:
         """Wall-clock seconds that the stage took (a stage that was interrupted: of its last part)."""
-        return float(storage.read_json(self._record)["seconds"])
+        return float(disk.read_json(self._record)["seconds"])
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,12 +1,8 @@
-"""Files on disk, written whole or not at all: masks, CAMs, checkpoints, JSON."""
+"""What the stages keep on disk: photographs, masks, CAMs, checkpoints."""
 
 from __future__ import annotations
 
 import io
-import json
-import math
-import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,49 +11,12 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from dsrg import disk
 from dsrg.errors import InputError
 from dsrg.labels import IGNORE, palette
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png")
 """File name endings of photographs, in lower case."""
-
-
-def write_bytes(path: str | Path, content: bytes) -> None:
-    """Write a file atomically: a temporary name in the same folder, fsync, rename.
-
-    A crash at any moment leaves the old file or the new one, never a part of either.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)  # mkstemp makes files that only the owner reads
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write a text file atomically, in UTF-8."""
-    write_bytes(path, text.encode())
-
-
-def write_json(path: str | Path, value: Any) -> None:
-    """Write a value as indented JSON, atomically; nan, which JSON does not know, becomes null."""
-    write_text(path, json.dumps(_without_nan(value), indent=2) + "\n")
-
-
-def read_json(path: str | Path) -> Any:
-    """Read a JSON file; raises InputError where it is broken."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not valid JSON ({error}); delete it to have it written anew.") from None
 
 
 def read_image(path: str | Path) -> Image.Image:
@@ -139,7 +98,7 @@ def write_mask(path: str | Path, mask: np.ndarray) -> None:
     image.putpalette(palette().tobytes())
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
-    write_bytes(path, buffer.getvalue())
+    disk.write_bytes(path, buffer.getvalue())
 
 
 def write_cams(path: str | Path, classes: Iterable[int], cams: np.ndarray) -> None:
@@ -152,7 +111,7 @@ def write_cams(path: str | Path, classes: Iterable[int], cams: np.ndarray) -> No
     """
     buffer = io.BytesIO()
     np.savez_compressed(buffer, classes=np.asarray(list(classes), np.int64), cams=cams.astype(np.float16))
-    write_bytes(path, buffer.getvalue())
+    disk.write_bytes(path, buffer.getvalue())
 
 
 def read_cams(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
@@ -170,7 +129,7 @@ def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
     """Save tensors and plain values with torch.save, atomically."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    write_bytes(path, buffer.getvalue())
+    disk.write_bytes(path, buffer.getvalue())
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -189,14 +148,6 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise InputError(f"{path}: holds a {type(state).__name__} in place of named tensors; check the path.")
     return state
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _decode(path: str | Path, kind: str) -> Image.Image:

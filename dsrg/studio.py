@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dsrg import heatmap, inference, networks, report, storage
+from dsrg import disk, heatmap, inference, networks, report
 from dsrg.data.voc import Photo
 from dsrg.errors import InputError
 from dsrg.labels import IGNORE
@@ -193,7 +193,7 @@ def own_thresholds(run: Run) -> tuple[Seeds, str]:
     if settings.thresholds == "fixed":
         return settings, ""
     record = run.directory_of("seeds") / "stage.json"
-    figures: dict[str, Any] = storage.read_json(record)["figures"] if record.is_file() else {}
+    figures: dict[str, Any] = disk.read_json(record)["figures"] if record.is_file() else {}
     found: dict[str, Any] = {
         key: figures[key] for key in ("foreground_threshold", "background_threshold") if key in figures
     }

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from dsrg import storage
+from dsrg import disk
 from dsrg.heatmap import Colour
 
 GAP = 4
@@ -97,7 +97,7 @@ def write_picture(path: Path, picture: Image.Image) -> None:
     """Write a PNG atomically."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", optimize=True)
-    storage.write_bytes(path, buffer.getvalue())
+    disk.write_bytes(path, buffer.getvalue())
 
 
 def write_pages(directory: Path, stem: str, pictures: Sequence[Image.Image]) -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from helpers import NAMES, make_voc
 
-from dsrg import storage
+from dsrg import disk
 from dsrg.errors import InputError
 from dsrg.labels import read_classes
 from dsrg.run import Run, Stage
@@ -13,7 +13,7 @@ from dsrg.schema import Config
 
 
 def record(folder: Path, settings: dict[str, object]) -> None:
-    storage.write_json(folder / "stage.json", {"finished": True, "seconds": 1.0, "figures": {}, "settings": settings})
+    disk.write_json(folder / "stage.json", {"finished": True, "seconds": 1.0, "figures": {}, "settings": settings})
 
 
 def make_stage(folder: Path, settings: dict[str, object]) -> Stage:

@@ -16,7 +16,7 @@ from PIL import Image
 from trained_run import CRF, make_photos, make_trained_run
 
 import dsrg
-from dsrg import inference, segmenter, storage
+from dsrg import disk, inference, segmenter, storage
 from dsrg.crf import dense_crf
 from dsrg.errors import InputError
 from dsrg.segmenter import Segmenter, to_pixels
@@ -190,7 +190,7 @@ def test_old_runs_have_their_classes_in_the_data_folder(tmp_path: Path) -> None:
 
 def test_a_class_list_of_another_length_is_refused(tmp_path: Path) -> None:
     run = make_trained_run(tmp_path / "run")
-    storage.write_text(run / "classes.txt", "background\ncat\n")
+    disk.write_text(run / "classes.txt", "background\ncat\n")
     with pytest.raises(InputError, match=r"checkpoint\.pt \(of 2 classes, .*does not fit"):
         dsrg.load(run, "cpu")
 

@@ -1,5 +1,6 @@
 """Files: whole or not at all, and one sentence for what cannot be read."""
 
+import errno
 import io
 import os
 import pickle
@@ -11,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dsrg import storage
+from dsrg import disk, storage
 from dsrg.errors import InputError
 from dsrg.labels import palette
 
@@ -25,17 +26,17 @@ def test_a_failure_in_the_middle_leaves_the_old_file_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, breaks: str
 ) -> None:
     path = tmp_path / "file.bin"
-    storage.write_bytes(path, b"old")
+    disk.write_bytes(path, b"old")
 
     def fail(*_: object) -> None:
-        raise OSError("the disk is full")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     if breaks == "fsync":
         monkeypatch.setattr(os, "fsync", fail)
     else:
         monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="the disk is full"):
-        storage.write_bytes(path, b"new")
+    with pytest.raises(InputError, match="No space left on device.; free some space"):
+        disk.write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -46,7 +47,7 @@ def test_ctrl_c_leaves_no_temporary_file(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        storage.write_text(tmp_path / "file.txt", "new")
+        disk.write_text(tmp_path / "file.txt", "new")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -54,7 +55,7 @@ def test_the_content_is_on_disk_before_the_name_appears(tmp_path: Path, monkeypa
     path = tmp_path / "deep/er/file.bin"
     seen: list[bool] = []
     monkeypatch.setattr(os, "fsync", lambda _: seen.append(path.exists()))
-    storage.write_bytes(path, b"new")
+    disk.write_bytes(path, b"new")
     assert seen == [False]
     assert path.read_bytes() == b"new"
     assert path.stat().st_mode & 0o777 == 0o644
@@ -63,11 +64,11 @@ def test_the_content_is_on_disk_before_the_name_appears(tmp_path: Path, monkeypa
 
 def test_json_round_trip_and_refusal(tmp_path: Path) -> None:
     path = tmp_path / "value.json"
-    storage.write_json(path, {"a": [1, 2.5, None]})
-    assert storage.read_json(path) == {"a": [1, 2.5, None]}
+    disk.write_json(path, {"a": [1, 2.5, None]})
+    assert disk.read_json(path) == {"a": [1, 2.5, None]}
     path.write_text('{"a": ')
     with pytest.raises(InputError, match=r"value\.json: not valid JSON"):
-        storage.read_json(path)
+        disk.read_json(path)
 
 
 def test_masks_survive_the_disk(tmp_path: Path) -> None:

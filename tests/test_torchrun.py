@@ -13,7 +13,7 @@ import torch
 from helpers import read_log
 from torchrun_program import FOLDERS, make_all, some
 
-from dsrg import config, distributed, networks, storage
+from dsrg import config, disk, distributed, networks, storage
 from dsrg.data.demo import generate
 from dsrg.labels import IGNORE
 from dsrg.run import Run
@@ -117,7 +117,7 @@ def test_two_processes_make_the_files_and_figures_of_one(made: tuple[Run, Path])
     run, two = made
     one = run.directory
     for folder in FOLDERS:
-        figures = [storage.read_json(run_dir / folder / "stage.json")["figures"] for run_dir in (one, two)]
+        figures = [disk.read_json(run_dir / folder / "stage.json")["figures"] for run_dir in (one, two)]
         for name, value in figures[0].items():
             assert figures[1][name] == pytest.approx(value, abs=5e-3, nan_ok=True), name
         files = sorted(path.name for path in (one / folder).iterdir())
@@ -132,20 +132,20 @@ def test_two_processes_box_and_measure_as_one(made: tuple[Run, Path]) -> None:
     run, two = made
     folders = [run_dir / "localize" / "val" / "grad_cam_pp" for run_dir in (run.directory, two)]
     assert len(list((folders[1] / "pictures").glob("*.png"))) == 3
-    first, second = (storage.read_json(folder / "boxes.json")["photographs"] for folder in folders)
+    first, second = (disk.read_json(folder / "boxes.json")["photographs"] for folder in folders)
     assert [photo["image"] for photo in second] == [photo.id for photo in run.val]
     for one, other in zip(first, second, strict=True):
         for found, again in zip(one["predicted"] + one["own"], other["predicted"] + other["own"], strict=True):
             assert found["label"] == again["label"]
             np.testing.assert_allclose(found["box"], again["box"], atol=1)
-    figures = [storage.read_json(folder / "stage.json")["figures"] for folder in folders]
+    figures = [disk.read_json(folder / "stage.json")["figures"] for folder in folders]
     assert figures[0]["measured"] == figures[1]["measured"] == len(run.val)
     assert figures[1] == pytest.approx(figures[0], abs=5e-3)
 
 
 def test_each_process_makes_its_share_and_again_only_what_is_missing(made: tuple[Run, Path]) -> None:
     run, two = made
-    written = [storage.read_json(two / f"process-{rank}.json")["written"] for rank in (0, 1)]
+    written = [disk.read_json(two / f"process-{rank}.json")["written"] for rank in (0, 1)]
     for folder in FOLDERS:
         photos = run.val if folder.startswith("dsrg") else run.train
         ending = "npz" if folder == "cams" else "png"
@@ -162,7 +162,7 @@ def test_the_log_holds_means_and_a_loss_lost_on_one_process_stops_both(made: tup
     _, two = made
     assert [line["loss"] for line in read_log(two / "toy")] == [1.5]  # of 1 and 2
     for rank in (0, 1):
-        assert "the loss is nan at iteration 2" in storage.read_json(two / f"process-{rank}.json")["error"]
+        assert "the loss is nan at iteration 2" in disk.read_json(two / f"process-{rank}.json")["error"]
 
 
 def test_the_mean_of_a_single_process_is_its_value() -> None:

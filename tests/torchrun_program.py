@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dsrg import cli, distributed, engine, storage
+from dsrg import cli, disk, distributed, engine, storage
 from dsrg.errors import InputError
 from dsrg.run import Run
 from dsrg.stages.evaluate import evaluate
@@ -58,7 +58,7 @@ def call(run: Run) -> None:
                 (run.directory / name).unlink()
         distributed.barrier()
     record = {"written": written, "error": train_until_one_loses_its_loss(run.directory / "toy")}
-    storage.write_json(run.directory / f"process-{distributed.rank()}.json", record)
+    disk.write_json(run.directory / f"process-{distributed.rank()}.json", record)
 
 
 def train_until_one_loses_its_loss(directory: Path) -> str:

@@ -7,7 +7,7 @@ import torch
 from helpers import NAMES
 from PIL import Image
 
-from dsrg import config, storage
+from dsrg import config, disk, storage
 from dsrg.models.build import build_deeplab
 from dsrg.networks import segmenter_arguments
 from dsrg.schema import Config
@@ -38,9 +38,9 @@ def make_trained_run(
             "crf": CRF,
         }
     )
-    storage.write_text(folder / "config.yaml", config.dump(cfg))
+    disk.write_text(folder / "config.yaml", config.dump(cfg))
     if classes:
-        storage.write_text(folder / "classes.txt", "\n".join(NAMES) + "\n")
+        disk.write_text(folder / "classes.txt", "\n".join(NAMES) + "\n")
     for number, stage in enumerate(stages or ("retrain",)):
         torch.manual_seed(number)
         model = build_deeplab(**segmenter_arguments(cfg.model, len(NAMES)))
@@ -48,7 +48,7 @@ def make_trained_run(
             layer.weight.data *= 3
         storage.save_checkpoint(folder / stage / "checkpoint.pt", {"model": model.state_dict()})
         record = {"finished": finished, "seconds": 1.0, "figures": {}, "settings": {}}
-        storage.write_json(folder / stage / "stage.json", record)
+        disk.write_json(folder / stage / "stage.json", record)
     return folder
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dsrg import config, storage
+from dsrg import config, disk
 from dsrg.cli import guard
 from dsrg.data.check import DataCheck, check_data, kinds
 from dsrg.errors import InputError
@@ -60,6 +60,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _write(path: Path, result: DataCheck) -> None:
     try:
-        storage.write_json(path, result.as_json())
+        disk.write_json(path, result.as_json())
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --json.") from None

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from dsrg import storage
+from dsrg import disk
 from dsrg.cli import guard
 from dsrg.labels import read_classes
 from dsrg.stages.evaluate import compare_folders
@@ -27,6 +27,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{name:20} {'absent' if value is None else f'{value:.4f}'}")
         print(f"{'mean':20} {figures['miou']:.4f}")
         if options.json:
-            storage.write_json(options.json, figures | {"iou": iou})
+            disk.write_json(options.json, figures | {"iou": iou})
 
     return guard(work)

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from dsrg import storage
+from dsrg import disk, storage
 from dsrg.errors import InputError
 from dsrg.labels import IGNORE
 
@@ -81,18 +81,18 @@ def generate(root: str | Path, *, train: int = 320, val: int = 80, size: int = 9
     _prepare(root, parameters, set(names))
     rows = ["image,labels"]
     for position, (split_name, split) in enumerate(splits.items()):
-        storage.write_text(root / "ImageSets" / "Segmentation" / f"{split_name}.txt", "\n".join(split) + "\n")
+        disk.write_text(root / "ImageSets" / "Segmentation" / f"{split_name}.txt", "\n".join(split) + "\n")
         for number, name in enumerate(split):
             label = 1 + number % (len(CLASSES) - 1)  # in turn, so that small sets hold every class too
             image, mask = draw(np.random.default_rng((seed, position, number)), size, label)
             buffer = io.BytesIO()
             Image.fromarray(image).save(buffer, "JPEG", quality=95)
-            storage.write_bytes(root / "JPEGImages" / f"{name}.jpg", buffer.getvalue())
+            disk.write_bytes(root / "JPEGImages" / f"{name}.jpg", buffer.getvalue())
             storage.write_mask(root / "SegmentationClass" / f"{name}.png", mask)
             rows.append(f"{name},{' '.join(CLASSES[label] for label in np.unique(mask) if 0 < label < IGNORE)}")
-    storage.write_text(root / "classes.txt", "\n".join(CLASSES) + "\n")
-    storage.write_text(root / "image_labels.csv", "\n".join(rows) + "\n")
-    storage.write_json(root / MARK, parameters)  # last: whoever sees it may rely on everything else
+    disk.write_text(root / "classes.txt", "\n".join(CLASSES) + "\n")
+    disk.write_text(root / "image_labels.csv", "\n".join(rows) + "\n")
+    disk.write_json(root / MARK, parameters)  # last: whoever sees it may rely on everything else
     (root / UNFINISHED).unlink(missing_ok=True)
 
 
@@ -121,7 +121,7 @@ def draw(rng: np.random.Generator, size: int, label: int) -> tuple[Array, Array]
 
 
 def _is_complete(root: Path, parameters: dict[str, Any], names: list[str]) -> bool:
-    if not (root / MARK).is_file() or storage.read_json(root / MARK) != parameters:
+    if not (root / MARK).is_file() or disk.read_json(root / MARK) != parameters:
         return False
     files = ["classes.txt", "image_labels.csv", "ImageSets/Segmentation/train.txt", "ImageSets/Segmentation/val.txt"]
     files += [f"JPEGImages/{name}.jpg" for name in names] + [f"SegmentationClass/{name}.png" for name in names]
@@ -133,10 +133,10 @@ def _prepare(root: Path, parameters: dict[str, Any], names: set[str]) -> None:
     if root.exists() and not root.is_dir():
         raise InputError(f"{root}: is a file; name a new or empty folder for the demo data set.")
     if root.is_dir() and any(not path.name.startswith(f".{UNFINISHED}") for path in root.iterdir()):
-        marks = [storage.read_json(root / mark) for mark in (MARK, UNFINISHED) if (root / mark).is_file()]
+        marks = [disk.read_json(root / mark) for mark in (MARK, UNFINISHED) if (root / mark).is_file()]
         if not any(isinstance(mark, dict) and mark.get("generator") == parameters["generator"] for mark in marks):
             raise InputError(f"{root}: the folder is not empty and holds no demo data set; name a new or empty folder.")
-    storage.write_json(root / UNFINISHED, parameters)
+    disk.write_json(root / UNFINISHED, parameters)
     (root / MARK).unlink(missing_ok=True)
     for pattern in ("JPEGImages/train_*.jpg", "JPEGImages/val_*.jpg", "SegmentationClass/*_*.png"):
         for path in root.glob(pattern):

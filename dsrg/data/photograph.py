@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from PIL import Image, ImageOps
 
-from dsrg import storage
+from dsrg import disk, storage
 from dsrg.errors import InputError
 
 Link = Literal["hard", "symbolic"]
@@ -167,7 +167,7 @@ def put_photograph(
         turned.save(buffer, "PNG")
     else:
         turned.save(buffer, "JPEG", quality=95, subsampling=0)
-    storage.write_bytes(target, buffer.getvalue())
+    disk.write_bytes(target, buffer.getvalue())
     return True
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from dsrg import storage
+from dsrg import disk, storage
 from dsrg.data.photograph import Link, ending_of, fold, put_file, put_photograph
 from dsrg.errors import InputError
 from dsrg.labels import IGNORE
@@ -179,9 +179,9 @@ def write_set(root: Path, plan: Plan, *, link: Link | None = None, threads: int 
     except InputError as error:
         raise InputError(f"{error} What is done lies in {partial}; the same command continues.") from None
     for split, names in plan.splits.items():
-        storage.write_text(partial / f"ImageSets/Segmentation/{split}.txt", "\n".join(names) + "\n")
-    storage.write_text(partial / "classes.txt", "\n".join(plan.classes) + "\n")
-    storage.write_text(partial / "image_labels.csv", _labels_table(plan.items))
+        disk.write_text(partial / f"ImageSets/Segmentation/{split}.txt", "\n".join(names) + "\n")
+    disk.write_text(partial / "classes.txt", "\n".join(plan.classes) + "\n")
+    disk.write_text(partial / "image_labels.csv", _labels_table(plan.items))
     _remove_strangers(partial, plan.items)
     root = root.resolve()  # an empty folder gives way, and so it does behind a link
     if root.exists():
@@ -220,10 +220,10 @@ def _open_partial(root: Path, source: Mapping[str, Any]) -> Path:
             raise InputError(
                 f"{partial}: was not made here; move it away, the new data folder is built under that name."
             )
-        if storage.read_json(record) != dict(source):
+        if disk.read_json(record) != dict(source):
             shutil.rmtree(partial)
     partial.mkdir(parents=True, exist_ok=True)
-    storage.write_json(record, dict(source))
+    disk.write_json(record, dict(source))
     return partial
 
 

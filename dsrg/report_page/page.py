@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from dsrg import __version__, failures, report, storage
+from dsrg import __version__, disk, failures, report
 from dsrg.errors import InputError
 from dsrg.labels import BACKGROUND
 from dsrg.report import Example
@@ -89,7 +89,7 @@ def write_report(run: Run, count: int = 12, shown: Sequence[Example] | None = No
     page = _render(context | {"megabytes": 0.0})
     page = _render(context | {"megabytes": len(page.encode()) / 1e6})
     path = run.directory / "report.html"
-    storage.write_text(path, page)
+    disk.write_text(path, page)
     return path
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dsrg import report, storage
+from dsrg import disk, report
 from dsrg.errors import InputError
 from dsrg.report_page.charts import Chart, Line, line_chart
 from dsrg.run import Run, Stage
@@ -206,7 +206,7 @@ def environment(run: Run) -> list[tuple[str, str]]:
     if not path.is_file():
         return []
     rows = []
-    for key, value in storage.read_json(path).items():
+    for key, value in disk.read_json(path).items():
         text = shlex.join(map(str, value)) if isinstance(value, list) else str(value)
         rows.append((key, "not known" if value is None else text))
     return rows

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dsrg import chart, config, distributed, storage
+from dsrg import chart, config, disk, distributed
 from dsrg.errors import InputError
 from dsrg.run import Run, Stage
 from dsrg.schema import Config
@@ -244,8 +244,8 @@ class Ablation:
             },
         }
         if distributed.is_main():
-            storage.write_json(self.directory / "ablation.json", results)
-            storage.write_text(
+            disk.write_json(self.directory / "ablation.json", results)
+            disk.write_text(
                 self.directory / "ablation.md", f"{self.table()}\n\n![The table as a chart](ablation.png)\n"
             )
             self._draw(self.directory / "ablation.png", rows[:-1])

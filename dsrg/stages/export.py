@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dsrg import inference, loading, storage
+from dsrg import disk, inference, loading
 from dsrg.errors import InputError
 from dsrg.models.build import build_deeplab
 from dsrg.models.deeplab import DeepLab
@@ -96,9 +96,9 @@ def export(segmenter: Segmenter, out: Path, formats: Sequence[str], *, overwrite
         metadata = loading.metadata_of(segmenter) | {"format": "pt"}
         contents["safetensors"] = save(loading.state_of(segmenter), metadata)
     for name, content in contents.items():
-        storage.write_bytes(files[name], content)
+        disk.write_bytes(files[name], content)
     if "card" in files:
-        storage.write_text(files["card"], card(segmenter, list(contents)))
+        disk.write_text(files["card"], card(segmenter, list(contents)))
     return list(files.values())
 
 

@@ -14,7 +14,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dsrg import distributed, explain, heatmap, inference, networks, storage, tiles
+from dsrg import disk, distributed, explain, heatmap, inference, networks, tiles
 from dsrg.boxes import LabelledBoxes, box_iou, map_boxes, mask_boxes
 from dsrg.comparison import check_comparable, methods_of, network_names
 from dsrg.data.voc import Photo, read_mask_for
@@ -94,8 +94,8 @@ def localize(
     }
     if distributed.is_main():
         directory = runs[0].directory / "localize" / split
-        storage.write_json(directory / "localize.json", results)
-        storage.write_text(directory / "localize.md", table(results) + "\n")
+        disk.write_json(directory / "localize.json", results)
+        disk.write_text(directory / "localize.md", table(results) + "\n")
         print(f"{table(results)}\n\n{directory / 'localize.md'}, localize.json, <method>/boxes.json in each run")
     return results
 
@@ -300,7 +300,7 @@ def box_photographs(localizer: Localizer, truth: Truth, title: str) -> Stage:
             "boxes": BOXES_ARE,
             "photographs": [entries[photo.id] for photo in truth.photos],
         }
-        storage.write_json(stage.directory / "boxes.json", content)
+        disk.write_json(stage.directory / "boxes.json", content)
     stage.finish({"truth": truth.source} | ({} if truth.source is None else total.result()))
     return stage
 

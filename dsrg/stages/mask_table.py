@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dsrg import inference, networks, storage
+from dsrg import disk, inference, networks
 from dsrg.data.voc import Photo, read_mask_for
 from dsrg.errors import InputError
 from dsrg.labels import IGNORE
@@ -62,8 +62,8 @@ def mask_table(run: Run, every: int = 1) -> str:
         for (scales, confidence), cell in cells.items()
     ]
     text = _markdown(figures, confidences)
-    storage.write_json(run.directory / "mask_table.json", {"every": every, "masks": figures})
-    storage.write_text(run.directory / "mask_table.md", text)
+    disk.write_json(run.directory / "mask_table.json", {"every": every, "masks": figures})
+    disk.write_text(run.directory / "mask_table.md", text)
     return text
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from dsrg import distributed, report, storage
+from dsrg import disk, distributed, report
 from dsrg.report_page.page import write_report
 from dsrg.run import Run, Stage
 from dsrg.stages.classify import classify
@@ -49,7 +49,7 @@ def run_pipeline(run: Run) -> dict[str, Any]:
         seconds[name] = stage.seconds
     results = figures | report.ratio(figures) | {"seconds": seconds}
     if distributed.is_main():
-        storage.write_json(run.directory / "results.json", results)
+        disk.write_json(run.directory / "results.json", results)
         print(report.table(results))
         print(f"\n{', '.join([str(run.directory / 'results.json'), *_show(run)])}")
     return results

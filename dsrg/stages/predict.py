@@ -32,7 +32,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from dsrg import inference, storage
+from dsrg import disk, inference, storage
 from dsrg.data.sources import Source
 from dsrg.errors import InputError
 from dsrg.formats import coco, labelme, video
@@ -173,7 +173,7 @@ class Predictor:
         content = coco.empty(self.segmenter.classes.names, "made by dsrg, tools/predict.py")
         for target in tqdm(self.done, COCO_FILE, leave=False):
             coco.add(content, target.file_name, storage.read_mask(self.out / "masks" / f"{target.name}.png"))
-        storage.write_text(self.out / COCO_FILE, json.dumps(content) + "\n")
+        disk.write_text(self.out / COCO_FILE, json.dumps(content) + "\n")
 
     def _all(
         self,
@@ -260,7 +260,7 @@ def predict(segmenter: Segmenter, sources: Sequence[Source], out: Path, options:
         InputError: the folder is another's; or, after all the others are done, some source could not be read.
     """
     _begin(out, _settings(segmenter, options) | named, options.overwrite)
-    storage.write_text(out / "classes.txt", "\n".join(segmenter.classes.names) + "\n")
+    disk.write_text(out / "classes.txt", "\n".join(segmenter.classes.names) + "\n")
     predictor = Predictor(segmenter, out, options)
     photos, videos = ([one for one in sources if one.is_video == kind] for kind in (False, True))
     frames = sum(-(-_length(one) // options.every) for one in videos)
@@ -311,7 +311,7 @@ def _begin(out: Path, settings: dict[str, Any], overwrite: bool) -> None:
             shutil.rmtree(out / name, ignore_errors=True)
         (out / COCO_FILE).unlink(missing_ok=True)
     else:
-        before = storage.read_json(record)
+        before = disk.read_json(record)
         if not isinstance(before, dict):
             raise InputError(f"{record}: is not what tools/predict.py wrote; choose another --out, or --overwrite.")
         for key, now in _flat(json.loads(json.dumps(settings))).items():
@@ -320,7 +320,7 @@ def _begin(out: Path, settings: dict[str, Any], overwrite: bool) -> None:
                 raise InputError(
                     f"{out}: was made with {key} = {then}, which is now {now}; choose another --out, or --overwrite."
                 )
-    storage.write_json(record, settings)
+    disk.write_json(record, settings)
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -389,17 +389,17 @@ def _finish(
             _write_jpeg(file, picture)
         else:
             image = Path(os.path.relpath(target.photo, file.parent)).as_posix()
-            storage.write_json(file, labelme.document(mask, classes, image, options.tolerance))
+            disk.write_json(file, labelme.document(mask, classes, image, options.tolerance))
     return target, labelled_overlay(picture, mask, classes) if draw else None
 
 
 def _write_probs(path: Path, probs: Tensor, classes: Sequence[str]) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, probs=probs.cpu().numpy().astype(np.float16), classes=np.array(classes))
-    storage.write_bytes(path, buffer.getvalue())
+    disk.write_bytes(path, buffer.getvalue())
 
 
 def _write_jpeg(path: Path, picture: np.ndarray) -> None:
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "JPEG", quality=92)
-    storage.write_bytes(path, buffer.getvalue())
+    disk.write_bytes(path, buffer.getvalue())

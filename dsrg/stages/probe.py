@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dsrg import distributed, heatmap, inference, networks, probe, storage, tiles
+from dsrg import disk, distributed, heatmap, inference, networks, probe, tiles
 from dsrg.boxes import map_boxes
 from dsrg.data.labelled import Labelled, read_labelled
 from dsrg.data.voc import Photo
@@ -84,7 +84,7 @@ def run_probe(cfg: Config, what: Probe) -> dict[str, Any]:
     }
     out = what.out or cfg.run_dir / "probe" / what.labels.stem
     rows = [_row(labelled, number, rounds, found) for number in shown.tolist()]
-    storage.write_json(out / "probe.json", summary)
+    disk.write_json(out / "probe.json", summary)
     _write_weights(out / "weights.npz", labelled.names, [part.svm for part in rounds.values()])
     names = tiles.write_pages(out, "maps", tiles.pages(_titles(rows, CROP in rounds), rows, TILE))
     print(table(summary))
@@ -284,7 +284,7 @@ def _write_weights(path: Path, names: Sequence[str], svms: Sequence[Svm]) -> Non
         arrays |= {f"{prefix}weight": svm.weight, f"{prefix}bias": svm.bias, f"{prefix}c": np.array(svm.c)}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
-    storage.write_bytes(path, buffer.getvalue())
+    disk.write_bytes(path, buffer.getvalue())
 
 
 def _predictions(

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from tqdm import tqdm
 
-from dsrg import storage
+from dsrg import disk
 from dsrg.comparison import check_comparable, methods_of, network_names
 from dsrg.data.voc import Photo, read_mask_for
 from dsrg.errors import InputError
@@ -60,8 +60,8 @@ def seed_table(run: Run, every: int = 1) -> str:
         settings = with_thresholds(settings, cam_dir, run.train)
         figures[way] = _quality(run, settings, cam_dir, photos, way)
     text = _markdown("seeds", figures, COLUMNS)
-    storage.write_json(run.directory / "seed_table.json", {"every": every, "seeds": figures})
-    storage.write_text(run.directory / "seed_table.md", text)
+    disk.write_json(run.directory / "seed_table.json", {"every": every, "seeds": figures})
+    disk.write_text(run.directory / "seed_table.md", text)
     return text
 
 
@@ -100,8 +100,8 @@ def source_table(runs: Sequence[Run], sources: Sequence[str] = (), every: int = 
             what = {"network": network, "run_dir": str(run.directory), "source": source}
             rows[f"{network} | {source}"] = what | values
     text = _markdown("network | maps", rows, {"cam_miou": "mIoU of the maps"} | COLUMNS)
-    storage.write_json(runs[0].directory / "source_table.json", {"every": every, "rows": list(rows.values())})
-    storage.write_text(runs[0].directory / "source_table.md", text)
+    disk.write_json(runs[0].directory / "source_table.json", {"every": every, "rows": list(rows.values())})
+    disk.write_text(runs[0].directory / "source_table.md", text)
     return text
 
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dsrg import distributed, explain, heatmap, inference, networks, storage, tiles
+from dsrg import disk, distributed, explain, heatmap, inference, networks, tiles
 from dsrg.data.voc import Photo
 from dsrg.errors import InputError
 from dsrg.heatmap import Colour
@@ -120,7 +120,7 @@ def show_cams(
         "shown": [_described(run, view) for view in views],
     }
     rows = [_row(run, model, view, method) for view in tqdm(views, "maps")]
-    storage.write_json(run.directory / "explain" / f"{stem}.json", summary)
+    disk.write_json(run.directory / "explain" / f"{stem}.json", summary)
     names = tiles.write_pages(run.directory / "explain", stem, _pages(rows))
     print(f"{len(mistaken)} of {len(labelled)} labelled photographs wrong, {len(views)} of {len(photos)} shown")
     print(", ".join(str(run.directory / "explain" / name) for name in (f"{stem}.json", *names)))

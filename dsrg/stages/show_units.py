@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from dsrg import distributed, inference, networks, storage, tiles
+from dsrg import disk, distributed, inference, networks, tiles
 from dsrg.data.warped import warped
 from dsrg.errors import InputError
 from dsrg.labels import BACKGROUND
@@ -66,7 +66,7 @@ def show_units(run: Run, name: str, units: int = 5, images: int = 6) -> dict[str
         rows.append([text, *pictures])
     stem, out = f"units-{name.replace('/', '_')}", run.directory / "explain"
     summary = {"class": name, "of": weight.shape[1], "fraction": FRACTION, "units": described}
-    storage.write_json(out / f"{stem}.json", summary)
+    disk.write_json(out / f"{stem}.json", summary)
     titles = [f"for '{name}'", "highest value first", *[""] * (images - 1)]
     names = tiles.write_pages(out, stem, tiles.pages(titles, rows, TILE))
     print(", ".join(f"unit {part['unit']} ({part['weight']:+.4f})" for part in described))

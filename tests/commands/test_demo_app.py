@@ -24,7 +24,7 @@ from PIL import Image
 from playwright.sync_api import Page as Browser
 from playwright.sync_api import expect
 
-from dsrg import config, networks, storage, studio, uploads
+from dsrg import config, disk, networks, storage, studio, uploads
 from dsrg.commands import demo_app
 from dsrg.run import Run
 from dsrg.studio import Studio
@@ -53,7 +53,7 @@ def make_run(data: Path, run_dir: Path, *, segmenter: bool = True) -> Run:
     if segmenter:
         torch.manual_seed(1)
         storage.save_checkpoint(run_dir / "retrain/checkpoint.pt", {"model": networks.segmenter(run).state_dict()})
-    storage.write_text(run_dir / "config.yaml", config.dump(run.cfg))
+    disk.write_text(run_dir / "config.yaml", config.dump(run.cfg))
     return run
 
 

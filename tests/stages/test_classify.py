@@ -11,7 +11,7 @@ from helpers import Tool, check_refusal, read_log
 from sklearn.metrics import top_k_accuracy_score
 from torch import Tensor
 
-from dsrg import config, networks, storage
+from dsrg import config, disk, networks, storage
 from dsrg.data.demo import generate
 from dsrg.errors import InputError
 from dsrg.models.acol import ACoL
@@ -84,7 +84,7 @@ def test_single_label_training_by_the_tool(single: Path, tmp_path: Path, tool: T
     overrides = settings(single, tmp_path, "classifier.loss=single_label", "classifier.conv=8")
     code, out, _ = tool("train_classifier", "--cfg", config_file, *overrides)
     assert code == 0
-    figures = storage.read_json(tmp_path / "classifier" / "stage.json")["figures"]
+    figures = disk.read_json(tmp_path / "classifier" / "stage.json")["figures"]
     assert str(figures["classifier_top1_error"]) in out
     names = make_run(single, tmp_path).classes.foreground
     assert figures["classifier_ap"].keys() == set(names)
@@ -119,10 +119,10 @@ def test_a_run_from_before_the_new_keys_counts_as_made_with_their_defaults(data:
     run = make_run(data, tmp_path)
     classify(run)
     path = tmp_path / "classifier" / "stage.json"
-    record = storage.read_json(path)
+    record = disk.read_json(path)
     for key in ("head", "conv", "acol_channels", "acol_threshold", "loss"):
         del record["settings"][f"classifier.{key}"]
-    storage.write_json(path, record)
+    disk.write_json(path, record)
     default = "classifier.acol_channels=1024"
     assert make_run(data, tmp_path, default).stage("classifier").finished
     with pytest.raises(InputError, match="was made with classifier.head = gap, which is now acol"):

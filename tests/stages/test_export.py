@@ -15,7 +15,7 @@ from safetensors import safe_open
 from trained_run import make_photos, make_trained_run
 
 import dsrg
-from dsrg import storage
+from dsrg import disk, storage
 from dsrg.stages import export
 
 
@@ -24,7 +24,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = make_trained_run(tmp_path_factory.mktemp("runs") / "own")
     iou = dict.fromkeys(NAMES, 0.5) | {"dog": None}
     record = {"finished": True, "seconds": 1.0, "figures": {"retrain_miou": 0.625, "retrain_iou": iou}, "settings": {}}
-    storage.write_json(run / "predictions/val/stage.json", record)
+    disk.write_json(run / "predictions/val/stage.json", record)
     return run
 
 

@@ -13,7 +13,7 @@ from demo_run import start_demo_run
 from helpers import Tool, check_refusal
 from PIL import Image
 
-from dsrg import cam, config, explain, inference, networks, storage
+from dsrg import cam, config, disk, explain, inference, networks, storage
 from dsrg.boxes import map_boxes
 from dsrg.data.demo import generate
 from dsrg.data.voc import Photo
@@ -185,10 +185,10 @@ def test_maps_of_another_source_are_refused_and_an_old_run_counts_as_cam(
     make_seeds(run)
     for stage in ("cams", "seeds"):
         path = run.directory / stage / "stage.json"
-        record = storage.read_json(path)
+        record = disk.read_json(path)
         assert record["settings"].pop("seeds.source") == "cam"
         assert "data.annotations" not in record["settings"]  # localisation's alone
-        storage.write_json(path, record)
+        disk.write_json(path, record)
     again = make_run(data, run.directory, "data.annotations=Boxes")
     assert all(again.stage(stage).finished for stage in ("cams", "seeds"))
     with pytest.raises(InputError, match=r"cams: was made with seeds\.source = cam, which is now grad_cam"):
@@ -208,7 +208,7 @@ def test_source_table_measures_what_the_stages_would(data: Path, trained: Path, 
     assert code == 0
     written = [tmp_path / "gap" / f"source_table.{ending}" for ending in ("json", "md")]
     assert sorted({*before, *written}) == sorted(tmp_path.rglob("*"))
-    rows = storage.read_json(written[0])["rows"]
+    rows = disk.read_json(written[0])["rows"]
     expected = [("gap", "cam"), ("gap", "grad_cam_pp"), ("acol", "grad_cam_pp"), ("acol", "acol")]
     assert [(Path(row["run_dir"]).name, row["source"]) for row in rows] == expected
     assert [row["network"] for row in rows] == ["mobilenet_v2-GAP"] * 2 + ["mobilenet_v2-ACoL"] * 2
@@ -225,7 +225,7 @@ def test_source_table_measures_what_the_stages_would(data: Path, trained: Path, 
     shutil.copytree(trained / "gap", elsewhere)
     words = ("--every", 2, "--sources", "grad_cam", f"run_dir={elsewhere}", "seeds.thresholds=otsu")
     assert tool("compare_seeds", "--cfg", files[0], "--also", files[1], *words)[0] == 0
-    table = storage.read_json(elsewhere / "source_table.json")
+    table = disk.read_json(elsewhere / "source_table.json")
     assert table["every"] == 2
     assert [Path(row["run_dir"]).name for row in table["rows"]] == ["elsewhere", "acol"]
     assert len({tuple(row["thresholds"]) for row in table["rows"]}) == 2  # Otsu's, each its own
@@ -271,7 +271,7 @@ def test_the_table_has_a_row_for_each_network_and_method(boxed: tuple[list[Run],
         assert row["measured"] == VAL
     assert len({row["top1_classification_error"] for row in results["rows"][:4]}) == 1
     folder = runs[0].directory / "localize" / "val"
-    assert storage.read_json(folder / "localize.json") == json.loads(json.dumps(results))
+    assert disk.read_json(folder / "localize.json") == json.loads(json.dumps(results))
     lines = (folder / "localize.md").read_text().splitlines()
     assert len(lines) == 2 + len(expected) + 2
     assert {line.count("|") for line in lines[:-2]} == {3 + len(COLUMNS)}
@@ -284,7 +284,7 @@ def test_boxes_are_those_of_the_maps_one_class_at_a_time(boxed: tuple[list[Run],
     run = boxed[0][number]
     model = networks.trained_classifier(run)
     for method in OWN[list(KINDS)[number]]:
-        content = storage.read_json(run.directory / "localize" / "val" / method / "boxes.json")
+        content = disk.read_json(run.directory / "localize" / "val" / method / "boxes.json")
         assert (content["method"], content["split"], content["threshold"]) == (method, "val", 0.2)
         assert [entry["image"] for entry in content["photographs"]] == [photo.id for photo in run.val]
         for photo, entry in list(zip(run.val, content["photographs"], strict=True))[::2]:
@@ -315,7 +315,7 @@ def test_errors_are_those_of_the_written_boxes(boxed: tuple[list[Run], dict[str,
     for run, own in zip(runs, OWN.values(), strict=True):
         for method in own:
             wrong, known = {"top1": 0, "top5": 0, "class": 0}, []
-            entries = storage.read_json(run.directory / "localize" / "val" / method / "boxes.json")["photographs"]
+            entries = disk.read_json(run.directory / "localize" / "val" / method / "boxes.json")["photographs"]
             for photo, entry in zip(run.val, entries, strict=True):
                 truth = true_boxes(run, photo)
                 right = [
@@ -383,7 +383,7 @@ def test_the_tool_measures_on_xml_boxes_and_takes_another_split(
     assert code == 0
     assert "without masks or annotations nothing is measured" in out
     folder = tmp_path / "gap/localize/train"
-    boxes = storage.read_json(folder / "grad_cam/boxes.json")["photographs"]
+    boxes = disk.read_json(folder / "grad_cam/boxes.json")["photographs"]
     assert len(boxes) == TRAIN
     annotations.mkdir()
     for entry in boxes:  # the truth is what the first network says, counted from 1
@@ -400,7 +400,7 @@ def test_the_tool_measures_on_xml_boxes_and_takes_another_split(
     assert code == 0
     assert f"{TRAIN} of the {TRAIN} photographs of the split train have a true box (XML annotations)." in out
     assert "PxAP needs masks." in out
-    rows = storage.read_json(folder / "localize.json")["rows"]
+    rows = disk.read_json(folder / "localize.json")["rows"]
     assert [(row["network"], row["method"]) for row in rows] == [
         ("mobilenet_v2-GAP", "grad_cam"),
         ("mobilenet_v2-ACoL", "grad_cam"),
@@ -409,7 +409,7 @@ def test_the_tool_measures_on_xml_boxes_and_takes_another_split(
     assert rows[0]["gt_known_accuracy"] == 1
     assert rows[0]["top1_localization_error"] == rows[0]["top1_classification_error"]
     assert all(row["pxap"] is None for row in rows)
-    assert storage.read_json(folder / "grad_cam/boxes.json")["photographs"] == boxes
+    assert disk.read_json(folder / "grad_cam/boxes.json")["photographs"] == boxes
     (annotations / f"{boxes[0]['image']}.xml").write_text("<annotation>")
     check_refusal(tool(*command), annotations / f"{boxes[0]['image']}.xml", "not valid XML")
 

@@ -11,7 +11,7 @@ import torch
 from demo_run import start_demo_run
 from PIL import Image
 
-from dsrg import config, engine, storage
+from dsrg import config, disk, engine, storage
 from dsrg.data.demo import generate
 from dsrg.errors import InputError
 from dsrg.labels import IGNORE
@@ -90,7 +90,7 @@ def test_every_stage_leaves_its_files(data: Path, finished: Path) -> None:
 
 
 def test_results_hold_every_figure_of_the_table(finished: Path) -> None:
-    results = storage.read_json(finished / "results.json")
+    results = disk.read_json(finished / "results.json")
     text = table(results)
     assert len(text.splitlines()) == 2 + len(ROWS)
     assert "not measured" not in text
@@ -100,7 +100,7 @@ def test_results_hold_every_figure_of_the_table(finished: Path) -> None:
 
 
 def test_report_holds_the_figures(finished: Path) -> None:
-    results = storage.read_json(finished / "results.json")
+    results = disk.read_json(finished / "results.json")
     shown = dict(re.findall(r'data-key="(.+?)">.*?data-value="(.+?)"', (finished / "report.html").read_text(), re.S))
     assert {key: float(value) for key, value in shown.items()} == {key: figure(results, key) for key, _ in ROWS}
 
@@ -115,7 +115,7 @@ def test_a_report_that_fails_loses_nothing(
     (finished / "results.json").unlink()
     monkeypatch.setattr(pipeline, "write_report", failing)
     results = run_pipeline(make_run(data, finished))
-    assert storage.read_json(finished / "results.json") == results
+    assert disk.read_json(finished / "results.json") == results
     text = capsys.readouterr()
     assert "| retrained / fully supervised |" in text.out
     assert f"warning: {finished / 'report.html'} was not written (RuntimeError: no room)" in text.err
@@ -287,7 +287,7 @@ def test_mask_table_measures_what_the_stage_would_write(data: Path, finished: Pa
     run = make_run(data, tmp_path / "run", "masks.scales=[0.75, 1.0]", "masks.confidence=0.35")
     figures = make_masks(run).figures
     lines = mask_table(run).splitlines()
-    table = storage.read_json(run.directory / "mask_table.json")["masks"]
+    table = disk.read_json(run.directory / "mask_table.json")["masks"]
     assert len(table) == (1 + len(MASK_SCALES)) * (1 + len(CONFIDENCES))
     assert len(lines) == 2 + 1 + len(MASK_SCALES)
     own = next(cell for cell in table if cell["scales"] == [0.75, 1.0] and cell["confidence"] == 0.35)
@@ -315,8 +315,8 @@ def test_seed_table_measures_what_the_stage_would_write(data: Path, finished: Pa
     lines = seed_table(run).splitlines()
     assert {path: path.stat().st_mtime_ns for path in (run.directory / "seeds").iterdir()} == before
     assert [line.split(" | ")[0] for line in lines[2:]] == [f"| {way}" for way in ("this configuration", *WAYS)]
-    own = storage.read_json(run.directory / "seed_table.json")["seeds"]["this configuration"]
-    stage = storage.read_json(run.directory / "seeds" / "stage.json")["figures"]["seeds"]
+    own = disk.read_json(run.directory / "seed_table.json")["seeds"]["this configuration"]
+    stage = disk.read_json(run.directory / "seeds" / "stage.json")["figures"]["seeds"]
     assert {name: own[name] for name in stage} == stage
     assert own["precision"].keys() == set(run.classes.names)
     assert own["precision"]["background"] == pytest.approx(stage["background_precision"], nan_ok=True)
@@ -333,7 +333,7 @@ def test_seeds_by_otsu_and_crf_from_the_same_cams(data: Path, finished: Path, tm
     choice = ("seeds.background=cam", "seeds.thresholds=otsu", "seeds.crf=true")
     run = make_run(data, tmp_path, *choice)
     make_seeds(run)
-    record = storage.read_json(tmp_path / "seeds" / "stage.json")
+    record = disk.read_json(tmp_path / "seeds" / "stage.json")
     assert 0 < record["figures"]["background_threshold"] < record["figures"]["foreground_threshold"] < 1
     for photo in run.train:
         seeds = storage.read_mask(tmp_path / "seeds" / f"{photo.id}.png", len(run.classes))
