@@ -84,8 +84,9 @@ class Studio:
 
         From one forward pass at `localize.size`, as tools/show_cams.py has them.
         """
-        (images,) = inference.pyramid(self._pixels(picture), (1.0,), self.run.cfg.localize.size, False)
-        logits = self._classifier(images)[0].float()
+        model, size = self._classifier, self.run.cfg.localize.size
+        (images,) = inference.pyramid(model, self._pixels(picture), (1.0,), size, mirror=False)
+        logits = model(images)[0].float()
         return np.asarray((logits.sigmoid() if self.several else logits.softmax(0)).cpu().numpy())
 
     def maps(self, picture: np.ndarray, labels: Sequence[int], known: Maps | None = None) -> Maps:

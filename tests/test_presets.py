@@ -178,10 +178,12 @@ def test_inference_sizes() -> None:
     """On a photograph of 500 x 375: the long side of the authors' squares for the masks, its own size for the test."""
     cfg = load("voc12/vgg16_official")
     pixels = torch.zeros(3, 375, 500, dtype=torch.uint8)
+    with torch.device("meta"):
+        network = networks.segmenter(unweighted("voc12/vgg16_official"))
     sides = {}
     for name in ("masks", "test"):
         settings: schema.Inference = getattr(cfg, name)
-        inputs = list(inference.pyramid(pixels, settings.scales, settings.size, settings.mirror))
+        inputs = list(inference.pyramid(network, pixels, settings.scales, settings.size, settings.mirror))
         assert all(len(images) == 1 for images in inputs)  # no mirror image
         sides[name] = [images.shape[-1] for images in inputs]
     assert sides == {"masks": [241, 321, 401], "test": [377, 497, 625]}

@@ -54,11 +54,6 @@ def test_onnx_gives_the_probabilities_of_predict_at_any_size(run_dir: Path, expo
             assert np.array_equal(mask[number][sure], found.mask[sure])
 
 
-def test_sides_of_the_network_are_those_of_inference() -> None:
-    sides = range(export.SMALLEST, 3000)
-    assert [export._network_side(side) for side in sides] == [max(33, 8 * round(side / 8) + 1) for side in sides]
-
-
 def test_onnx_says_what_it_is(exported: Path) -> None:
     metadata = export.read_metadata(exported / "model.onnx")
     assert tuple(metadata["classes"]) == NAMES
