@@ -174,6 +174,12 @@ def rate(settings: schema.Train, iteration: int) -> float:
     return optimizer.param_groups[0]["initial_lr"] * scheduler.lr_lambdas[0](iteration)
 
 
+def test_the_published_settings_merge_logits_and_no_other_preset_does() -> None:
+    for name in config.presets():
+        cfg = load(name)
+        assert (cfg.masks.merge, cfg.test.merge) == (("logits",) * 2 if name in CLASSES else ("probabilities",) * 2)
+
+
 def test_inference_sizes() -> None:
     """On a photograph of 500 x 375: the long side of the authors' squares for the masks, its own size for the test."""
     cfg = load("voc12/vgg16_official")
