@@ -42,6 +42,8 @@ from dsrg.segmenter import Segmenter, to_pixels
 FORMATS = ("png", "overlay", "coco", "labelme")
 FOLDERS = ("masks", "overlays", "labelme", "probs", "frames")
 RECORD = "predict.json"
+UNSAID = {"merge": "probabilities"}
+"""What had its effect before the record named it."""
 COCO_FILE = "annotations.json"
 
 
@@ -289,6 +291,7 @@ def _settings(segmenter: Segmenter, options: Options) -> dict[str, Any]:
         "scales": list(options.scales or own.scales),
         "size": options.size or own.size,
         "mirror": own.mirror,
+        "merge": own.merge,
         "amp": own.amp,
         "crf_tags": own.crf_tags,
         "classes": None if options.classes is None else list(options.classes),
@@ -315,7 +318,7 @@ def _begin(out: Path, settings: dict[str, Any], overwrite: bool) -> None:
         if not isinstance(before, dict):
             raise InputError(f"{record}: is not what tools/predict.py wrote; choose another --out, or --overwrite.")
         for key, now in _flat(json.loads(json.dumps(settings))).items():
-            then = _flat(before).get(key)
+            then = _flat(before).get(key, UNSAID.get(key))
             if then != now and not (key.startswith("tags.") and then is None):  # a photograph may have come
                 raise InputError(
                     f"{out}: was made with {key} = {then}, which is now {now}; choose another --out, or --overwrite."
