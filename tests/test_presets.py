@@ -174,6 +174,16 @@ def rate(settings: schema.Train, iteration: int) -> float:
     return optimizer.param_groups[0]["initial_lr"] * scheduler.lr_lambdas[0](iteration)
 
 
+@pytest.mark.parametrize("name", CLASSES)
+def test_own_seeds_are_cut_by_the_best_rule_that_no_mask_chooses(name: str) -> None:
+    """As voc6 has it; its seeds are measured in docs/reproduction.md."""
+    cfg = load(name)
+    assert (cfg.seeds.background, cfg.seeds.thresholds, cfg.seeds.crf) == ("cam", "otsu", True)
+    assert cfg.seeds == load("voc6/mobilenet_v2").seeds
+    saliency = ("seeds.background=saliency", "seeds.saliency_dir=maps", "seeds.thresholds=fixed", "seeds.crf=false")
+    assert load(name, *saliency).seeds.saliency_threshold == 0.06  # DRFI, as docs/reproduction.md says it
+
+
 def test_the_published_settings_merge_logits_and_no_other_preset_does() -> None:
     for name in config.presets():
         cfg = load(name)
