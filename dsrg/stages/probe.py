@@ -65,8 +65,9 @@ def run_probe(cfg: Config, what: Probe) -> dict[str, Any]:
     of the label that the SVM holds for the likeliest, above FRACTION of its maximum; the features of what is in the
     box; new SVMs on those. Training and held-out photographs are cut out alike, without a look at their labels.
 
-    Photographs and crops are squeezed to classifier.size, or what is nearest to it on the network's grid. Writes probe.json (settings, figures,
-    predictions), weights.npz (names, weight (K, D), bias (K,), c; crop_weight, crop_bias, crop_c), maps.png.
+    Photographs and crops are squeezed to classifier.size, or what is nearest to it on the network's grid. Writes
+    probe.json (settings, figures, predictions), weights.npz (names, weight (K, D), bias (K,), c; crop_weight,
+    crop_bias, crop_c), maps.png.
 
     Returns:
         The content of probe.json.

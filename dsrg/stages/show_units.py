@@ -31,7 +31,8 @@ def show_units(run: Run, name: str, units: int = 5, images: int = 6) -> dict[str
 
     The units are those with the largest weights w_k^c of the linear layer. The photographs are those of the training
     split, squeezed to classifier.size as where the classifier is measured (or what is nearest to it on the grid of
-    cam.output_stride), whose feature map reaches the highest value; each is cut out around the region that drives the unit (`dsrg.units.driving_region`), and darkened outside.
+    cam.output_stride), whose feature map reaches the highest value; each is cut out around the region that drives the
+    unit (`dsrg.units.driving_region`), and darkened outside.
 
     Args:
         run: A run whose classifier is trained.

@@ -283,9 +283,7 @@ def test_masks_leave_out_what_the_network_is_unsure_of(data: Path, finished: Pat
 
 
 @pytest.mark.parametrize("merge", ["probabilities", "logits"])
-def test_mask_table_measures_what_the_stage_would_write(
-    data: Path, finished: Path, tmp_path: Path, merge: str
-) -> None:
+def test_mask_table_measures_what_the_stage_would_write(data: Path, finished: Path, tmp_path: Path, merge: str) -> None:
     shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("masks", "retrain", "predictions"))
     settings = ("masks.scales=[0.75, 1.0]", "masks.confidence=0.35", f"masks.merge={merge}")
     run = make_run(data, tmp_path / "run", *settings)
