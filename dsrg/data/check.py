@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from dsrg import storage
+from dsrg import pictures
 from dsrg.data.voc import Photo, Refuse, VocFolder
 from dsrg.errors import InputError
 from dsrg.labels import BACKGROUND, IGNORE
@@ -302,7 +302,7 @@ def _without_annotation(folder: VocFolder, photos: Mapping[str, Photo], there: s
 
 
 def _turned(photo: Photo, image: Image.Image) -> Iterator[Fault]:
-    orientation = storage.orientation(image)
+    orientation = pictures.orientation(image)
     if orientation != 1:
         sentence = (
             f"{photo.path}: is stored turned or mirrored (EXIF orientation {orientation}), and is read as it is "

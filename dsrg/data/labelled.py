@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dsrg import storage
+from dsrg import pictures
 from dsrg.data.voc import Photo
 from dsrg.errors import InputError
 
@@ -116,4 +116,4 @@ def _find(image: str, directory: Path, stems: Mapping[str, Path], source: Path) 
 
 
 def _photographs(folder: Path) -> Sequence[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in storage.IMAGE_EXTENSIONS)
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in pictures.IMAGE_EXTENSIONS)

@@ -12,13 +12,13 @@ from typing import Literal, NamedTuple
 
 from PIL import Image, ImageOps
 
-from dsrg import disk, storage
+from dsrg import disk, pictures
 from dsrg.errors import InputError
 
 Link = Literal["hard", "symbolic"]
 
 CONVERTED = (".bmp", ".gif", ".tif", ".tiff", ".webp")
-"""Endings of photographs that are written anew as PNG, since the stages read storage.IMAGE_EXTENSIONS alone."""
+"""Endings of photographs that are written anew as PNG, since the stages read pictures.IMAGE_EXTENSIONS alone."""
 UNREADABLE = (
     *(".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd"),
     *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),
@@ -61,7 +61,7 @@ def find_photographs(folder: Path) -> Found:
             ending = path.suffix.lower()
             if ending in UNREADABLE:
                 raise InputError(f"{path}: photographs of this format cannot be read; save it as JPEG or PNG.")
-            known = ending in (*storage.IMAGE_EXTENSIONS, *CONVERTED)
+            known = ending in (*pictures.IMAGE_EXTENSIONS, *CONVERTED)
             (found.photographs if known else found.others).append(path)
     return Found(sorted(found.photographs), sorted(found.others))
 
@@ -121,7 +121,7 @@ def fold(text: str) -> str:
 def ending_of(source: Path) -> str:
     """The ending that a photograph has in the data folder: its own in lower case, or .png where it is converted."""
     ending = source.suffix.lower()
-    return ending if ending in storage.IMAGE_EXTENSIONS else ".png"
+    return ending if ending in pictures.IMAGE_EXTENSIONS else ".png"
 
 
 def put_photograph(
@@ -147,10 +147,10 @@ def put_photograph(
         InputError: the photograph cannot be decoded, has more than 8 bits a channel, holds several pictures, is not
             of `size`, or cannot be linked.
     """
-    image = storage.read_image(source)
+    image = pictures.read_image(source)
     _check_form(source)
     turned = image
-    if storage.orientation(image) != 1:
+    if pictures.orientation(image) != 1:
         upright = ImageOps.exif_transpose(image)
         if size is None or (image.size != size and upright.size == size):
             turned = upright
@@ -159,7 +159,7 @@ def put_photograph(
             f"{source}: the photograph is {image.width} x {image.height} pixels, but its annotation is for "
             f"{size[0]} x {size[1]}; make them equal."
         )
-    if turned is image and source.suffix.lower() in storage.IMAGE_EXTENSIONS:
+    if turned is image and source.suffix.lower() in pictures.IMAGE_EXTENSIONS:
         put_file(source, target, link)
         return False
     buffer = io.BytesIO()

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from dsrg import storage
+from dsrg import pictures
 from dsrg.data.labelled import read_rows
 from dsrg.errors import InputError
 from dsrg.labels import Classes
 
-PHOTO_EXTENSIONS = (*storage.IMAGE_EXTENSIONS, ".webp", ".bmp", ".tif", ".tiff")
+PHOTO_EXTENSIONS = (*pictures.IMAGE_EXTENSIONS, ".webp", ".bmp", ".tif", ".tiff")
 """File name endings of the photographs that a folder is searched for, in lower case."""
 VIDEO_EXTENSIONS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
 """File name endings of videos, in lower case."""

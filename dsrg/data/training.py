@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from dsrg import storage
+from dsrg import pictures
 from dsrg.data.voc import Photo, read_mask_for
 from dsrg.labels import IGNORE
 
@@ -88,7 +88,7 @@ class TrainingSet(Dataset[dict[str, torch.Tensor]]):
     def __getitem__(self, draw_and_index: tuple[int, int]) -> dict[str, torch.Tensor]:
         draw, index = draw_and_index
         photo = self.photos[index]
-        picture = storage.read_image(photo.path)
+        picture = pictures.read_image(photo.path)
         if self.mask_dir is None:
             pair = (tv_tensors.Image(picture), tv_tensors.Mask(torch.zeros(1, *picture.size[::-1], dtype=torch.uint8)))
         else:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from dsrg import storage
+from dsrg import pictures
 from dsrg.boxes import LabelledBoxes
 from dsrg.data.annotations import read_boxes_for, read_label_names
 from dsrg.errors import InputError
@@ -113,7 +113,7 @@ class VocFolder:
         """Every photograph's file by id; the last is read where there are several, a.jpg and a.png say."""
         files: dict[str, list[Path]] = {}
         for path in sorted(self._image_dir.glob("*")):
-            if path.suffix.lower() in storage.IMAGE_EXTENSIONS:
+            if path.suffix.lower() in pictures.IMAGE_EXTENSIONS:
                 files.setdefault(path.stem, []).append(path)
         return files
 
@@ -187,14 +187,14 @@ class VocFolder:
         """
         image = mask = None
         with reporting(refuse, photo.path, photo.id):
-            image = storage.read_image(photo.path)
+            image = pictures.read_image(photo.path)
         if masks is not None:
             path = masks / f"{photo.id}.png"
             with reporting(refuse, path, photo.id):
-                mask = storage.read_mask(path)
+                mask = pictures.read_mask(path)
             if mask is not None:
                 with reporting(refuse, path, photo.id):
-                    storage.check_indices(mask, len(self.classes), path)
+                    pictures.check_indices(mask, len(self.classes), path)
                 with reporting(refuse, path, photo.id):
                     _check_size(mask, image.size if image else mask.shape[::-1], path, photo.path)
         if boxes and image is not None:
@@ -254,7 +254,7 @@ class VocFolder:
                     return dict.fromkeys(ids)
                 for row in reader:
                     photo = Path((row["image"] or "").strip())  # an id, which may hold points, or a file name
-                    name = photo.stem if photo.suffix.lower() in storage.IMAGE_EXTENSIONS else photo.name
+                    name = photo.stem if photo.suffix.lower() in pictures.IMAGE_EXTENSIONS else photo.name
                     if name in names:
                         fault(f"'{name}' is listed twice; write its labels on one line.", "name twice", name)
                     names.setdefault(name, []).extend(self._divide(row["labels"] or ""))
@@ -314,7 +314,7 @@ def read_mask_for(path: Path, size: tuple[int, int], num_classes: int, photo: Pa
     Returns:
         (H, W) uint8.
     """
-    mask = storage.read_mask(path, num_classes)
+    mask = pictures.read_mask(path, num_classes)
     _check_size(mask, size, path, photo)
     return mask
 

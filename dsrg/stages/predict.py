@@ -32,7 +32,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from dsrg import disk, inference, storage
+from dsrg import disk, inference, pictures
 from dsrg.data.sources import Source
 from dsrg.errors import InputError
 from dsrg.formats import coco, labelme, video
@@ -172,7 +172,7 @@ class Predictor:
         """Write annotations.json of all the pictures that are done, from their PNGs."""
         content = coco.empty(self.segmenter.classes.names, "made by dsrg, tools/predict.py")
         for target in tqdm(self.done, COCO_FILE, leave=False):
-            coco.add(content, target.file_name, storage.read_mask(self.out / "masks" / f"{target.name}.png"))
+            coco.add(content, target.file_name, pictures.read_mask(self.out / "masks" / f"{target.name}.png"))
         disk.write_text(self.out / COCO_FILE, json.dumps(content) + "\n")
 
     def _all(
@@ -369,7 +369,7 @@ def _finish(
     """From probabilities (C, H, W), or without them from the mask that is there, to the files that are missing."""
     path = out / "masks" / f"{target.name}.png"
     if probs is None:
-        mask = storage.read_mask(path, len(classes))
+        mask = pictures.read_mask(path, len(classes))
         if mask.shape != picture.shape[:2]:
             raise InputError(f"{path}: is not of its photograph's size, which was replaced; delete it, or --overwrite.")
     else:
@@ -379,7 +379,7 @@ def _finish(
         mask = inference.to_mask(found, pixels, own, crf=crf, crf_tags=crf_tags).cpu().numpy()
         if options.probs:
             _write_probs(out / "probs" / f"{target.name}.npz", found, classes)
-        storage.write_mask(path, mask)
+        pictures.write_mask(path, mask)
     for kind, file in _paths(out, target, options).items():
         if _fresh(file, target.made):  # it may have been corrected by hand since
             continue
