@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.common import machine_line, print_table, timed, usable_cores
-from dsrg import storage
+from dsrg import pictures
 from dsrg.labels import BACKGROUND, IGNORE, PRESETS, Classes
 from dsrg.stages.evaluate import compare_folders
 
@@ -143,7 +143,7 @@ def write_pairs(predictions: Path, truth: Path, pairs: int, width: int, height: 
     rng = np.random.default_rng(0)
     for number in range(min(pairs, DISTINCT)):
         for folder, mask in zip((predictions, truth), draw_pair(rng, width, height), strict=True):
-            storage.write_mask(folder / f"{number:06}.png", mask)
+            pictures.write_mask(folder / f"{number:06}.png", mask)
     for number in range(DISTINCT, pairs):
         for folder in (predictions, truth):
             os.link(folder / f"{number % DISTINCT:06}.png", folder / f"{number:06}.png")

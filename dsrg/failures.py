@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from dsrg import cam, disk, distributed, inference, networks, report, storage, tiles
+from dsrg import cam, disk, distributed, inference, networks, pictures, report, tiles
 from dsrg.data.voc import Photo
 from dsrg.errors import InputError
 from dsrg.labels import BACKGROUND, IGNORE, Classes, palette
@@ -147,7 +147,7 @@ def compare(run: Run, folders: dict[str, Path]) -> list[Failure]:
     """Every photograph of the validation split; all files are read here, before anything is written."""
 
     def one(photo: Photo) -> Failure:
-        truth = storage.read_mask(run.folder.mask_path(photo), len(run.classes))
+        truth = pictures.read_mask(run.folder.mask_path(photo), len(run.classes))
         matrices = {
             stage: compare_folders(folder, run.folder.mask_dir, run.classes, [photo.id], 1)
             for stage, folder in folders.items()
@@ -183,7 +183,7 @@ def _add_cams(run: Run, failures: Sequence[Failure]) -> None:
         if threshold is not None:
             labels = cam.to_labels(inference.enlarge(maps, pixels.shape[-2:]), tags, threshold)[0]
             failure.matrices["cam"] = matrix = ConfusionMatrix(len(run.classes))
-            matrix.update(labels, storage.read_mask(run.folder.mask_path(failure.photo), len(run.classes)))
+            matrix.update(labels, pictures.read_mask(run.folder.mask_path(failure.photo), len(run.classes)))
 
 
 def _summary(run: Run, ranked: Sequence[Failure], count: int, final: str) -> dict[str, Any]:
@@ -270,13 +270,13 @@ def _row(
     run: Run, failure: Failure, place: int, stages: Sequence[str], folders: dict[str, Path], final: str
 ) -> list[np.ndarray]:
     photo = inference.read_pixels(failure.photo).permute(1, 2, 0).numpy()
-    truth = storage.read_mask(run.folder.mask_path(failure.photo))
+    truth = pictures.read_mask(run.folder.mask_path(failure.photo))
     row = [_words(run, failure, place, final), _captioned(photo, ", ".join(_labels(run, failure.photo)))]
     for stage in stages:
         caption = f"IoU {failure.miou(stage):.2f}" if stage in failure.matrices else ""
         picture = failure.heat if stage == "cam" else None
         if picture is None:
-            picture = report.overlay(photo, storage.read_mask(folders[stage] / f"{failure.photo.id}.png"))
+            picture = report.overlay(photo, pictures.read_mask(folders[stage] / f"{failure.photo.id}.png"))
         row.append(_captioned(picture, caption, truth))
     return [*row, _captioned(report.overlay(photo, truth), "")]
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from dsrg import cam, distributed, explain, grid, storage
+from dsrg import cam, distributed, explain, grid, pictures
 from dsrg.crf import dense_crf
 from dsrg.data.voc import Photo
 from dsrg.labels import IGNORE
@@ -53,7 +53,7 @@ def enlarge(maps: Tensor, size: Sequence[int]) -> Tensor:
 
 def read_pixels(photo: Photo) -> Tensor:
     """The photograph, (3, H, W) uint8."""
-    return torch.from_numpy(np.array(storage.read_image(photo.path))).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(np.array(pictures.read_image(photo.path))).permute(2, 0, 1).contiguous()
 
 
 @torch.no_grad()
@@ -313,7 +313,7 @@ def _refine_and_write(
 ) -> None:
     probs, pixels = torch.as_tensor(probs), torch.as_tensor(pixels)
     own = None if tags is None else torch.as_tensor(tags, device=probs.device)
-    storage.write_mask(path, to_mask(probs, pixels, own, **settings).cpu().numpy())
+    pictures.write_mask(path, to_mask(probs, pixels, own, **settings).cpu().numpy())
 
 
 def process_pool(workers: int) -> ProcessPoolExecutor:

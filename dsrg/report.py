@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from dsrg import distributed, heatmap, inference, networks, storage, tiles
+from dsrg import distributed, heatmap, inference, networks, pictures, storage, tiles
 from dsrg.data.voc import Photo
 from dsrg.formats.overlay import overlay as overlay  # others know it by this name
 from dsrg.models.deeplab import DeepLab
@@ -134,7 +134,7 @@ def _example(run: Run, photo: Photo, grow: Callable[[Photo], np.ndarray] | None,
 
 def _mask_in(folder: Path, photo: Photo) -> np.ndarray | None:
     path = folder / f"{photo.id}.png"
-    return storage.read_mask(path) if path.is_file() else None
+    return pictures.read_mask(path) if path.is_file() else None
 
 
 def _row(example: Example) -> list[np.ndarray]:
@@ -154,7 +154,7 @@ def _grown_seeds(run: Run) -> Callable[[Photo], np.ndarray]:
     @torch.no_grad()
     def grow(photo: Photo) -> np.ndarray:
         pixels = inference.read_pixels(photo)
-        seeds = storage.read_mask(run.directory_of("seeds") / f"{photo.id}.png")
+        seeds = pictures.read_mask(run.directory_of("seeds") / f"{photo.id}.png")
         warped = torch.nn.functional.interpolate(pixels[None].float(), (size, size), mode="bilinear", antialias=True)
         batch = {
             "images": warped.round().byte(),

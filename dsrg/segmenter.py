@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dsrg import inference, storage, tiles
+from dsrg import inference, pictures, tiles
 from dsrg.errors import InputError
 from dsrg.formats.overlay import labelled_overlay
 from dsrg.labels import BACKGROUND, Classes
@@ -64,7 +64,7 @@ class Segmentation:
         """
         if Path(path).suffix.lower() != ".png":
             raise InputError(f"{path}: a mask is written as a PNG, which keeps its indices; end the name in .png.")
-        storage.write_mask(path, self.mask)
+        pictures.write_mask(path, self.mask)
 
     def overlay(self, strength: float = 0.5) -> np.ndarray:
         """The classes' colours over the photograph, with a legend, (H, W, 3) uint8."""
@@ -285,9 +285,9 @@ def to_pixels(image: Picture) -> np.ndarray:
         InputError: the file cannot be read, or the array is no picture.
     """
     if isinstance(image, str | Path):
-        return np.array(storage.read_upright(image))
+        return np.array(pictures.read_upright(image))
     if isinstance(image, Image.Image):
-        return np.array(storage.upright(image))
+        return np.array(pictures.upright(image))
     if not isinstance(image, np.ndarray):
         raise InputError(f"image: a {type(image).__name__} is no picture; give a file, a PIL image or an array.")
     if image.ndim == 2:

@@ -16,7 +16,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from dsrg import storage, studio, uploads
+from dsrg import pictures, studio, uploads
 from dsrg.data.voc import Photo
 from dsrg.errors import InputError
 from dsrg.labels import BACKGROUND
@@ -363,12 +363,12 @@ def _forget(visit: Visit | None) -> None:
 def _write(visit: Visit, mask: np.ndarray, painted: np.ndarray) -> tuple[Path, Path]:
     """The files to download: the mask, as large as the upload, and the picture that is shown."""
     files = (visit.folder / f"{visit.upload.name}-mask.png", visit.folder / f"{visit.upload.name}-overlay.png")
-    storage.write_mask(files[0], uploads.enlarge_labels(mask, visit.upload.full_size))
+    pictures.write_mask(files[0], uploads.enlarge_labels(mask, visit.upload.full_size))
     Image.fromarray(painted).save(files[1])
     return files
 
 
 def _thumbnail(photo: Photo) -> np.ndarray:
-    image = storage.read_image(photo.path)
+    image = pictures.read_image(photo.path)
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     return np.array(image)

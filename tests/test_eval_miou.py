@@ -10,7 +10,7 @@ from helpers import Tool, check_refusal, subprocess_tool, write_mask_file
 from PIL import Image
 from sklearn.metrics import jaccard_score
 
-from dsrg import storage
+from dsrg import pictures
 from dsrg.labels import palette
 
 
@@ -23,7 +23,7 @@ def two_folders(root: Path, *, classes: int = 4, count: int = 3) -> tuple[Path, 
         prediction = np.where(rng.random(size) < 0.6, truth, rng.integers(0, classes - 1, size))
         truth[rng.random(size) < 0.2] = 255
         write_mask_file(root / "truth" / f"m{number}.png", truth)
-        storage.write_mask(root / "pred" / f"m{number}.png", prediction)
+        pictures.write_mask(root / "pred" / f"m{number}.png", prediction)
     names = ["background", *(f"class {number}" for number in range(1, classes))]
     (root / "classes.txt").write_text("\n".join(names))
     return root / "pred", root / "truth", root / "classes.txt"
@@ -93,19 +93,19 @@ def resize_prediction(pred: Path, truth: Path) -> Path:
 
 
 def predict_unlabelled(pred: Path, truth: Path) -> Path:
-    mask = storage.read_mask(pred / "m1.png")
+    mask = pictures.read_mask(pred / "m1.png")
     write_mask_file(pred / "m1.png", np.full_like(mask, 255))
     return pred / "m1.png"
 
 
 def predict_unlisted(pred: Path, truth: Path) -> Path:
-    mask = storage.read_mask(pred / "m1.png")
+    mask = pictures.read_mask(pred / "m1.png")
     write_mask_file(pred / "m1.png", np.full_like(mask, 4))
     return pred / "m1.png"
 
 
 def predict_in_colour(pred: Path, truth: Path) -> Path:
-    Image.fromarray(palette()[storage.read_mask(pred / "m1.png")]).save(pred / "m1.png")
+    Image.fromarray(palette()[pictures.read_mask(pred / "m1.png")]).save(pred / "m1.png")
     return pred / "m1.png"
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from trained_run import CRF, make_photos, make_trained_run
 
 import dsrg
-from dsrg import disk, inference, segmenter, storage
+from dsrg import disk, inference, pictures, segmenter, storage
 from dsrg.crf import dense_crf
 from dsrg.errors import InputError
 from dsrg.segmenter import Segmenter, to_pixels
@@ -51,7 +51,7 @@ def test_three_lines_of_the_docstring(
     (tmp_path / "runs/own").symlink_to(run_dir)
     monkeypatch.chdir(tmp_path)
     exec(textwrap.dedent("\n".join(lines)))
-    mask = storage.read_mask(tmp_path / "mask.png", len(NAMES))
+    mask = pictures.read_mask(tmp_path / "mask.png", len(NAMES))
     assert mask.shape == (48, 64)
     assert len(np.unique(mask)) > 1
 
@@ -129,7 +129,7 @@ def test_exif_orientation_turns_the_photograph_upright(model: Segmenter, tmp_pat
 def test_mask_and_overlay_are_written(model: Segmenter, photo: Path, tmp_path: Path) -> None:
     found = model.predict(photo)
     found.save(tmp_path / "out/mask.png")
-    assert np.array_equal(storage.read_mask(tmp_path / "out/mask.png"), found.mask)
+    assert np.array_equal(pictures.read_mask(tmp_path / "out/mask.png"), found.mask)
     found.save_overlay(tmp_path / "out/overlay.png")
     assert np.array_equal(np.array(Image.open(tmp_path / "out/overlay.png")), found.overlay())
     with pytest.raises(InputError, match=r"mask\.jpg: a mask is written as a PNG"):

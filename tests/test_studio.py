@@ -9,7 +9,7 @@ import torch
 from helpers import make_voc
 from PIL import Image
 
-from dsrg import config, inference, networks, report, storage, studio
+from dsrg import config, inference, networks, pictures, report, storage, studio
 from dsrg.errors import InputError
 from dsrg.run import Run
 from dsrg.stages.evaluate import evaluate
@@ -87,7 +87,7 @@ def test_seeds_are_those_of_the_stage(data: Path, tmp_path: Path, overrides: tup
     for number, photo in enumerate(run.train):
         picture, labels = picture_of(run, number)
         seeds = used.seeds(picture, used.maps(picture, labels), labels, used.seed_settings)
-        assert np.array_equal(seeds, storage.read_mask(tmp_path / "seeds" / f"{photo.id}.png"))
+        assert np.array_equal(seeds, pictures.read_mask(tmp_path / "seeds" / f"{photo.id}.png"))
         seen |= set(np.unique(seeds).tolist())
     assert seen & {1, 2, 3} and seen & {0, 255}
 
@@ -125,10 +125,10 @@ def test_masks_are_those_of_the_stages(data: Path, tmp_path: Path) -> None:
     evaluate(run, "dsrg")
     for number in range(2):
         picture, labels = picture_of(run, number)
-        made = storage.read_mask(tmp_path / "masks" / f"{run.train[number].id}.png")
+        made = pictures.read_mask(tmp_path / "masks" / f"{run.train[number].id}.png")
         assert np.array_equal(used.mask(picture, labels, crf=True), made)
         picture, _ = picture_of(run, number, "val")
-        predicted = storage.read_mask(tmp_path / "dsrg/predictions/val" / f"{run.val[number].id}.png")
+        predicted = pictures.read_mask(tmp_path / "dsrg/predictions/val" / f"{run.val[number].id}.png")
         assert np.array_equal(used.mask(picture, None, crf=True), predicted)
     plain = networks.predictor(run, networks.trained_segmenter(run, "dsrg"), run.cfg.test)
     probs = plain(torch.from_numpy(picture).permute(2, 0, 1).contiguous())

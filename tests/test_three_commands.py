@@ -16,7 +16,7 @@ import pytest
 from format_oracles import check_coco, check_labelme
 from PIL import Image
 
-from dsrg import storage
+from dsrg import pictures
 from dsrg.labels import read_classes
 
 REPOSITORY = Path(__file__).parents[1]
@@ -82,7 +82,7 @@ def test_three_commands(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     for label, names in found.items():
         for name in names:
             file = f"{label}/{name}"
-            mask = storage.read_mask(out / "masks" / label / f"{Path(name).stem}.png", len(classes))
+            mask = pictures.read_mask(out / "masks" / label / f"{Path(name).stem}.png", len(classes))
             assert mask.shape[::-1] == Image.open(tmp_path / "photos" / file).size
             assert Image.open(out / "overlays" / file).size == mask.shape[::-1]
             shapes = check_labelme(out / "labelme" / label / f"{Path(name).stem}.json")["shapes"]

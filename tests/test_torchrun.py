@@ -13,7 +13,7 @@ import torch
 from helpers import read_log
 from torchrun_program import FOLDERS, make_all, some
 
-from dsrg import config, disk, distributed, networks, storage
+from dsrg import config, disk, distributed, networks, pictures, storage
 from dsrg.data.demo import generate
 from dsrg.labels import IGNORE
 from dsrg.run import Run
@@ -67,8 +67,8 @@ def seeds_from_truth(data: Path, directory: Path) -> None:
     """A tenth of the true labels, as somebody's own seeds."""
     rng = np.random.default_rng(0)
     for path in sorted((data / "SegmentationClass").glob("*.png")):
-        mask = storage.read_mask(path)
-        storage.write_mask(directory / path.name, np.where(rng.random(mask.shape) < 0.1, mask, IGNORE))
+        mask = pictures.read_mask(path)
+        pictures.write_mask(directory / path.name, np.where(rng.random(mask.shape) < 0.1, mask, IGNORE))
 
 
 def test_two_processes_train_as_one(data: Path, tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_two_processes_make_the_files_and_figures_of_one(made: tuple[Run, Path])
         assert len(files) == 1 + len(run.val if folder.startswith("dsrg") else run.train)
         for png in (one / folder).glob("*.png"):
             # Not to the bit: the processors' last bits decide about a pixel on a threshold.
-            assert (storage.read_mask(png) == storage.read_mask(two / folder / png.name)).mean() > 0.99
+            assert (pictures.read_mask(png) == pictures.read_mask(two / folder / png.name)).mean() > 0.99
 
 
 def test_two_processes_box_and_measure_as_one(made: tuple[Run, Path]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dsrg import cli, disk, distributed, engine, storage
+from dsrg import cli, disk, distributed, engine, pictures, storage
 from dsrg.errors import InputError
 from dsrg.run import Run
 from dsrg.stages.evaluate import evaluate
@@ -47,7 +47,7 @@ def call(run: Run) -> None:
 
         return recorded
 
-    storage.write_mask = recording(storage.write_mask)
+    pictures.write_mask = recording(pictures.write_mask)
     storage.write_cams = recording(storage.write_cams)
     for _ in range(2):
         written.append([])

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from dsrg import storage
+from dsrg import pictures
 from dsrg.data.array_pickle import read_arrays
 from dsrg.data.voc import Photo
 from dsrg.errors import InputError
@@ -131,7 +131,7 @@ def read_list(path: Path) -> dict[str, int]:
                 "one photograph without a number."
             )
         photo = Path(words[0])
-        name = photo.stem if photo.suffix.lower() in storage.IMAGE_EXTENSIONS else photo.name
+        name = photo.stem if photo.suffix.lower() in pictures.IMAGE_EXTENSIONS else photo.name
         if name in numbers or int(text) in taken:
             raise InputError(f"{path}: the photograph '{name}' or the number {text} comes twice; remove one line.")
         numbers[name] = int(text)
@@ -210,8 +210,8 @@ def write_seeds(directory: Path, photos: Sequence[Photo], cues: Sequence[ImageCu
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
 
     def write(photo: Photo, own: ImageCues) -> None:
-        width, height = storage.read_image(photo.path).size
-        storage.write_mask(temporary / f"{photo.id}.png", enlarge(own.seeds, height, width))
+        width, height = pictures.read_image(photo.path).size
+        pictures.write_mask(temporary / f"{photo.id}.png", enlarge(own.seeds, height, width))
 
     try:
         pool = ThreadPoolExecutor(max(1, threads))

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from dsrg import disk, storage
+from dsrg import disk, pictures
 from dsrg.errors import InputError
 from dsrg.labels import IGNORE
 
@@ -88,7 +88,7 @@ def generate(root: str | Path, *, train: int = 320, val: int = 80, size: int = 9
             buffer = io.BytesIO()
             Image.fromarray(image).save(buffer, "JPEG", quality=95)
             disk.write_bytes(root / "JPEGImages" / f"{name}.jpg", buffer.getvalue())
-            storage.write_mask(root / "SegmentationClass" / f"{name}.png", mask)
+            pictures.write_mask(root / "SegmentationClass" / f"{name}.png", mask)
             rows.append(f"{name},{' '.join(CLASSES[label] for label in np.unique(mask) if 0 < label < IGNORE)}")
     disk.write_text(root / "classes.txt", "\n".join(CLASSES) + "\n")
     disk.write_text(root / "image_labels.csv", "\n".join(rows) + "\n")

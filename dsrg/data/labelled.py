@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dsrg import storage
+from dsrg.data.photograph import is_system, walk
 from dsrg.data.voc import Photo
 from dsrg.errors import InputError
 
@@ -61,7 +61,7 @@ def read_labelled(source: Path, directory: Path | None = None) -> Labelled:
 
 def _from_folders(root: Path) -> dict[Path, list[str]]:
     labels: dict[Path, list[str]] = {}
-    for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
+    for folder in sorted(path for path in root.iterdir() if path.is_dir() and not is_system(path.name)):
         files = _photographs(folder)
         if not files:
             raise InputError(f"{folder}: holds no photograph; add some of '{folder.name}', or remove the folder.")
@@ -116,4 +116,4 @@ def _find(image: str, directory: Path, stems: Mapping[str, Path], source: Path) 
 
 
 def _photographs(folder: Path) -> Sequence[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in storage.IMAGE_EXTENSIONS)
+    return walk(folder, recursive=False).check().photographs

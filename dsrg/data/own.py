@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from dsrg.data.photograph import PhotoIndex, describe_left_out, find_photographs, fold
+from dsrg.data.photograph import PhotoIndex, describe_left_out, find_photographs, fold, is_system
 from dsrg.data.prepare import Item, Plan, check_names, name_ids, split_off
 from dsrg.errors import InputError
 
@@ -33,7 +33,7 @@ def read_folders(photos: Path) -> Tagged:
     if not photos.is_dir():
         raise InputError(f"{photos}: the folder does not exist; check --photos.")
     found = find_photographs(photos)
-    folders = sorted(path for path in photos.iterdir() if path.is_dir() and not path.name.startswith("."))
+    folders = sorted(path for path in photos.iterdir() if path.is_dir() and not is_system(path.name))
     if not folders or not found.photographs:
         raise InputError(f"{photos}: holds no folder of photographs; make one folder a class, or use --labels.")
     copies: dict[str, list[tuple[Path, list[str]]]] = {}
@@ -58,7 +58,7 @@ def read_folders(photos: Path) -> Tagged:
     for folder in folders:
         if folder.name not in full:
             raise InputError(f"{folder}: holds no photograph; add some of '{folder.name}', or remove the folder.")
-    notes = describe_left_out(photos, found.others)
+    notes = describe_left_out(photos, found.others, found.skipped)
     apart = sum(len(same) > 1 for same in copies.values())
     if apart:
         notes.append(
@@ -95,7 +95,7 @@ def read_table(photos: Path, table: Path) -> Tagged:
     if missing:
         raise InputError(f"{missing[0]}: has no row in {table}; add one or remove the photograph.")
     others = [path for path in found.others if path.resolve() != table.resolve()]
-    return Tagged(labels, describe_left_out(photos, others))
+    return Tagged(labels, describe_left_out(photos, others, found.skipped))
 
 
 def plan_own(photos: Path, table: Path | None = None, *, val: float = 0.1, seed: int = 0) -> Plan:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from dsrg import disk, storage
+from dsrg import disk, pictures
 from dsrg.data.photograph import Link, ending_of, fold, put_file, put_photograph
 from dsrg.errors import InputError
 from dsrg.labels import IGNORE
@@ -207,7 +207,7 @@ def _plain(text: str) -> str:
     name = "_".join(text.split()) or "_"
     # 'a.jpg.png' has the stem 'a.jpg', which a table of labels would take for a file's name.
     ending = Path(name).suffix
-    return f"{name.removesuffix(ending)}_{ending[1:]}" if ending.lower() in storage.IMAGE_EXTENSIONS else name
+    return f"{name.removesuffix(ending)}_{ending[1:]}" if ending.lower() in pictures.IMAGE_EXTENSIONS else name
 
 
 def _open_partial(root: Path, source: Mapping[str, Any]) -> Path:
@@ -262,11 +262,11 @@ def _put(partial: Path, item: Item, num_classes: int, link: Link | None) -> bool
     if item.mask is not None:
         target = partial / "SegmentationClass" / f"{item.id}.png"
         if isinstance(item.mask, Path):
-            mask = storage.read_mask(item.mask, num_classes)
+            mask = pictures.read_mask(item.mask, num_classes)
             put_file(item.mask, target, link)
         else:
             mask = item.mask()
-            storage.write_mask(target, mask)
+            pictures.write_mask(target, mask)
         size = (mask.shape[1], mask.shape[0])
     if item.annotation is not None:
         put_file(item.annotation, partial / "Annotations" / f"{item.id}.xml", link)

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from dsrg import storage
+from dsrg import pictures
 from dsrg.data.voc import Photo, read_mask_for
 from dsrg.labels import IGNORE
 
@@ -88,11 +88,11 @@ class TrainingSet(Dataset[dict[str, torch.Tensor]]):
     def __getitem__(self, draw_and_index: tuple[int, int]) -> dict[str, torch.Tensor]:
         draw, index = draw_and_index
         photo = self.photos[index]
-        picture = storage.read_image(photo.path)
+        picture = pictures.read_image(photo.path)
         if self.mask_dir is None:
             pair = (tv_tensors.Image(picture), tv_tensors.Mask(torch.zeros(1, *picture.size[::-1], dtype=torch.uint8)))
         else:
-            mask = read_mask_for(self.mask_dir / f"{photo.id}.png", picture.size, len(photo.tags), photo.path)
+            mask = read_mask_for(pictures.mask_file(self.mask_dir, photo.id), picture.size, len(photo.tags), photo.path)
             pair = (tv_tensors.Image(picture), tv_tensors.Mask(torch.from_numpy(mask)[None]))
         # The augmentation depends on the seed and the draw alone, not on the worker or on what came before: a
         # resumed run sees the same samples as an uninterrupted one.

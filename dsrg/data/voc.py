@@ -15,9 +15,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from dsrg import storage
+from dsrg import pictures
 from dsrg.boxes import LabelledBoxes
 from dsrg.data.annotations import read_boxes_for, read_label_names
+from dsrg.data.photograph import Found, is_photograph, walk
 from dsrg.errors import InputError
 from dsrg.labels import BACKGROUND, PRESETS, Classes, read_classes
 
@@ -74,7 +75,7 @@ class VocFolder:
             raise InputError(f"{self.root}: the data folder does not exist; set data.root (see data/README.md).")
         self.classes: Classes = read_classes(classes if classes in PRESETS else self.root / classes)
         self.mask_dir = self.root / masks
-        self._image_dir = self.root / images
+        self.image_dir = self.root / images
         self._split_dir = self.root / splits
         self._labels = self.root / labels
         self._annotations = self.root / annotations
@@ -98,7 +99,7 @@ class VocFolder:
         photos = []
         for name in ids:
             if name not in files:
-                missing = self._image_dir / f"{name}.jpg"
+                missing = self.image_dir / f"{name}.jpg"
                 sentence = (
                     f"{missing}: the photograph does not exist, but {self.split_file(split)} "
                     "names it; add the file or remove the line."
@@ -111,15 +112,22 @@ class VocFolder:
 
     def photo_files(self) -> dict[str, list[Path]]:
         """Every photograph's file by id; the last is read where there are several, a.jpg and a.png say."""
+        found = self.found()
         files: dict[str, list[Path]] = {}
-        for path in sorted(self._image_dir.glob("*")):
-            if path.suffix.lower() in storage.IMAGE_EXTENSIONS:
-                files.setdefault(path.stem, []).append(path)
+        for path in found.photographs:
+            files.setdefault(path.stem, []).append(path)
+        for path in found.faults:  # whoever reads it is told what is wrong
+            if is_photograph(path):
+                files.setdefault(path.stem, [path])
         return files
+
+    def found(self) -> Found:
+        """What lies in the folder of photographs."""
+        return walk(self.image_dir, recursive=False) if self.image_dir.is_dir() else Found([], [], [], {})
 
     def mask_path(self, photo: Photo) -> Path:
         """File of the photograph's ground-truth mask, whether it exists or not."""
-        return self.mask_dir / f"{photo.id}.png"
+        return pictures.mask_file(self.mask_dir, photo.id)
 
     def has_masks(self, photos: Sequence[Photo]) -> bool:
         """Whether every one of the photographs has a ground-truth mask.
@@ -187,14 +195,14 @@ class VocFolder:
         """
         image = mask = None
         with reporting(refuse, photo.path, photo.id):
-            image = storage.read_image(photo.path)
+            image = pictures.read_image(photo.path)
         if masks is not None:
-            path = masks / f"{photo.id}.png"
+            path = pictures.mask_file(masks, photo.id)
             with reporting(refuse, path, photo.id):
-                mask = storage.read_mask(path)
+                mask = pictures.read_mask(path)
             if mask is not None:
                 with reporting(refuse, path, photo.id):
-                    storage.check_indices(mask, len(self.classes), path)
+                    pictures.check_indices(mask, len(self.classes), path)
                 with reporting(refuse, path, photo.id):
                     _check_size(mask, image.size if image else mask.shape[::-1], path, photo.path)
         if boxes and image is not None:
@@ -254,7 +262,7 @@ class VocFolder:
                     return dict.fromkeys(ids)
                 for row in reader:
                     photo = Path((row["image"] or "").strip())  # an id, which may hold points, or a file name
-                    name = photo.stem if photo.suffix.lower() in storage.IMAGE_EXTENSIONS else photo.name
+                    name = photo.stem if photo.suffix.lower() in pictures.IMAGE_EXTENSIONS else photo.name
                     if name in names:
                         fault(f"'{name}' is listed twice; write its labels on one line.", "name twice", name)
                     names.setdefault(name, []).extend(self._divide(row["labels"] or ""))
@@ -314,7 +322,7 @@ def read_mask_for(path: Path, size: tuple[int, int], num_classes: int, photo: Pa
     Returns:
         (H, W) uint8.
     """
-    mask = storage.read_mask(path, num_classes)
+    mask = pictures.read_mask(path, num_classes)
     _check_size(mask, size, path, photo)
     return mask
 

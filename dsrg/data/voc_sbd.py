@@ -12,7 +12,7 @@ import numpy as np
 import scipy.io
 from tqdm import tqdm
 
-from dsrg import storage
+from dsrg import pictures
 from dsrg.data.annotations import read_label_names
 from dsrg.data.prepare import Item, Plan
 from dsrg.errors import InputError
@@ -150,7 +150,7 @@ def _plan_item(voc: Path, sbd: Path | None, label_source: LabelSource, name: str
         found = read_label_names(annotation, "add --label-source masks")
         indices = {known.index(label, str(annotation)) for label in found}
     else:
-        pixels = read_sbd_mask(mat) if from_sbd else storage.read_mask(mask, len(VOC))
+        pixels = read_sbd_mask(mat) if from_sbd else pictures.read_mask(mask, len(VOC))
         indices = {int(index) for index in np.unique(pixels)} - {BACKGROUND, IGNORE}
     if not indices:
         raise InputError(

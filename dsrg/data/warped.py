@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from dsrg import storage
+from dsrg import pictures
 from dsrg.data.voc import Photo
 
 
@@ -37,7 +37,7 @@ def warped(
     """
 
     def read(index: int) -> tuple[Tensor, tuple[int, int]]:
-        picture = storage.read_image(photos[index].path)
+        picture = pictures.read_image(photos[index].path)
         pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
         if boxes is not None:
             left, top, right, bottom = boxes[index].tolist()

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image
 
-from dsrg import failures, heatmap, inference, storage, tiles
+from dsrg import failures, heatmap, inference, pictures, tiles
 from dsrg.failures import Failure
 from dsrg.labels import BACKGROUND, IGNORE, Classes, palette
 from dsrg.report import Example
@@ -103,7 +103,7 @@ def ranked(run: Run, failure: Failure, network: str) -> Ranked:
         "prediction": run.predictions(network).directory / f"{photo.id}.png",
         "truth": run.folder.mask_path(photo),
     }
-    layers = {name: _mask(storage.read_mask(path), size) for name, path in paths.items()}
+    layers = {name: _mask(pictures.read_mask(path), size) for name, path in paths.items()}
     values = run.classes.by_name(failure.matrices[network].iou()).items()
     kind = failures.category(counts)
     return Ranked(

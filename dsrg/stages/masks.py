@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from dsrg import distributed, inference, networks, storage
+from dsrg import distributed, inference, networks, pictures
 from dsrg.data.voc import Photo, read_mask_for
 from dsrg.labels import IGNORE
 from dsrg.metrics import ConfusionMatrix
@@ -45,7 +45,7 @@ def _measure(run: Run, stage: Stage) -> dict[str, float]:
 
     def compare(photo: Photo) -> tuple[ConfusionMatrix, int, int]:
         matrix = ConfusionMatrix(len(run.classes))
-        mask = storage.read_mask(stage.directory / f"{photo.id}.png", len(run.classes))
+        mask = pictures.read_mask(stage.directory / f"{photo.id}.png", len(run.classes))
         labelled = mask != IGNORE
         if known:
             path = run.folder.mask_path(photo)

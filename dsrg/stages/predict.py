@@ -32,7 +32,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from dsrg import disk, inference, storage
+from dsrg import disk, inference, pictures
 from dsrg.data.sources import Source
 from dsrg.errors import InputError
 from dsrg.formats import coco, labelme, video
@@ -174,7 +174,7 @@ class Predictor:
         """Write annotations.json of all the pictures that are done, from their PNGs."""
         content = coco.empty(self.segmenter.classes.names, "made by dsrg, tools/predict.py")
         for target in tqdm(self.done, COCO_FILE, leave=False):
-            coco.add(content, target.file_name, storage.read_mask(self.out / "masks" / f"{target.name}.png"))
+            coco.add(content, target.file_name, pictures.read_mask(self.out / "masks" / f"{target.name}.png"))
         disk.write_text(self.out / COCO_FILE, json.dumps(content) + "\n")
 
     def _all(
@@ -245,7 +245,15 @@ class Predictor:
         return complete
 
 
-def predict(segmenter: Segmenter, sources: Sequence[Source], out: Path, options: Options, **named: Any) -> int:
+def predict(
+    segmenter: Segmenter,
+    sources: Sequence[Source],
+    out: Path,
+    options: Options,
+    *,
+    unread: Sequence[str] = (),
+    **named: Any,
+) -> int:
     """Segment photographs and videos into a folder.
 
     Args:
@@ -253,6 +261,7 @@ def predict(segmenter: Segmenter, sources: Sequence[Source], out: Path, options:
         sources: What to segment.
         out: The folder; new, empty, or of an earlier call with the same settings.
         options: What is made.
+        unread: Sentences on inputs that could not even be opened, to be told with those that cannot be read.
         named: Further settings that must be an earlier call's own: where the network and the sources come from.
 
     Returns:
@@ -264,6 +273,7 @@ def predict(segmenter: Segmenter, sources: Sequence[Source], out: Path, options:
     _begin(out, _settings(segmenter, options) | named, options.overwrite)
     disk.write_text(out / "classes.txt", "\n".join(segmenter.classes.names) + "\n")
     predictor = Predictor(segmenter, out, options)
+    predictor.faults += unread
     photos, videos = ([one for one in sources if one.is_video == kind] for kind in (False, True))
     frames = sum(-(-_length(one) // options.every) for one in videos)
     with tqdm(total=len(photos) + frames, desc=out.name) as bar:
@@ -273,7 +283,7 @@ def predict(segmenter: Segmenter, sources: Sequence[Source], out: Path, options:
     if "coco" in options.formats:
         predictor.write_coco()
     if predictor.faults:
-        more = f" ({len(predictor.faults)} of {len(sources)} inputs are faulty; the others are done)"
+        more = f" ({len(predictor.faults)} of {len(sources) + len(unread)} inputs are faulty; the others are done)"
         raise InputError(" ".join(predictor.faults) + more)
     return len(predictor.done)
 
@@ -372,7 +382,7 @@ def _finish(
     """From probabilities (C, H, W), or without them from the mask that is there, to the files that are missing."""
     path = out / "masks" / f"{target.name}.png"
     if probs is None:
-        mask = storage.read_mask(path, len(classes))
+        mask = pictures.read_mask(path, len(classes))
         if mask.shape != picture.shape[:2]:
             raise InputError(f"{path}: is not of its photograph's size, which was replaced; delete it, or --overwrite.")
     else:
@@ -382,7 +392,7 @@ def _finish(
         mask = inference.to_mask(found, pixels, own, crf=crf, crf_tags=crf_tags).cpu().numpy()
         if options.probs:
             _write_probs(out / "probs" / f"{target.name}.npz", found, classes)
-        storage.write_mask(path, mask)
+        pictures.write_mask(path, mask)
     for kind, file in _paths(out, target, options).items():
         if _fresh(file, target.made):  # it may have been corrected by hand since
             continue

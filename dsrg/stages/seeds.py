@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from dsrg import cam, distributed, inference, networks, storage
+from dsrg import cam, distributed, inference, networks, pictures, storage
 from dsrg.crf import dense_crf
 from dsrg.data.voc import Photo, read_mask_for
 from dsrg.errors import InputError
@@ -89,7 +89,7 @@ def make_seeds(run: Run) -> Stage:
     saliency = run.cfg.seeds.saliency_dir
     if run.cfg.seeds.background == "saliency" and saliency is not None:
         for photo in run.train:  # before anything is written
-            if not (saliency / f"{photo.id}.png").is_file():
+            if not pictures.mask_file(saliency, photo.id).is_file():
                 raise InputError(f"{saliency / photo.id}.png: the saliency map does not exist; add it.")
     stage.begin()
     todo = [p for p in distributed.share(run.train) if not (stage.directory / f"{p.id}.png").is_file()]
@@ -147,7 +147,7 @@ class Cutter:
 
     def write(self, photo: Photo) -> None:
         """Write them to seeds/<id>.png."""
-        storage.write_mask(self.seed_dir / f"{photo.id}.png", self.cut(photo))
+        pictures.write_mask(self.seed_dir / f"{photo.id}.png", self.cut(photo))
 
     def pool(self, workers: int) -> Executor:
         """Where to cut many: the CRF needs processes, for pydensecrf holds Python's lock; without it threads do."""
@@ -158,8 +158,8 @@ class Cutter:
         """The photograph's saliency map at `size`, (1, H, W) in [0, 1], where the settings want one."""
         if self.settings.background != "saliency" or self.settings.saliency_dir is None:
             return None
-        path = self.settings.saliency_dir / f"{photo.id}.png"
-        grey = torch.from_numpy(np.array(storage.read_image(path).convert("L"))).float() / 255
+        path = pictures.mask_file(self.settings.saliency_dir, photo.id)
+        grey = torch.from_numpy(np.array(pictures.read_image(path, "saliency map").convert("L"))).float() / 255
         return functional.interpolate(grey[None, None], size, mode="bilinear")[0]
 
 
@@ -223,7 +223,7 @@ def _spread(classes: np.ndarray, maps: np.ndarray, count: int, size: tuple[int, 
 
 
 def _truth(run: Run, photo: Photo) -> np.ndarray:
-    size = storage.read_image(photo.path).size
+    size = pictures.read_image(photo.path).size
     return read_mask_for(run.folder.mask_path(photo), size, len(run.classes), photo.path)
 
 
@@ -249,7 +249,7 @@ def measure_cams(run: Run, photos: Sequence[Photo], cam_dir: Path) -> dict[str, 
 def _measure_seeds(run: Run) -> dict[str, float]:
     quality = SeedQuality(len(run.classes))
     for photo in tqdm(distributed.share(run.train), "measuring seeds", disable=not distributed.is_main()):
-        seeds = storage.read_mask(run.directory / "seeds" / f"{photo.id}.png", len(run.classes))
+        seeds = pictures.read_mask(run.directory / "seeds" / f"{photo.id}.png", len(run.classes))
         quality.update(seeds, _truth(run, photo))
     total = SeedQuality(len(run.classes))
     for part in distributed.gather(quality):

@@ -24,7 +24,7 @@ from PIL import Image
 from playwright.sync_api import Page as Browser
 from playwright.sync_api import expect
 
-from dsrg import config, disk, networks, storage, studio, uploads
+from dsrg import config, disk, networks, pictures, storage, studio, uploads
 from dsrg.commands import demo_app
 from dsrg.run import Run
 from dsrg.studio import Studio
@@ -156,7 +156,7 @@ def test_from_an_upload_to_the_mask_on_disk(strangers: list[Any], served: Served
     expect(browser.locator("#cams")).to_contain_text("CAM of cat")
     expect(browser.locator("#cams")).not_to_contain_text("CAM of dog")
 
-    mask = storage.read_mask(served.download("Download the mask (PNG)", tmp_path / "got"), 4)
+    mask = pictures.read_mask(served.download("Download the mask (PNG)", tmp_path / "got"), 4)
     expected = uploads.enlarge_labels(served.studio.mask(upload.picture, [1], crf=True), (90, 120))
     assert np.array_equal(mask, expected)
     assert (tmp_path / "got/my photo-mask.png").is_file()
@@ -178,7 +178,7 @@ def test_other_settings_make_other_masks(served: Served, tmp_path: Path) -> None
     browser.get_by_label("Only the ticked classes in the mask").uncheck()
     served.press("Show CAM, seeds and mask")
     browser.locator("#mask img").wait_for()
-    mask = storage.read_mask(served.download("Download the mask (PNG)", tmp_path), 4)
+    mask = pictures.read_mask(served.download("Download the mask (PNG)", tmp_path), 4)
     picture = np.array(Image.open(served.studio.run.val[2].path))
     assert np.array_equal(mask, served.studio.mask(picture, None, crf=False))
 
@@ -269,7 +269,7 @@ def test_two_visitors_do_not_see_each_others_photographs(served: Served, data: P
         waiting.value.save_as(tmp_path / f"{name}.png")
         picture = np.array(Image.open(data / f"JPEGImages/{name}.jpg"))
         expected = served.studio.mask(picture, studio.proposal(served.studio.scores(picture)), crf=True)
-        assert np.array_equal(storage.read_mask(tmp_path / f"{name}.png"), expected)
+        assert np.array_equal(pictures.read_mask(tmp_path / f"{name}.png"), expected)
 
 
 def test_without_a_segmentation_network_there_are_cam_and_seeds(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from PIL import Image
 
-from dsrg import config, inference, storage
+from dsrg import config, inference, pictures
 from dsrg.data.cues import GRID, count, enlarge, read_cues, read_list
 from dsrg.data.demo import CLASSES, generate
 from dsrg.data.training import TrainingSet, joint_transform
@@ -103,9 +103,9 @@ def test_training_gets_the_cues_of_photographs_of_vocs_sizes(
         kind, row, column = real[f"{number}_cues"]
         grid = np.full((GRID, GRID), IGNORE, np.uint8)
         grid[row, column] = kind
-        storage.write_mask(tmp_path / "a.png", enlarge(grid, height, width))
+        pictures.write_mask(tmp_path / "a.png", enlarge(grid, height, width))
         np.testing.assert_array_equal(
-            inference.on_grid(torch.from_numpy(storage.read_mask(tmp_path / "a.png")), (GRID, GRID)), grid
+            inference.on_grid(torch.from_numpy(pictures.read_mask(tmp_path / "a.png")), (GRID, GRID)), grid
         )
         samples = TrainingSet([photo], tmp_path, transform, seed=0)
         for draw in range(4):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from dsrg import storage
+from dsrg import pictures
 from dsrg.data.photograph import PhotoIndex, describe_left_out, ending_of, find_photographs, put_photograph
 from dsrg.errors import InputError
 
@@ -75,7 +75,7 @@ def test_photographs_stand_upright(tmp_path: Path, orientation: int) -> None:
         *(PIXELS.T, PIXELS.T[:, ::-1], PIXELS.T[::-1, ::-1], PIXELS.T[::-1]),
     ]
     expected = turns[orientation - 1]
-    shown = np.array(storage.read_image(target))[..., 0].astype(int)
+    shown = np.array(pictures.read_image(target))[..., 0].astype(int)
     assert shown.shape == expected.shape
     assert np.abs(shown - expected).max() < 12  # JPEG
     if orientation == 1:

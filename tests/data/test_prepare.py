@@ -16,7 +16,7 @@ from dsrg.data import prepare
 from dsrg.data.prepare import Item, Plan, check_names, name_ids, split_off, write_set
 from dsrg.data.voc import VocFolder
 from dsrg.errors import InputError
-from dsrg.storage import read_mask
+from dsrg.pictures import read_mask
 
 
 def save_photo(path: Path, colour: int = 0) -> Path:

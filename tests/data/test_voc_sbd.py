@@ -17,7 +17,7 @@ from dsrg.data.voc import VocFolder
 from dsrg.data.voc_sbd import find_sbd, find_voc, plan_voc, read_sbd_mask, train_aug
 from dsrg.errors import InputError
 from dsrg.labels import VOC
-from dsrg.storage import read_mask
+from dsrg.pictures import read_mask
 
 LISTS = {
     "voc_train": ["2007_1", "2007_2"],

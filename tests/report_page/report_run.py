@@ -7,7 +7,7 @@ import numpy as np
 import yaml
 from helpers import make_voc, quadrants, write_mask_file
 
-from dsrg import config, networks, storage
+from dsrg import config, networks, pictures, storage
 from dsrg.run import Run, Stage
 
 HOSTILE = "<script>alert(1)</script>"
@@ -61,8 +61,8 @@ def make_run(root: Path) -> Run:
         storage.write_cams(run.directory / "cams" / f"{name}.npz", (1, 2), np.eye(2, dtype=np.float32)[:, None, :])
         seeds = quadrants(16, 12, seed)
         seeds[:4] = 255
-        storage.write_mask(run.directory / "seeds" / f"{name}.png", seeds)
-        storage.write_mask(run.directory / "masks" / f"{name}.png", quadrants(16, 12, seed + 1))
+        pictures.write_mask(run.directory / "seeds" / f"{name}.png", seeds)
+        pictures.write_mask(run.directory / "masks" / f"{name}.png", quadrants(16, 12, seed + 1))
     for network in ("dsrg", "retrain", "supervised"):
         finish(run.stage(network), {})
         predict(run, network)
@@ -92,7 +92,7 @@ def predict(run: Run, network: str) -> None:
 def naive_iou(run: Run, folder: Path) -> dict[str, float | None]:
     """IoU by class over the validation split, from the definition: sets of pixels."""
     truth = np.stack([quadrants(16, 12, seed) for seed in range(len(VAL))])
-    predicted = np.stack([storage.read_mask(folder / f"{name}.png") for name in VAL])
+    predicted = np.stack([pictures.read_mask(folder / f"{name}.png") for name in VAL])
     values: dict[str, float | None] = {}
     for index, name in enumerate(NAMES):
         union = int(((truth == index) | (predicted == index)).sum())

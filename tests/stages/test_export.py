@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from trained_run import make_photos, make_trained_run
 
 import dsrg
-from dsrg import disk, inference, loading, storage
+from dsrg import disk, inference, loading, pictures
 from dsrg.stages import export
 
 
@@ -126,7 +126,7 @@ def test_code_of_the_card_runs(exported: Path, tmp_path: Path, monkeypatch: pyte
     assert len(blocks) == 2
     for block in blocks:
         exec(re.sub("^    ", "", block, flags=re.MULTILINE), names := {})
-    assert storage.read_mask(tmp_path / "mask.png", len(NAMES)).shape == (48, 64)
+    assert pictures.read_mask(tmp_path / "mask.png", len(NAMES)).shape == (48, 64)
     assert names["mask"].shape == (1, 48, 64)
 
 

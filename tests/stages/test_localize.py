@@ -13,7 +13,7 @@ from demo_run import start_demo_run
 from helpers import Tool, check_refusal
 from PIL import Image
 
-from dsrg import cam, config, disk, explain, inference, networks, storage
+from dsrg import cam, config, disk, explain, inference, networks, pictures, storage
 from dsrg.boxes import map_boxes
 from dsrg.data.demo import generate
 from dsrg.data.voc import Photo
@@ -146,7 +146,7 @@ def test_every_source_makes_seeds(data: Path, trained: Path, tmp_path: Path, kin
         assert (maps.min(axis=(1, 2)) == 0).all() or source != "acol"
     assert make_seeds(run).figures["seeds"].keys() == {"coverage", "foreground_precision", "background_precision"}
     for photo in run.train:
-        seeds = storage.read_mask(run.directory / "seeds" / f"{photo.id}.png", len(run.classes))
+        seeds = pictures.read_mask(run.directory / "seeds" / f"{photo.id}.png", len(run.classes))
         assert photo.tags[seeds[seeds != IGNORE]].all()
 
 
@@ -419,7 +419,7 @@ def test_a_photograph_whose_mask_is_void_is_left_out(data: Path, trained: Path, 
     root = tmp_path / "data"
     shutil.copytree(data, root)
     run = copy_run(root, trained, "gap", tmp_path / "run")
-    storage.write_mask(run.folder.mask_path(run.val[0]), np.full((64, 64), IGNORE, np.uint8))
+    pictures.write_mask(run.folder.mask_path(run.val[0]), np.full((64, 64), IGNORE, np.uint8))
     results = localize([run], ["cam"], pictures=1)
     assert results["rows"][0]["measured"] == VAL - 1
     assert f"{VAL - 1} of the {VAL} photographs" in (run.directory / "localize/val/localize.md").read_text()

@@ -11,7 +11,7 @@ import torch
 from demo_run import start_demo_run
 from PIL import Image
 
-from dsrg import config, disk, engine, storage
+from dsrg import config, disk, engine, pictures, storage
 from dsrg.data.demo import generate
 from dsrg.errors import InputError
 from dsrg.labels import IGNORE
@@ -78,7 +78,7 @@ def test_every_stage_leaves_its_files(data: Path, finished: Path) -> None:
         assert maps.min() >= 0
         assert set(maps.max(axis=(1, 2))) <= {0.0, 1.0}  # an untrained classifier may answer no class at all
         for folder in ("seeds", "masks"):
-            mask = storage.read_mask(finished / folder / f"{photo.id}.png", len(run.classes))
+            mask = pictures.read_mask(finished / folder / f"{photo.id}.png", len(run.classes))
             assert mask.shape == (64, 64)
             assert photo.tags[mask[mask != IGNORE]].all(), "a mask holds a class that its photograph is not tagged with"
     for folder in ("predictions/val", "dsrg/predictions/val", "supervised/predictions/val"):
@@ -230,7 +230,7 @@ def test_saliency_background(data: Path, finished: Path, tmp_path: Path) -> None
         Image.fromarray(grey).save(maps / f"{photo.id}.png")
     make_seeds(run)
     for photo in run.train:
-        seeds = storage.read_mask(run_dir / "seeds" / f"{photo.id}.png")
+        seeds = pictures.read_mask(run_dir / "seeds" / f"{photo.id}.png")
         assert (seeds[:, 34:] != 0).all()
         assert (seeds[:, :30] != IGNORE).all()
 
@@ -273,7 +273,7 @@ def test_masks_leave_out_what_the_network_is_unsure_of(data: Path, finished: Pat
     figures = make_masks(run).figures
     labelled = []
     for photo in run.train:
-        whole, sure = (storage.read_mask(folder / "masks" / f"{photo.id}.png") for folder in (finished, run_dir))
+        whole, sure = (pictures.read_mask(folder / "masks" / f"{photo.id}.png") for folder in (finished, run_dir))
         assert np.array_equal(sure[sure != IGNORE], whole[sure != IGNORE])
         labelled.append(np.mean(sure != IGNORE))
     assert 0 < figures["masks_coverage"] < 1
@@ -361,7 +361,7 @@ def test_seeds_by_otsu_and_crf_from_the_same_cams(data: Path, finished: Path, tm
     record = disk.read_json(tmp_path / "seeds" / "stage.json")
     assert 0 < record["figures"]["background_threshold"] < record["figures"]["foreground_threshold"] < 1
     for photo in run.train:
-        seeds = storage.read_mask(tmp_path / "seeds" / f"{photo.id}.png", len(run.classes))
+        seeds = pictures.read_mask(tmp_path / "seeds" / f"{photo.id}.png", len(run.classes))
         assert seeds.shape == (64, 64)
         assert photo.tags[seeds[seeds != IGNORE]].all()
     with pytest.raises(InputError, match=r"seeds: was made with crf\.bilateral_srgb = .*, which is now 3"):

@@ -13,7 +13,7 @@ from PIL import Image
 from trained_run import make_photos, make_trained_run
 
 import dsrg
-from dsrg import storage
+from dsrg import pictures
 from dsrg.formats import video
 from dsrg.segmenter import Segmenter
 
@@ -47,7 +47,7 @@ def command(run_dir: Path, photos: Path, tmp_path: Path, tool: Tool) -> Any:
 
 def masks_in(folder: Path) -> dict[str, np.ndarray]:
     return {
-        path.relative_to(folder).with_suffix("").as_posix(): storage.read_mask(path, len(NAMES))
+        path.relative_to(folder).with_suffix("").as_posix(): pictures.read_mask(path, len(NAMES))
         for path in sorted(folder.rglob("*.png"))
     }
 
