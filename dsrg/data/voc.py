@@ -18,6 +18,7 @@ from tqdm import tqdm
 from dsrg import pictures
 from dsrg.boxes import LabelledBoxes
 from dsrg.data.annotations import read_boxes_for, read_label_names
+from dsrg.data.ids import check_id, read_ids
 from dsrg.errors import InputError
 from dsrg.labels import BACKGROUND, PRESETS, Classes, read_classes
 
@@ -221,20 +222,24 @@ class VocFolder:
         def fault(sentence: str, kind: str, name: str = "") -> None:
             refuse(InputError(f"{path}: {sentence}", kind), path, name)
 
-        try:
-            ids = path.read_text(encoding="utf-8-sig").split()
-            if not ids:
-                fault("the split names no photograph; write one id a line.", "empty split")
-        except UnicodeDecodeError:
-            fault("the split is not in UTF-8; save it anew in that encoding.", "split unreadable")
-        except OSError:
+        if path.exists():
+            try:
+                ids = read_ids(path, "split")
+            except InputError as error:
+                refuse(InputError(str(error), "split unreadable"), path, "")
+            else:
+                if not ids:
+                    fault("the split names no photograph; write one id a line.", "empty split")
+        else:
             there = ", ".join(sorted(file.stem for file in self._split_dir.glob("*.txt"))) or "none"
             fault(f"the split does not exist; write one id a line (splits there: {there}).", "split missing")
-        counts = Counter(ids)
-        for name, count in counts.items():
+        usable = []  # no path is ever made of a name that can be none
+        for name, count in Counter(ids).items():
+            with reporting(refuse, path, name):
+                usable.append(check_id(name, path))
             if count > 1:
                 fault(f"'{name}' is listed twice; remove one of the lines.", "name twice", name)
-        return list(counts)
+        return usable
 
     def _names_from_csv(self, ids: Sequence[str], refuse: Refuse) -> Mapping[str, list[str] | None]:
         """The labels' names by id; None where they cannot be read."""
