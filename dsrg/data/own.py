@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import filecmp
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from dsrg.data.photograph import PhotoIndex, describe_left_out, find_photographs, fold
 from dsrg.data.prepare import Item, Plan, check_names, name_ids, split_off
+from dsrg.data.table import read_labels
 from dsrg.errors import InputError
 
 
@@ -68,20 +67,19 @@ def read_folders(photos: Path) -> Tagged:
 
 
 def read_table(photos: Path, table: Path) -> Tagged:
-    """Labels from a CSV with the columns image and labels; several labels are divided by semicolons or blanks.
+    """Labels from a table, see `dsrg.data.table.read_labels`.
 
     `image` is a path below `photos`, a file's name or its stem (see `PhotoIndex`).
 
     Raises:
-        InputError: the CSV is missing, not in UTF-8 or lacks a column; a row names no photograph, several, or one
-            that has a row; or a photograph has no row or no label.
+        InputError: as `read_labels`; a row names no photograph, several, or one that has a row; or a photograph has no
+            row.
     """
-    if not table.is_file():
-        raise InputError(f"{table}: the table of labels does not exist; write a CSV 'image,labels'.")
     found = find_photographs(photos)
     index = PhotoIndex(photos, found.photographs)
     labels: dict[Path, list[str]] = {}
-    for image, text in _rows(table):
+    rows, notes = read_labels(table)
+    for image, names, _ in rows:
         files = index.find(image)
         if not files:
             raise InputError(f"{photos / image}: the photograph does not exist, but {table} names it.")
@@ -89,13 +87,12 @@ def read_table(photos: Path, table: Path) -> Tagged:
             raise InputError(f"{table}: '{image}' may be {files[0]} or {files[1]}; write the path below {photos}.")
         if files[0] in labels:
             raise InputError(f"{table}: '{image}' is listed twice; write its labels on one line.")
-        names = text.split(";") if ";" in text else text.split()
-        labels[files[0]] = list(dict.fromkeys(name.strip() for name in names if name.strip()))
+        labels[files[0]] = list(names or ())
     missing = [path for path in found.photographs if path not in labels]
     if missing:
         raise InputError(f"{missing[0]}: has no row in {table}; add one or remove the photograph.")
     others = [path for path in found.others if path.resolve() != table.resolve()]
-    return Tagged(labels, describe_left_out(photos, others))
+    return Tagged(labels, notes + describe_left_out(photos, others))
 
 
 def plan_own(photos: Path, table: Path | None = None, *, val: float = 0.1, seed: int = 0) -> Plan:
@@ -103,7 +100,7 @@ def plan_own(photos: Path, table: Path | None = None, *, val: float = 0.1, seed:
 
     Args:
         photos: Folder of the photographs.
-        table: CSV of their labels; None for one folder a class.
+        table: Table of their labels; None for one folder a class.
         val: Share of the photographs set aside for measuring the classifier, in 0..1 (see `split_off`).
         seed: Chooses them.
 
@@ -127,24 +124,3 @@ def plan_own(photos: Path, table: Path | None = None, *, val: float = 0.1, seed:
     notes += [f"'{name}' has no photograph to learn from; add some." for name in classes[1:] if name not in learnt]
     source = {"kind": "own", "photos": str(photos.resolve()), "table": str(table.resolve()) if table else None}
     return Plan(classes, items, splits, source, notes)
-
-
-def _rows(table: Path) -> Iterator[tuple[str, str]]:
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            if not {"image", "labels"} <= set(reader.fieldnames or ()):
-                raise InputError(f"{table}: the first line must be 'image,labels', with a comma.")
-            for row in reader:
-                if None in row:
-                    raise InputError(
-                        f"{table}: line {reader.line_num} has more columns than the first; divide labels by semicolons."
-                    )
-                image = (row["image"] or "").strip()
-                if not image:
-                    raise InputError(f"{table}: line {reader.line_num} names no photograph; add its name or remove it.")
-                yield image, row["labels"] or ""
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{table}: not a readable CSV in UTF-8 ({error}); save it anew, in Excel as 'CSV UTF-8 (comma delimited)'."
-        ) from None

@@ -20,7 +20,7 @@ from dsrg import disk, pictures
 from dsrg.data.ids import check_id
 from dsrg.data.photograph import Link, ending_of, fold, put_file, put_photograph
 from dsrg.errors import InputError
-from dsrg.labels import IGNORE
+from dsrg.labels import IGNORE, fault_of_name
 
 RECORD = "source.json"
 """In an unfinished folder: what it is made from."""
@@ -91,8 +91,8 @@ def check_names(names: Sequence[str], where: str | Path) -> tuple[str, ...]:
         raise InputError(f"{where}: {len(names)} classes are too many, 8-bit masks hold {IGNORE - 1} and background.")
     seen: dict[str, str] = {"background": "background, class 0 of every data set"}
     for name in names:
-        if ";" in name or name != name.strip() or len(name.splitlines()) != 1:
-            raise InputError(f"{where}: the class {name!r} is empty or has a ';' or a blank at an end; rename it.")
+        if fault_of_name(name):
+            raise InputError(f"{where}: the class {name[:60]!r} {fault_of_name(name)}; rename it.")
         if fold(name) in seen:
             raise InputError(
                 f"{where}: the class '{name}' has the same name as {seen[fold(name)]}; rename one of them."
