@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from dsrg import pictures
+from dsrg.data.class_folders import read_class_folders
 from dsrg.data.photograph import PhotoIndex, find_photographs
 from dsrg.data.table import read_labels
 from dsrg.data.voc import Photo
@@ -60,13 +59,12 @@ def read_labelled(source: Path, directory: Path | None = None) -> Labelled:
 
 
 def _from_folders(root: Path) -> dict[Path, list[str]]:
-    labels: dict[Path, list[str]] = {}
-    for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        files = _photographs(folder)
-        if not files:
-            raise InputError(f"{folder}: holds no photograph; add some of '{folder.name}', or remove the folder.")
-        labels |= {path: [folder.name] for path in files}
-    return labels
+    found = read_class_folders(root).photographs
+    if any(placed.split for placed in found):
+        raise InputError(
+            f"{root}: holds folders of splits; give one of them, {root / found[0].path.relative_to(root).parts[0]} say."
+        )
+    return {placed.path: [placed.label] for placed in found}
 
 
 def _from_table(source: Path, directory: Path) -> dict[Path, list[str]]:
@@ -88,7 +86,3 @@ def _from_table(source: Path, directory: Path) -> dict[Path, list[str]]:
             raise InputError(f"{source}: '{image}' has no label; write one, or remove the line.")
         labels[files[0]] = list(names)
     return labels
-
-
-def _photographs(folder: Path) -> Sequence[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in pictures.IMAGE_EXTENSIONS)
