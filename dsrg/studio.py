@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dsrg import disk, heatmap, inference, networks, report
+from dsrg import disk, heatmap, inference, networks, pictures, report
 from dsrg.data.voc import Photo
 from dsrg.errors import InputError
 from dsrg.labels import IGNORE
@@ -211,15 +211,7 @@ def usual_long_side(run: Run) -> int:
         InputError: a photograph is missing or broken.
     """
     places = np.linspace(0, len(run.train) - 1, min(SAMPLE, len(run.train))).astype(int)
-    sides = []
-    for place in places:
-        path = run.train[place].path
-        try:
-            with Image.open(path) as image:  # reads the head of the file alone
-                sides.append(max(image.size))
-        except OSError:
-            raise InputError(f"{path}: the photograph cannot be decoded; replace the file.") from None
-    return max(sides)
+    return max(max(pictures.read_size(run.train[place].path)) for place in places)
 
 
 def examples(run: Run, count: int) -> list[Photo]:

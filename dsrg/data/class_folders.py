@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from dsrg.data.photograph import find_photographs, fold
+from dsrg.data.photograph import find_photographs, fold, is_system
 from dsrg.errors import InputError
 
 SPLITS = {
@@ -14,7 +14,6 @@ SPLITS = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 """Folders' names, in any case, that stand for a split where other tools write one folder a split, and the split."""
-_SYSTEM = ("@eadir", "__macosx", "$recycle.bin", "system volume information", "#recycle", "lost+found")
 
 
 class Placed(NamedTuple):
@@ -33,6 +32,8 @@ class ClassFolders(NamedTuple):
     photographs: list[Placed]
     others: list[Path]
     """Files that are no photographs."""
+    skipped: list[Path]
+    """What is hidden or some system's."""
 
 
 def read_class_folders(root: Path) -> ClassFolders:
@@ -63,15 +64,11 @@ def read_class_folders(root: Path) -> ClassFolders:
         for folder in _folders(top) if inside else [top]:
             if (splits[top.name] if inside else "", folder.name) not in full:
                 raise InputError(f"{folder}: holds no photograph; add some of '{folder.name}', or remove the folder.")
-    return ClassFolders(photographs, found.others)
+    return ClassFolders(photographs, found.others, found.skipped)
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in root.iterdir()
-        if path.is_dir() and not path.name.startswith(".") and fold(path.name) not in _SYSTEM
-    )
+    return sorted(path for path in root.iterdir() if path.is_dir() and not is_system(path.name))
 
 
 def _placed(root: Path, path: Path, splits: dict[str, str]) -> Placed:

@@ -342,7 +342,8 @@ def _find(
         names = sorted(name for name, _ in images.values())
         twice = next((name for name, after in itertools.pairwise(names) if name == after), names[0])
         raise InputError(f"{path}: two images are the photograph '{twice}'; join them into one.")
-    return files, describe_left_out(photos, [other for other in found.others if other.resolve() != path.resolve()])
+    others = [other for other in found.others if other.resolve() != path.resolve()]
+    return files, describe_left_out(photos, others, found.skipped)
 
 
 def _check_official(found: Instances) -> None:

@@ -47,7 +47,7 @@ def read_folders(photos: Path) -> Tagged:
         else:
             same.append((file, [name]))
             splits[file] = split
-    notes = describe_left_out(photos, found.others)
+    notes = describe_left_out(photos, found.others, found.skipped)
     apart = sum(len(same) > 1 for same in copies.values())
     if apart:
         notes.append(
@@ -83,7 +83,7 @@ def read_table(photos: Path, table: Path) -> Tagged:
     if missing:
         raise InputError(f"{missing[0]}: has no row in {table}; add one or remove the photograph.")
     others = [path for path in found.others if path.resolve() != table.resolve()]
-    return Tagged(labels, notes + describe_left_out(photos, others))
+    return Tagged(labels, notes + describe_left_out(photos, others, found.skipped))
 
 
 def plan_own(photos: Path, table: Path | None = None, *, val: float = 0.1, seed: int = 0) -> Plan:

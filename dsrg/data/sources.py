@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from dsrg import pictures
-from dsrg.data.photograph import PhotoIndex
+from dsrg import disk
+from dsrg.data.photograph import Found, PhotoIndex, walk
 from dsrg.data.table import read_labels
 from dsrg.errors import InputError
 from dsrg.labels import Classes
 
-PHOTO_EXTENSIONS = (*pictures.IMAGE_EXTENSIONS, ".webp", ".bmp", ".tif", ".tiff")
-"""File name endings of the photographs that a folder is searched for, in lower case."""
 VIDEO_EXTENSIONS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
 """File name endings of videos, in lower case."""
 
@@ -40,7 +39,7 @@ class Source:
 
 def find_sources(
     inputs: Sequence[Path], *, recursive: bool = False, without: Path | None = None
-) -> tuple[list[Source], list[Path]]:
+) -> tuple[list[Source], Found]:
     """The photographs and videos of files and folders, each folder's in alphabetical order.
 
     Args:
@@ -49,21 +48,26 @@ def find_sources(
         without: A folder that is not searched: the one for the output, which may lie in an input.
 
     Returns:
-        The sources; and the folders' other files, which are left out (hidden ones not among them).
+        The sources; and what else lies in the folders: files that are no photographs or videos, what is hidden or the
+        system's, and what cannot be read.
 
     Raises:
-        InputError: an input does not exist, a folder holds nothing, or two sources would have outputs of one name.
+        InputError: an input does not exist or is no file, a folder holds nothing, or two sources would have outputs of
+            one name.
     """
     found: dict[str, Source] = {}
-    others: list[Path] = []
+    left = Found([], [], [], {})
     for given in inputs:
         if given.is_dir():
-            sources, left = _search(given, recursive, without)
-            others += left
-        elif given.is_file():
-            sources = [Source(given.name, given)]
-        else:
+            sources, lying = _search(given, recursive, without)
+            left.others.extend(lying.others)
+            left.skipped.extend(lying.skipped)
+            left.faults.update(lying.faults)
+        elif not os.path.lexists(given):
             raise InputError(f"{given}: does not exist; give photographs, videos, or folders of them.")
+        else:
+            disk.open_regular(given, "photograph").close()
+            sources = [Source(given.name, given)]
         for source in sources:
             other = found.setdefault(source.name, source)
             if other.path.resolve() != source.path.resolve():
@@ -79,7 +83,7 @@ def find_sources(
             raise InputError(
                 f"{source.path}: its outputs would lie among those of the frames of {above.path}; rename the video."
             )
-    return list(found.values()), others
+    return list(found.values()), left
 
 
 def read_tags(path: Path, sources: Sequence[Source], classes: Classes) -> dict[str, list[str]]:
@@ -118,27 +122,15 @@ def read_tags(path: Path, sources: Sequence[Source], classes: Classes) -> dict[s
     return {source.name: list(labels[source.file_name]) for source in sources}
 
 
-def _search(folder: Path, recursive: bool, without: Path | None) -> tuple[list[Source], list[Path]]:
-    sources, others = [], []
-    for path in _files(folder, recursive, without):
-        if path.suffix.lower() in PHOTO_EXTENSIONS + VIDEO_EXTENSIONS:
-            sources.append(Source(path.relative_to(folder).as_posix(), path))
-        else:
-            others.append(path)
-    if not sources:
+def _search(folder: Path, recursive: bool, without: Path | None) -> tuple[list[Source], Found]:
+    """The sources of a folder, and what else lies there."""
+    found = walk(folder, recursive=recursive, without=without)
+    videos = [path for path in found.others if path.suffix.lower() in VIDEO_EXTENSIONS]
+    paths = sorted([*found.photographs, *videos])
+    if not paths:
+        found.check()
         inner = not recursive and any(path.is_dir() for path in folder.iterdir())
         hint = "add --recursive to search the folders in it" if inner else "check the path"
         raise InputError(f"{folder}: holds no photograph or video; {hint}.")
-    return sources, others
-
-
-def _files(folder: Path, recursive: bool, without: Path | None, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """The files in alphabetical order, hidden files and folders left out, and links to a folder that they lie in."""
-    above = (*above, folder.resolve())
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or (without is not None and path.resolve() == without.resolve()):
-            continue
-        if path.is_file():
-            yield path
-        elif recursive and path.is_dir() and path.resolve() not in above:
-            yield from _files(path, recursive, without, above)
+    others = [path for path in found.others if path.suffix.lower() not in VIDEO_EXTENSIONS]
+    return [Source(path.relative_to(folder).as_posix(), path) for path in paths], found._replace(others=others)

@@ -18,6 +18,7 @@ from dsrg import pictures
 from dsrg.boxes import LabelledBoxes
 from dsrg.data.annotations import read_boxes_for, read_label_names
 from dsrg.data.ids import check_id, read_ids
+from dsrg.data.photograph import Found, is_photograph, walk
 from dsrg.data.table import ENDINGS as TABLE_ENDINGS
 from dsrg.data.table import read_labels
 from dsrg.errors import InputError
@@ -76,7 +77,7 @@ class VocFolder:
             raise InputError(f"{self.root}: the data folder does not exist; set data.root (see data/README.md).")
         self.classes: Classes = read_classes(classes if classes in PRESETS else self.root / classes)
         self.mask_dir = self.root / masks
-        self._image_dir = self.root / images
+        self.image_dir = self.root / images
         self._split_dir = self.root / splits
         self._labels = self.root / labels
         self._annotations = self.root / annotations
@@ -100,7 +101,7 @@ class VocFolder:
         photos = []
         for name in ids:
             if name not in files:
-                missing = self._image_dir / f"{name}.jpg"
+                missing = self.image_dir / f"{name}.jpg"
                 sentence = (
                     f"{missing}: the photograph does not exist, but {self.split_file(split)} "
                     "names it; add the file or remove the line."
@@ -113,15 +114,22 @@ class VocFolder:
 
     def photo_files(self) -> dict[str, list[Path]]:
         """Every photograph's file by id; the last is read where there are several, a.jpg and a.png say."""
+        found = self.found()
         files: dict[str, list[Path]] = {}
-        for path in sorted(self._image_dir.glob("*")):
-            if path.suffix.lower() in pictures.IMAGE_EXTENSIONS:
-                files.setdefault(path.stem, []).append(path)
+        for path in found.photographs:
+            files.setdefault(path.stem, []).append(path)
+        for path in found.faults:  # whoever reads it is told what is wrong
+            if is_photograph(path):
+                files.setdefault(path.stem, [path])
         return files
+
+    def found(self) -> Found:
+        """What lies in the folder of photographs."""
+        return walk(self.image_dir, recursive=False) if self.image_dir.is_dir() else Found([], [], [], {})
 
     def mask_path(self, photo: Photo) -> Path:
         """File of the photograph's ground-truth mask, whether it exists or not."""
-        return self.mask_dir / f"{photo.id}.png"
+        return pictures.mask_file(self.mask_dir, photo.id)
 
     def has_masks(self, photos: Sequence[Photo]) -> bool:
         """Whether every one of the photographs has a ground-truth mask.
@@ -191,7 +199,7 @@ class VocFolder:
         with reporting(refuse, photo.path, photo.id):
             image = pictures.read_image(photo.path)
         if masks is not None:
-            path = masks / f"{photo.id}.png"
+            path = pictures.mask_file(masks, photo.id)
             with reporting(refuse, path, photo.id):
                 mask = pictures.read_mask(path)
             if mask is not None:

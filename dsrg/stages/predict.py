@@ -243,7 +243,15 @@ class Predictor:
         return complete
 
 
-def predict(segmenter: Segmenter, sources: Sequence[Source], out: Path, options: Options, **named: Any) -> int:
+def predict(
+    segmenter: Segmenter,
+    sources: Sequence[Source],
+    out: Path,
+    options: Options,
+    *,
+    unread: Sequence[str] = (),
+    **named: Any,
+) -> int:
     """Segment photographs and videos into a folder.
 
     Args:
@@ -251,6 +259,7 @@ def predict(segmenter: Segmenter, sources: Sequence[Source], out: Path, options:
         sources: What to segment.
         out: The folder; new, empty, or of an earlier call with the same settings.
         options: What is made.
+        unread: Sentences on inputs that could not even be opened, to be told with those that cannot be read.
         named: Further settings that must be an earlier call's own: where the network and the sources come from.
 
     Returns:
@@ -262,6 +271,7 @@ def predict(segmenter: Segmenter, sources: Sequence[Source], out: Path, options:
     _begin(out, _settings(segmenter, options) | named, options.overwrite)
     disk.write_text(out / "classes.txt", "\n".join(segmenter.classes.names) + "\n")
     predictor = Predictor(segmenter, out, options)
+    predictor.faults += unread
     photos, videos = ([one for one in sources if one.is_video == kind] for kind in (False, True))
     frames = sum(-(-_length(one) // options.every) for one in videos)
     with tqdm(total=len(photos) + frames, desc=out.name) as bar:
@@ -271,7 +281,7 @@ def predict(segmenter: Segmenter, sources: Sequence[Source], out: Path, options:
     if "coco" in options.formats:
         predictor.write_coco()
     if predictor.faults:
-        more = f" ({len(predictor.faults)} of {len(sources)} inputs are faulty; the others are done)"
+        more = f" ({len(predictor.faults)} of {len(sources) + len(unread)} inputs are faulty; the others are done)"
         raise InputError(" ".join(predictor.faults) + more)
     return len(predictor.done)
 

@@ -173,8 +173,8 @@ def test_folders_of_splits_are_splits_and_no_classes(
     plan = plan_own(tmp_path)
     assert plan.classes == ("background", "cat", "dog")
     assert plan.splits == splits
-    write_set(tmp_path.with_name("set"), plan)
-    assert [photo.id for photo in VocFolder(tmp_path.with_name("set")).photos("val")] == splits["val"]
+    write_set(tmp_path / "set", plan)
+    assert [photo.id for photo in VocFolder(tmp_path / "set").photos("val")] == splits["val"]
 
 
 def test_one_folder_of_a_split_is_divided_and_a_class_may_be_called_train(tmp_path: Path) -> None:

@@ -24,10 +24,11 @@ def names_of(sources: list[Source]) -> list[str]:
 
 def test_folder_gives_photographs_and_videos_in_order_and_tells_of_the_rest(tmp_path: Path) -> None:
     touch(tmp_path, "b.JPG", "a.png", "clip.mp4", "notes.txt", ".hidden.jpg", "inner/c.jpg")
-    sources, others = find_sources([tmp_path])
+    sources, left = find_sources([tmp_path])
     assert names_of(sources) == ["a", "b", "clip"]
     assert [source.is_video for source in sources] == [False, False, True]
-    assert others == [tmp_path / "notes.txt"]
+    assert left.others == [tmp_path / "notes.txt"]
+    assert left.skipped == [tmp_path / ".hidden.jpg"]
 
 
 def test_recursive_search_keeps_folders_and_leaves_the_output_out(tmp_path: Path) -> None:
