@@ -18,12 +18,10 @@ from dsrg import labels
 from dsrg.data.photograph import PhotoIndex, describe_left_out, find_photographs
 from dsrg.data.prepare import Item, Plan, check_names, name_ids, split_off
 from dsrg.errors import InputError
-from dsrg.labels import BACKGROUND, IGNORE
+from dsrg.labels import BACKGROUND, BACKGROUND_NAMES, IGNORE
 
 Categories = Mapping[int, str]
 """From a category's id to its name, in the order of the ids."""
-BACKGROUND_NAMES = ("background", "_background_")
-"""Categories that some tools list for what is no object (the second is LabelMe's)."""
 
 
 class Region(NamedTuple):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from dsrg import disk
-from dsrg.data.labelled import read_rows
-from dsrg.data.photograph import Found, walk
+from dsrg.data.photograph import Found, PhotoIndex, walk
+from dsrg.data.table import read_labels
 from dsrg.errors import InputError
 from dsrg.labels import Classes
 
@@ -88,12 +87,11 @@ def find_sources(
 
 
 def read_tags(path: Path, sources: Sequence[Source], classes: Classes) -> dict[str, list[str]]:
-    """Each source's own labels, from a CSV with the columns image and labels.
+    """Each source's own labels, from a table (see `dsrg.data.table.read_labels`).
 
     Args:
-        path: The CSV. `image` is a source's path from its folder, or its file name, either with its ending or without.
-            Labels are divided by ';' if any line of the file has one, else by blanks; a class's name with a blank in it
-            may stand alone.
+        path: The table. `image` is a source's path from its folder, or its file name, either with its ending or
+            without (see `PhotoIndex`).
         sources: The photographs and videos.
         classes: The classes that the labels name.
 
@@ -101,34 +99,27 @@ def read_tags(path: Path, sources: Sequence[Source], classes: Classes) -> dict[s
         From a source's `name` to its labels.
 
     Raises:
-        InputError: the CSV is missing or broken, a source has no row or no label, or a label is not a class.
+        InputError: as `read_labels`; a source has no row or no label, or a label is not a class.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: the table of labels does not exist; write a CSV 'image,labels'.")
-    rows = read_rows(path)
-    divider = ";" if any(";" in text for _, text in rows) else None
-    labels: dict[str, list[str]] = {}
-    for image, text in rows:
-        alone = text.strip() in classes.names
-        names = [text.strip()] if alone else [name.strip() for name in text.split(divider) if name.strip()]
-        for name in names:
+    index = PhotoIndex(Path(), [Path(source.file_name) for source in sources])
+    labels: dict[str, tuple[str, ...]] = {}
+    for image, names, _ in read_labels(path, classes.names).rows:
+        for name in names or ():
             classes.index(name, f"{path} ({image})")
-        if image in labels:
+        files = [file.as_posix() for file in index.find(image)]
+        if len(files) > 1:
+            raise InputError(f"{path}: '{image}' may be {len(files)} photographs; write their folders before the name.")
+        if not files:
+            continue  # a table may have rows of more photographs
+        if files[0] in labels:
             raise InputError(f"{path}: '{image}' is listed twice; write its labels on one line.")
-        labels[image] = names
-    alike = Counter(name for source in sources for name in {source.path.name, source.path.stem})
-    return {source.name: _own_labels(source, labels, path, alike) for source in sources}
-
-
-def _own_labels(source: Source, labels: Mapping[str, list[str]], table: Path, alike: Mapping[str, int]) -> list[str]:
-    for key in (source.file_name, source.name, source.path.name, source.path.stem):
-        if key in labels and key not in (source.file_name, source.name) and alike[key] > 1:
-            raise InputError(f"{table}: '{key}' may be {alike[key]} photographs; write their folders before the name.")
-        if labels.get(key):
-            return labels[key]
-        if key in labels:
-            raise InputError(f"{table}: '{key}' has no label; give it at least one.")
-    raise InputError(f"{source.path}: has no row in {table}; add one, or leave the photograph out.")
+        if not names:
+            raise InputError(f"{path}: '{image}' has no label; give it at least one.")
+        labels[files[0]] = names
+    for source in sources:
+        if source.file_name not in labels:
+            raise InputError(f"{source.path}: has no row in {path}; add one, or leave the photograph out.")
+    return {source.name: list(labels[source.file_name]) for source in sources}
 
 
 def _search(folder: Path, recursive: bool, without: Path | None) -> tuple[list[Source], Found]:
