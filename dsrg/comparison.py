@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dsrg import contents
 from dsrg.errors import InputError
 from dsrg.run import Run
 from dsrg.schema import HEADS_OF, Config
@@ -37,13 +38,18 @@ def check_comparable(runs: Sequence[Run]) -> None:
                 f"{run.directory}: is the run_dir of two of the configurations; name different runs with --cfg and "
                 "--also."
             )
-        for key, value in run.cfg.data:
-            expected = getattr(first.cfg.data, key)
-            if key not in ("train_split", "val_split") and value != expected:
-                raise InputError(
-                    f"{run.directory}: data.{key} = {value}, but {first.directory} has {expected}; one table compares "
-                    "networks on one data set."
-                )
+        other = contents.difference(_data_of(first), _data_of(run))  # which two copies of it have in common
+        if other:
+            raise InputError(
+                f"{run.directory}: has other data than {first.directory}: {other}; one table compares networks on one "
+                "data set."
+            )
+
+
+def _data_of(run: Run) -> dict[str, str]:
+    """What all photographs of a run's data folder are, those of every split."""
+    files = contents.of_files(files[-1] for _, files in sorted(run.folder.photo_files().items()))
+    return {"classes": ", ".join(run.classes.names), "files": files or ""}
 
 
 def methods_of(runs: Sequence[Run], asked: Sequence[str], known: Sequence[str], option: str) -> list[list[str]]:

@@ -11,10 +11,10 @@ import json
 import math
 import os
 import stat
-import tempfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from dsrg import locks
 from dsrg.errors import InputError
 
 MIB = 2**20
@@ -124,6 +124,22 @@ def read_json(path: str | Path, what: str = "file", *, limit: int | None = LARGE
     return parse_json(read_text(path, what, limit=limit), str(path), mend or f"replace the {what}")
 
 
+def read_object(path: str | Path, what: str = "file", *, mend: str = "") -> dict[str, Any]:
+    """The value of a JSON file that holds an object, as our records do.
+
+    Args:
+        path, what: As in `open_regular`.
+        mend: As in `read_json`.
+
+    Raises:
+        InputError: as `read_json`, or it holds a list, a number or a text.
+    """
+    value = read_json(path, what, mend=mend)
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: holds no JSON object, as the {what} is one; {mend or f'replace the {what}'}.")
+    return value
+
+
 def parse_json(text: str, where: str, mend: str) -> Any:
     """The value of a JSON text.
 
@@ -147,28 +163,31 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     """Write a file atomically: a temporary name in the same folder, fsync, rename.
 
     A crash at any moment leaves the old file or the new one, never a part of either; and, if it comes between the
-    two, a file `.<name>.*.tmp`, which `remove_leftovers` knows.
+    two, a temporary file, which `locks.remove_leftovers` knows.
 
     Raises:
         InputError: the disk is full, or the folder cannot be written to.
     """
     path = Path(path)
-    temporary = None
+    handle, temporary = -1, None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".tmp", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
+        handle, temporary = locks.open_temporary(path)
+        with os.fdopen(handle, "wb", closefd=not locks.HAS_LOCKS) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)  # mkstemp makes files that only the owner reads
-        Path(temporary).replace(path)
+        Path(temporary).replace(path)  # still locked: nobody takes it for a leftover
     except BaseException as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
         if isinstance(error, OSError | ValueError):  # ValueError: a NUL in the name
             raise unwritable(path, error) from None
         raise
+    finally:
+        if handle >= 0 and locks.HAS_LOCKS:
+            os.close(handle)
 
 
 def unwritable(path: str | Path, error: OSError | ValueError) -> InputError:

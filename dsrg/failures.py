@@ -94,10 +94,13 @@ def prediction_folders(run: Run) -> dict[str, Path]:
     folders = {}
     for network in ("dsrg", "retrain", "supervised"):
         stage = run.predictions(network)
-        if not stage.directory.is_dir():
+        if stage.foreign:  # as everywhere, a folder without a record is the user's own
+            stage.require_foreign()
+            folders[network] = stage.directory
             continue
-        # As everywhere, a folder without a record is the user's own.
-        if stage.recorded and not stage.finished:
+        if not stage.recorded:
+            continue
+        if not stage.finished:
             if network == "supervised":  # for comparison only, and trained last
                 continue
             raise InputError(f"{stage.directory}: the predictions are not finished; run {TOOLS[network]} first.")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import functools
 import itertools
 import multiprocessing
+import multiprocessing.connection
+import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -317,9 +320,22 @@ def _refine_and_write(
 
 
 def process_pool(workers: int) -> ProcessPoolExecutor:
-    """Processes with one thread each, for work that holds Python's lock."""
+    """Processes with one thread each, for work that holds Python's lock. They end with this one, however it ends."""
     # Not fork: a forked child of a process whose torch has running threads can hang.
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,))
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_worker)
+
+
+def _begin_worker() -> None:
+    torch.set_num_threads(1)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        # A worker waits for work with both ends of the queue in its hands: it never hears that its parent was killed.
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
 
 
 def pyramid(

@@ -15,6 +15,7 @@ from dsrg.labels import PRESETS, Classes, read_classes
 from dsrg.models.backbone import load_strictly
 from dsrg.models.build import build_deeplab
 from dsrg.networks import segmenter_arguments
+from dsrg.records import RECORD, read_record
 from dsrg.run import CLASS_LIST
 from dsrg.schema import Config
 from dsrg.segmenter import Segmenter, Settings
@@ -59,9 +60,7 @@ def _from_run(folder: Path, device: str, network: str | None) -> Segmenter:
     architecture = segmenter_arguments(cfg.model, len(classes))
     model = build_deeplab(**architecture)
     path = folder / name / "checkpoint.pt"
-    state = storage.load_checkpoint(path).get("model")
-    if not isinstance(state, dict):
-        raise InputError(f"{path}: holds no network; delete it and run its stage again.")
+    state = storage.load_network(path)
     source = f"{path} (of {len(classes)} classes, as {classes.source} has them)"
     load_strictly(model, state, source)
     settings = Settings(
@@ -90,8 +89,8 @@ def _choose(folder: Path, network: str | None) -> str:
         raise InputError(f"network = {network}: is not known; choose one of {', '.join(NETWORKS)}.")
     for name in NETWORKS[:2] if network is None else (network,):
         if (folder / name / "checkpoint.pt").is_file():
-            record = folder / name / "stage.json"
-            if not record.is_file() or disk.read_json(record)["finished"]:
+            record = folder / name / RECORD
+            if not record.exists() or read_record(record).finished:
                 return name
     wanted = "neither 'retrain' nor 'dsrg'" if network is None else f"'{network}' not"
     raise InputError(f"{folder}: {wanted} finished in this run; run tools/run_pipeline.py for it first.")
@@ -117,10 +116,10 @@ def _record(folder: Path, network: str, cfg: Config) -> dict[str, Any]:
     """What is known of the training, for model cards: where files of it are missing, less."""
     figures: dict[str, Any] = {}
     predictions = folder / ("." if network == "retrain" else network) / "predictions" / cfg.data.val_split
-    if (predictions / "stage.json").is_file():
-        figures = disk.read_json(predictions / "stage.json")["figures"]
+    if (predictions / RECORD).exists():
+        figures = dict(read_record(predictions / RECORD).figures)
     environment = folder / "environment.json"
-    made = disk.read_json(environment) if environment.is_file() else {}
+    made = disk.read_object(environment, mend="delete it") if environment.exists() else {}
     return {
         "run": cfg.run_dir.as_posix(),
         "network": network,

@@ -9,6 +9,7 @@ import torch
 
 from dsrg import inference, storage
 from dsrg.models.acol import ACoL
+from dsrg.models.backbone import load_strictly
 from dsrg.models.build import build_classifier, build_deeplab, load_backbone_from
 from dsrg.models.classifier import Classifier
 from dsrg.models.deeplab import DeepLab
@@ -33,7 +34,7 @@ def trained_classifier(run: Run) -> Classifier | ACoL:
     stride = run.cfg.cam.output_stride or run.cfg.classifier.output_stride
     model = build_classifier(**_classifier_arguments(run), output_stride=stride)
     path = run.require("classifier", "tools/make_seeds.py") / "checkpoint.pt"
-    model.load_state_dict(storage.load_checkpoint(path)["model"])
+    load_strictly(model, storage.load_network(path), str(path))
     return model.to(run.device).to(memory_format=torch.channels_last).eval()
 
 
@@ -62,7 +63,7 @@ def segmenter(run: Run) -> DeepLab:
     )
     if settings.init == "classifier":
         path = run.require("classifier", "tools/make_seeds.py") / "checkpoint.pt"
-        load_backbone_from(model, storage.load_checkpoint(path)["model"], str(path))
+        load_backbone_from(model, storage.load_network(path), str(path))
     return model
 
 
@@ -83,7 +84,7 @@ def trained_segmenter(run: Run, name: str) -> DeepLab:
     """The network that the stage 'dsrg', 'retrain' or 'supervised' trained, in eval mode, on the run's device."""
     model = build_deeplab(**segmenter_arguments(run.cfg.model, len(run.classes)))
     path = run.require(name, f"the stage '{name}'") / "checkpoint.pt"
-    model.load_state_dict(storage.load_checkpoint(path)["model"])
+    load_strictly(model, storage.load_network(path), str(path))
     return model.to(run.device).to(memory_format=torch.channels_last).eval()
 
 

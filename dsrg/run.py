@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from dsrg import __version__, config, disk, distributed
+from dsrg import __version__, config, contents, disk, distributed, locks, pictures, storage
 from dsrg.data.voc import Photo, VocFolder
 from dsrg.errors import InputError
+from dsrg.records import RECORD, read_record
 from dsrg.schema import Config
-
-HARMLESS = ("run_dir", "shared", "device", "compile", "workers", "log_every", "checkpoint_every", "supervised")
-"""Keys that do not change what a stage computes, so that a run may be continued with other values of them."""
+from dsrg.stage import Stage as Stage
+from dsrg.stage import flatten
 
 STAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "classifier": (("classifier",), ()),
@@ -39,6 +39,9 @@ SINGLE_KEYS = {"cams": ("seeds.source",), "localize": ("cam.output_stride", "dat
 CLASSIFIER_STAGES = ("classifier", "cams", "seeds")
 ENDINGS = {"cams": ".npz", "seeds": ".png", "masks": ".png"}
 """The stages that write a file for each training photograph, and how its name ends."""
+TRAININGS = ("classifier", "dsrg", "retrain", "supervised")
+"""The stages that train a network, whose file is CHECKPOINT."""
+CHECKPOINT = "checkpoint.pt"
 CLASS_LIST = "classes.txt"
 """The run's copy of the data set's class list."""
 SEGMENTER_KEYS = tuple(
@@ -71,6 +74,7 @@ class Run:
             annotations=cfg.data.annotations,
         )
         self.classes = self.folder.classes
+        self._lock: locks.FolderLock | None = None
 
     @cached_property
     def train(self) -> list[Photo]:
@@ -83,7 +87,8 @@ class Run:
         return self.folder.photos(self.cfg.data.val_split)
 
     def start(self) -> None:
-        """Join the other processes and read every file once, before anything is written.
+        """Join the other processes and read every file once, before anything is written; remove what a process that was
+        killed has left in the run's folder.
 
         Raises:
             InputError: a photograph, label or mask is missing or broken.
@@ -92,13 +97,32 @@ class Run:
         if distributed.is_main():
             for photos in (self.train, self.val):
                 self.folder.check(photos, masks=self.folder.mask_dir if self.folder.has_masks(photos) else None)
+            locks.remove_leftovers(self.directory, deep=True)
         distributed.barrier()
+
+    def lock(self) -> None:
+        """Keep other processes from writing to the run's folder until this run is let go.
+
+        Raises:
+            InputError: another process writes there already.
+        """
+        self._lock = self._lock or locks.lock_folder(self.directory)
 
     def stage(self, name: str) -> Stage:
         """The stage whose folder is `name`, one of STAGES."""
+        directory, trains = self.directory_of(name), name in TRAININGS
         files = [photo.id + ENDINGS[name] for photo in self.train] if name in ENDINGS else []
-        begin = self._refuse_to_make if self._is_shared(name) else self._record
-        return Stage(self.directory_of(name), self._settings(name), begin, files)
+        return Stage(
+            directory,
+            self._settings(name),
+            self._refuse_to_make if self._is_shared(name) else self._record,
+            files,
+            needs=(CHECKPOINT,) if trains else (),
+            contents=functools.partial(self._contents, name),
+            measured_on=self._val_contents if name == "classifier" else dict,
+            check=functools.partial(self._check_file, directory),
+            trains=trains,
+        )
 
     def directory_of(self, name: str) -> Path:
         """The folder of a stage, which lies in another run's where `shared` names one."""
@@ -111,28 +135,44 @@ class Run:
         own = Path() if network == "retrain" else Path(network)
         settings = self._settings(network) | self._section("crf", "test")
         directory = self.directory / own / "predictions" / self.cfg.data.val_split
-        return Stage(directory, settings, self._record, [f"{photo.id}.png" for photo in self.val])
+        return self._predictions(
+            directory, settings, self.cfg.data.val_split, [f"{photo.id}.png" for photo in self.val]
+        )
 
     def localization(self, split: str, method: str) -> Stage:
         """The boxes that the classifier's maps of one method give in a split."""
         settings = self._settings("localize")
         if method != "saliency":
             del settings["localize.saliency_blur"]
-        return Stage(self.directory / "localize" / split / method, settings, self._record, ["boxes.json"])
+        return self._predictions(self.directory / "localize" / split / method, settings, split, ["boxes.json"])
+
+    def _predictions(self, directory: Path, settings: dict[str, Any], split: str, files: list[str]) -> Stage:
+        return Stage(
+            directory,
+            settings,
+            self._record,
+            files,
+            contents=functools.partial(self._predicted_contents, split),
+            check=functools.partial(self._check_file, directory),
+        )
 
     def require(self, name: str, tool: str) -> Path:
         """The folder of a stage that must be finished, or have been put there by the user.
 
         Raises:
-            InputError: it is not; `tool` makes it. Or the user's own masks do not fit the photographs.
+            InputError: it is not; `tool` makes it. Or the user's own files lack some, or do not fit the photographs.
         """
         stage = self.stage(name)
-        if not (stage.foreign or stage.finished):
+        if stage.foreign:
+            stage.require_foreign()
+            if name not in ("seeds", "masks"):
+                stage.read_files()
+            elif distributed.is_main():
+                self.folder.check(self.train, masks=stage.directory)
+        elif not stage.usable:
             if self._is_shared(name):
                 self._refuse_to_make()
             raise InputError(f"{stage.directory}: this stage is not finished; run {tool} first.")
-        if stage.foreign and name in ("seeds", "masks") and distributed.is_main():
-            self.folder.check(self.train, masks=stage.directory)
         return stage.directory
 
     def seed(self) -> None:
@@ -168,119 +208,92 @@ class Run:
     def _shared_seed(self) -> int | None:
         """The random seed that the shared stages were made with; None where none of them has a record."""
         for name in reversed(CLASSIFIER_STAGES):
-            path = self.directory_of(name) / "stage.json"
-            if path.is_file():
-                return int(disk.read_json(path)["settings"]["seed"])
+            path = self.directory_of(name) / RECORD
+            if path.exists():
+                seed = read_record(path).settings.get("seed")
+                return seed if isinstance(seed, int) else None
         return None
 
     def _refuse_to_make(self) -> None:
         raise InputError(
             f"{self.cfg.shared}: its classifier, CAMs or seeds are not finished, and this run only takes them from "
-            "there (shared); run tools/make_seeds.py for that folder first."
+            "there (shared); run dsrg make-seeds for that folder first."
         )
 
     def _section(self, *names: str) -> dict[str, Any]:
-        return dict(_flatten(self.cfg.model_dump(mode="json", include=set(names))))
+        return dict(flatten(self.cfg.model_dump(mode="json", include=set(names))))
+
+    def _contents(self, name: str) -> Mapping[str, str]:
+        """What a stage's data and weights are; those whose files are gone are left out, for it needs them no more."""
+        found: dict[str, str | None] = {**self._train_contents}
+        if self.cfg.model.weights not in (None, "torchvision"):
+            found["weights"] = contents.of_file(Path(str(self.cfg.model.weights)))
+        saliency = self.cfg.seeds.saliency_dir
+        if name in ("seeds", "dsrg", "masks", "retrain") and self.cfg.seeds.background == "saliency" and saliency:
+            found["saliency"] = contents.of_files(saliency / f"{photo.id}.png" for photo in self.train)
+        if name == "supervised":
+            found["truth"] = contents.of_files(map(self.folder.mask_path, self.train))
+        return {key: value for key, value in found.items() if value is not None}
+
+    @cached_property
+    def _train_contents(self) -> Mapping[str, str]:
+        return contents.of_photos(self.train, self.classes)
+
+    def _val_contents(self) -> Mapping[str, str]:
+        return contents.of_photos(self.val, self.classes)
+
+    def _predicted_contents(self, split: str) -> Mapping[str, str]:
+        photos = self.val if split == self.cfg.data.val_split else self.folder.photos(split)
+        found = contents.of_photos(photos, self.classes)
+        keys = {"photographs": "predicted", "labels": "predicted_labels", "files": "predicted_files"}
+        return {keys.get(key, key): value for key, value in found.items()}
+
+    def _check_file(self, directory: Path, name: str) -> None:
+        path = directory / name
+        state = path.stat()
+        own = tuple(self._own_classes[path.stem].tolist()) if path.suffix == ".npz" else ()
+        try:
+            _read_once(path, state.st_size, state.st_mtime_ns, len(self.classes), own)
+        except InputError as error:
+            if path.suffix == ".pt":
+                raise
+            sentence = str(error).rstrip(".")
+            raise InputError(f"{sentence}; or delete it, and the command that made it makes it anew.") from None
+
+    @cached_property
+    def _own_classes(self) -> Mapping[str, np.ndarray]:
+        return {photo.id: photo.own for photo in self.train}
 
     def _record(self) -> None:
+        self.lock()
         disk.write_text(self.directory / "config.yaml", config.dump(self.cfg))
         # The networks outlive the data folder, whose class list says what their channels mean.
         disk.write_text(self.directory / CLASS_LIST, "\n".join(self.classes.names) + "\n")
         disk.write_json(self.directory / "environment.json", _environment(self.device))
 
 
-class Stage:
-    """The folder of one stage's output, with stage.json: its settings, its figures, and whether it is finished.
+@functools.cache
+def _read_once(path: Path, size: int, changed: int, num_classes: int, own: tuple[int, ...]) -> None:
+    """Read a file of a finished stage, once for each of its versions, since stages are asked often.
 
     Args:
-        directory: The folder.
-        settings: Dotted configuration keys that decide on the output, and their values.
-        on_begin: Called before the folder is first written to.
-        files: Names that the folder must hold before the stage counts as finished.
+        path: The file.
+        size: Its bytes.
+        changed: When it was written, in nanoseconds.
+        num_classes: C.
+        own: The foreground classes of its photograph, for CAMs.
+
+    Raises:
+        InputError: it is broken.
     """
-
-    def __init__(
-        self, directory: Path, settings: dict[str, Any], on_begin: Callable[[], None], files: Sequence[str] = ()
-    ) -> None:
-        self.directory = directory
-        self.settings = settings
-        self.files = files
-        self._on_begin = on_begin
-        self._record = directory / "stage.json"
-        self._begun = 0.0
-
-    @property
-    def recorded(self) -> bool:
-        """Whether this program wrote the folder, finished or not."""
-        return self._record.is_file()
-
-    @property
-    def foreign(self) -> bool:
-        """Whether the user put the folder there: somebody else's seeds, say."""
-        return self.directory.is_dir() and not self.recorded
-
-    @property
-    def finished(self) -> bool:
-        """Whether the stage has ended, with these settings, and its files are all there still.
-
-        Raises:
-            InputError: the folder holds what other settings made.
-        """
-        if not self.recorded:
-            return False
-        record = disk.read_json(self._record)
-        defaults = dict(_flatten(Config().model_dump(mode="json")))
-        for key in sorted(self.settings.keys() | record["settings"].keys()):
-            # A key that a newer version added had its default's effect before.
-            before, now = record["settings"].get(key, defaults.get(key)), self.settings.get(key)
-            if before != now:
-                raise InputError(
-                    f"{self.directory}: was made with {key} = {before}, which is now {now}; choose another run_dir, "
-                    "or delete this folder and those of the stages after it."
-                )
-        return bool(record["finished"]) and all((self.directory / name).is_file() for name in self.files)
-
-    @property
-    def figures(self) -> dict[str, Any]:
-        """What the finished stage measured."""
-        return dict(disk.read_json(self._record)["figures"])
-
-    def begin(self) -> None:
-        """Mark the folder as made with these settings; call when it is not finished."""
-        self._begun = time.monotonic()
-        if distributed.is_main():
-            self._on_begin()
-            if not self.recorded:
-                self._write(finished=False, figures={}, seconds=0.0)
-        distributed.barrier()
-
-    def finish(self, figures: dict[str, Any]) -> None:
-        """Mark the stage as finished and keep its figures."""
-        distributed.barrier()
-        if distributed.is_main():
-            self._write(finished=True, figures=figures, seconds=round(time.monotonic() - self._begun, 1))
-        distributed.barrier()
-
-    def _write(self, *, finished: bool, figures: dict[str, Any], seconds: float) -> None:
-        if self.recorded:  # a resumed stage adds to the time that it has had
-            seconds += disk.read_json(self._record)["seconds"]
-        record = {"finished": finished, "seconds": seconds, "figures": figures, "settings": self.settings}
-        disk.write_json(self._record, record)
-
-    @property
-    def seconds(self) -> float:
-        """Wall-clock seconds that the stage took (a stage that was interrupted: of its last part)."""
-        return float(disk.read_json(self._record)["seconds"])
-
-
-def _flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if key in HARMLESS:
-            continue
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
+    if path.suffix == ".npz":
+        storage.read_cams(path, np.array(own))
+    elif path.suffix == ".png":
+        pictures.read_mask(path, num_classes)
+    elif path.suffix == ".pt":
+        storage.check_checksums(path)
+    else:
+        disk.read_json(path)
 
 
 def _environment(device: torch.device) -> dict[str, Any]:

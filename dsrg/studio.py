@@ -11,10 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dsrg import disk, heatmap, inference, networks, pictures, report
+from dsrg import heatmap, inference, networks, pictures, report
 from dsrg.data.voc import Photo
 from dsrg.errors import InputError
 from dsrg.labels import IGNORE
+from dsrg.records import RECORD, read_record
 from dsrg.run import Run
 from dsrg.schema import Seeds
 from dsrg.stages.seeds import cut_seeds
@@ -193,12 +194,12 @@ def own_thresholds(run: Run) -> tuple[Seeds, str]:
         return settings.model_copy(update={"background": "cam", "background_threshold": threshold}), remark
     if settings.thresholds == "fixed":
         return settings, ""
-    record = run.directory_of("seeds") / "stage.json"
-    figures: dict[str, Any] = disk.read_json(record)["figures"] if record.is_file() else {}
+    record = run.directory_of("seeds") / RECORD
+    figures: dict[str, Any] = dict(read_record(record).figures) if record.exists() else {}
     found: dict[str, Any] = {
         key: figures[key] for key in ("foreground_threshold", "background_threshold") if key in figures
     }
-    if len(found) == 2:
+    if len(found) == 2 and all(isinstance(value, int | float) for value in found.values()):
         return settings.model_copy(update=found), ""
     remark = "The run has no seeds yet, so Otsu's thresholds are not known: those of the configuration are taken."
     return settings, remark

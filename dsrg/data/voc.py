@@ -44,6 +44,11 @@ class Photo:
     tags: np.ndarray
     """(C,) bool; index 0, background, is always True."""
 
+    @property
+    def own(self) -> np.ndarray:
+        """(n,) int64, indices of its foreground classes, rising."""
+        return np.flatnonzero(self.tags[1:]) + 1
+
 
 class VocFolder:
     """A data set folder.

@@ -148,11 +148,13 @@ def load_strictly(module: nn.Module, state: Mapping[str, Any], source: str) -> N
     `num_batches_tracked` may be missing: files from before PyTorch 0.4.1 do not have it.
 
     Raises:
-        InputError: a key is missing or unexpected, or a shape differs; names `source` and the first of them.
+        InputError: a key is missing or unexpected, a shape or the kind of number differs, or a value is no number;
+            names `source` and the first of them.
     """
     own = module.state_dict()
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    unexpected = [key for key in state if key not in own or not isinstance(state[key], Tensor)]
+    unexpected = [str(key) for key in state if key not in own or not isinstance(state[key], Tensor)]
+    wrong = [key for key, value in own.items() if key in state and not _holds_numbers(state[key], value)]
     shapes = [
         f"{key} is {tuple(state[key].shape)} and not {tuple(value.shape)}"
         for key, value in own.items()
@@ -160,7 +162,12 @@ def load_strictly(module: nn.Module, state: Mapping[str, Any], source: str) -> N
     ]
     faults = [
         f"{len(keys)} {kind} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
-        for kind, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+        for kind, keys in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of another shape", shapes),
+            ("without proper numbers", wrong),
+        )
         if keys
     ]
     if faults:
@@ -168,6 +175,16 @@ def load_strictly(module: nn.Module, state: Mapping[str, Any], source: str) -> N
             f"{source}: does not fit this network: keys {'; '.join(faults)}; choose the file that belongs to it."
         )
     module.load_state_dict(dict(state))  # a plain dict has no version, so old batch norms get their missing counter
+
+
+def _holds_numbers(value: Any, own: Tensor) -> bool:
+    """Whether a tensor's numbers are finite and of the kind of `own`'s; what is no tensor is another fault."""
+    if not isinstance(value, Tensor):
+        return True
+    plain = value.layout == torch.strided and not value.is_quantized and not value.is_complex()
+    if not plain or value.is_floating_point() != own.is_floating_point():
+        return False
+    return bool(torch.isfinite(value).all())
 
 
 def vgg16_fc(weights: str | Path, channels: int = 1024) -> dict[str, Tensor]:

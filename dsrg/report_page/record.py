@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import math
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dsrg import disk, report
+from dsrg import disk, records, report
 from dsrg.errors import InputError
 from dsrg.report_page.charts import Chart, Line, line_chart
 from dsrg.run import Run, Stage
@@ -171,22 +169,13 @@ def read_log(stage: Stage) -> list[dict[str, float]]:
     Raises:
         InputError: a line is no JSON object of finite numbers, or has not the keys of the first.
     """
-    path = stage.directory / "metrics.jsonl"
-    if not path.is_file():
-        return []
-    lines: list[dict[str, float]] = []
-    # A training that is running, or was cut off, may have written a part of its last line.
-    whole = path.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()
-    for number, text in enumerate(whole, 1):
-        try:
-            line = {key: float(value) for key, value in json.loads(text).items()}
-        except (ValueError, TypeError, AttributeError):
-            line = {}
-        if not {"iteration", "loss", "lr"} <= line.keys() or not all(map(math.isfinite, line.values())):
+    path = stage.directory / records.LOG
+    lines = records.read_log(path)
+    for number, line in enumerate(lines, 1):
+        if not {"iteration", "loss", "lr"} <= line.keys():
             raise InputError(f"{path}: line {number} is not a line of a training's log; mend or delete the line.")
-        if lines and line.keys() != lines[0].keys():
+        if line.keys() != lines[0].keys():
             raise InputError(f"{path}: line {number} has other keys than the first; mend or delete the line.")
-        lines.append(line)
     return lines
 
 
@@ -203,10 +192,10 @@ def settings(cfg: Config) -> dict[str, list[Setting]]:
 def environment(run: Run) -> list[tuple[str, str]]:
     """The rows of environment.json, which the stage that was begun last wrote; none where no stage has run."""
     path = run.directory / "environment.json"
-    if not path.is_file():
+    if not path.exists():
         return []
     rows = []
-    for key, value in disk.read_json(path).items():
+    for key, value in disk.read_object(path, mend="delete it").items():
         text = shlex.join(map(str, value)) if isinstance(value, list) else str(value)
         rows.append((key, "not known" if value is None else text))
     return rows

@@ -156,6 +156,8 @@ class Ablation:
         Raises:
             InputError: a folder holds what other settings made, or a training fails.
         """
+        if distributed.is_main():
+            self.base.lock()
         self._share()
         results = self._write()  # which looks into every folder: other settings are refused before any training
         items = [(variant, seed) for seed in self.seeds for variant in self.todo]
@@ -216,7 +218,8 @@ class Ablation:
         names = list(SHARED)
         if self.base.stage("seeds").foreign:  # somebody's own seeds need no CAM
             names = ["classifier"] if self.base.cfg.model.init == "classifier" else []
-        todo = [name for name in names if not SHARED[name][0](self.base).finished]
+        found = {name: SHARED[name][0](self.base) for name in names}
+        todo = [name for name, stage in found.items() if not (stage.foreign or stage.finished)]
         _say(
             f"shared stages in {self.base.directory}: {', '.join(todo) + ' to be made' if todo else 'finished already'}"
         )

@@ -33,7 +33,9 @@ def classify(run: Run) -> Stage:
         InputError: loss = single_label, but a photograph has several labels.
     """
     stage = run.stage("classifier")
-    if stage.finished:
+    if stage.foreign:
+        run.require("classifier", "dsrg train-classifier")
+    if stage.foreign or stage.finished:
         return stage
     settings = run.cfg.classifier
     if settings.loss == "single_label":

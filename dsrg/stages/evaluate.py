@@ -21,11 +21,29 @@ def evaluate(run: Run, network: str) -> Stage:
         run: The run.
         network: The stage that trained the network: 'dsrg', 'retrain' or 'supervised'.
 
-    Figures, where ground-truth masks exist: <network>_miou, and <network>_iou by class.
+    Figures, where ground-truth masks exist: <network>_miou, and <network>_iou by class. The user's own predictions are
+    measured and left as they are.
     """
     stage = run.predictions(network)
     if stage.finished:
         return stage
+    if stage.foreign:
+        stage.require_foreign()
+        stage.read_files()
+    else:
+        _predict(run, network, stage)
+    distributed.barrier()
+    figures: dict[str, Any] = {}
+    if run.folder.has_masks(run.val):
+        matrix = compare_folders(
+            stage.directory, run.folder.mask_dir, run.classes, [photo.id for photo in run.val], run.cfg.workers
+        )
+        figures = {f"{network}_miou": matrix.mean_iou(), f"{network}_iou": run.classes.by_name(matrix.iou())}
+    stage.finish(figures)
+    return stage
+
+
+def _predict(run: Run, network: str, stage: Stage) -> None:
     run.require(network, f"the stage '{network}'")
     stage.begin()
     model = networks.trained_segmenter(run, network)
@@ -38,15 +56,6 @@ def evaluate(run: Run, network: str) -> Stage:
         device=run.device,
         workers=run.cfg.workers,
     )
-    distributed.barrier()
-    figures: dict[str, Any] = {}
-    if run.folder.has_masks(run.val):
-        matrix = compare_folders(
-            stage.directory, run.folder.mask_dir, run.classes, [photo.id for photo in run.val], run.cfg.workers
-        )
-        figures = {f"{network}_miou": matrix.mean_iou(), f"{network}_iou": run.classes.by_name(matrix.iou())}
-    stage.finish(figures)
-    return stage
 
 
 def compare_folders(

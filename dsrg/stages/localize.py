@@ -277,7 +277,7 @@ def box_photographs(localizer: Localizer, truth: Truth, title: str) -> Stage:
     """
     run, method = localizer.run, localizer.method
     stage = run.localization(truth.split, method)
-    if stage.finished and stage.figures["truth"] == truth.source:  # masks may have come or gone since
+    if stage.finished and stage.figures.get("truth") == truth.source:  # masks may have come or gone since
         return stage
     stage.begin()
     threshold, entries, measures = run.cfg.localize.threshold, dict[str, Any](), Measures(len(run.classes))

@@ -16,12 +16,22 @@ def make_masks(run: Run) -> Stage:
     low confidence stay 255 where the configuration says so.
 
     Figures: masks_coverage, the share of labelled pixels; where ground-truth masks exist, masks_miou, the training
-    split's mIoU over the labelled pixels. Both are measured only.
+    split's mIoU over the labelled pixels. Both are measured only. The user's own masks are left as they are.
     """
     stage = run.stage("masks")
     if stage.finished:
         return stage
-    run.require("dsrg", "tools/train_dsrg.py")
+    if stage.foreign:
+        run.require("masks", "dsrg make-masks")
+    else:
+        _write_masks(run, stage)
+    distributed.barrier()
+    stage.finish(_measure(run, stage) if distributed.is_main() else {})
+    return stage
+
+
+def _write_masks(run: Run, stage: Stage) -> None:
+    run.require("dsrg", "dsrg train-dsrg")
     stage.begin()
     model = networks.trained_segmenter(run, "dsrg")
     inference.write_masks(
@@ -35,9 +45,6 @@ def make_masks(run: Run) -> Stage:
         device=run.device,
         workers=run.cfg.workers,
     )
-    distributed.barrier()
-    stage.finish(_measure(run, stage) if distributed.is_main() else {})
-    return stage
 
 
 def _measure(run: Run, stage: Stage) -> dict[str, float]:

@@ -18,9 +18,14 @@ from dsrg.stages.segment import retrain, train_dsrg, train_supervised
 
 def stages(run: Run) -> list[tuple[str, Callable[[], Stage]]]:
     """The run's stages in order, each with its name and the call that runs it or finds it finished."""
-    weak: list[tuple[str, Callable[[], Stage]]] = [
+    before: list[tuple[str, Callable[[], Stage]]] = [
         ("classifier", lambda: classify(run)),
         ("cams", lambda: make_cams(run)),
+    ]
+    if run.stage("seeds").foreign:  # somebody's own seeds need no CAM
+        before = before[:1] if run.cfg.model.init == "classifier" else []
+    weak: list[tuple[str, Callable[[], Stage]]] = [
+        *before,
         ("seeds", lambda: make_seeds(run)),
         ("dsrg", lambda: train_dsrg(run)),
         ("dsrg predictions", lambda: evaluate(run, "dsrg")),

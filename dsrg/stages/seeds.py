@@ -36,10 +36,13 @@ def make_cams(run: Run) -> Stage:
     stage = run.stage("cams")
     if stage.finished:
         return stage
-    run.require("classifier", "tools/make_seeds.py or tools/run_pipeline.py")
-    stage.begin()
-    todo = [p for p in distributed.share(run.train) if not (stage.directory / f"{p.id}.npz").is_file()]
-    write_maps(run, todo, stage.directory, run.cfg.seeds.source)
+    if stage.foreign:
+        run.require("cams", "dsrg make-seeds")
+    else:
+        run.require("classifier", "dsrg make-seeds or dsrg run-pipeline")
+        stage.begin()
+        todo = [p for p in distributed.share(run.train) if not (stage.directory / f"{p.id}.npz").is_file()]
+        write_maps(run, todo, stage.directory, run.cfg.seeds.source)
     distributed.barrier()
     measured = run.folder.has_masks(run.train)
     stage.finish(measure_cams(run, run.train, stage.directory) if measured else {})
@@ -77,7 +80,7 @@ def make_seeds(run: Run) -> Stage:
     """Write seeds/<id>.png, as large as the photographs, from cams/.
 
     Figures: foreground_threshold and background_threshold where a rule found them; where ground-truth masks exist,
-    seeds.coverage, foreground_precision, background_precision.
+    seeds.coverage, foreground_precision, background_precision. The user's own seeds are measured and left as they are.
 
     Raises:
         InputError: a saliency map is missing, broken, or of another size than its photograph.
@@ -85,7 +88,20 @@ def make_seeds(run: Run) -> Stage:
     stage = run.stage("seeds")
     if stage.finished:
         return stage
-    run.require("cams", "tools/make_seeds.py")
+    figures: dict[str, Any] = {}
+    if stage.foreign:
+        run.require("seeds", "dsrg make-seeds")
+    else:
+        figures = _write_seeds(run, stage)
+    if run.folder.has_masks(run.train):
+        figures["seeds"] = _measure_seeds(run, stage.directory)
+    stage.finish(figures)
+    return stage
+
+
+def _write_seeds(run: Run, stage: Stage) -> dict[str, Any]:
+    """Write the seeds that are missing; the thresholds, where a rule found them."""
+    run.require("cams", "dsrg make-seeds")
     saliency = run.cfg.seeds.saliency_dir
     if run.cfg.seeds.background == "saliency" and saliency is not None:
         for photo in run.train:  # before anything is written
@@ -99,13 +115,9 @@ def make_seeds(run: Run) -> Stage:
         for _ in tqdm(pool.map(cutter.write, todo), "seeds", len(todo), disable=not distributed.is_main()):
             pass
     distributed.barrier()
-    figures: dict[str, Any] = {}
-    if settings.thresholds == "otsu":
-        figures = settings.model_dump(include={"foreground_threshold", "background_threshold"})
-    if run.folder.has_masks(run.train):
-        figures["seeds"] = _measure_seeds(run)
-    stage.finish(figures)
-    return stage
+    if settings.thresholds == "fixed":
+        return {}
+    return settings.model_dump(include={"foreground_threshold", "background_threshold"})
 
 
 def with_thresholds(settings: Seeds, cam_dir: Path, photos: Sequence[Photo]) -> Seeds:
@@ -120,7 +132,7 @@ def with_thresholds(settings: Seeds, cam_dir: Path, photos: Sequence[Photo]) -> 
         return settings
     counts = np.zeros(256)
     for photo in photos:
-        _, maps = storage.read_cams(cam_dir / f"{photo.id}.npz")
+        _, maps = storage.read_cams(cam_dir / f"{photo.id}.npz", photo.own)
         counts += np.histogram(np.cbrt(maps.max(axis=0, initial=0)), bins=256, range=(0, 1))[0]
     low, high = cam.otsu_thresholds(counts)
     return settings.model_copy(update={"foreground_threshold": high**3, "background_threshold": low**3})
@@ -142,7 +154,7 @@ class Cutter:
         """The seeds, (H, W) uint8, as large as the photograph."""
         pixels, tags = inference.read_pixels(photo), torch.from_numpy(photo.tags)
         saliency = self._saliency(photo, (pixels.shape[1], pixels.shape[2]))
-        stored = storage.read_cams(self.cam_dir / f"{photo.id}.npz")
+        stored = storage.read_cams(self.cam_dir / f"{photo.id}.npz", photo.own, pixels.shape[1:])
         return np.asarray(cut_seeds(*stored, pixels, tags, self.settings, self.crf, saliency).numpy())
 
     def write(self, photo: Photo) -> None:
@@ -232,7 +244,7 @@ def measure_cams(run: Run, photos: Sequence[Photo], cam_dir: Path) -> dict[str, 
     matrices = [ConfusionMatrix(len(run.classes)) for _ in CAM_THRESHOLDS]
     for photo in tqdm(distributed.share(photos), "measuring cams", disable=not distributed.is_main()):
         truth = _truth(run, photo)
-        classes, maps = storage.read_cams(cam_dir / f"{photo.id}.npz")
+        classes, maps = storage.read_cams(cam_dir / f"{photo.id}.npz", photo.own, truth.shape)
         cams = _spread(classes, maps, len(photo.tags), (truth.shape[0], truth.shape[1]))
         strongest, winner = (part[0].numpy() for part in cams.max(dim=1))
         for threshold, matrix in zip(CAM_THRESHOLDS, matrices, strict=True):
@@ -246,11 +258,12 @@ def measure_cams(run: Run, photos: Sequence[Photo], cam_dir: Path) -> dict[str, 
     return {"cam_miou": totals[best].mean_iou(), "cam_threshold": CAM_THRESHOLDS[best]}
 
 
-def _measure_seeds(run: Run) -> dict[str, float]:
+def _measure_seeds(run: Run, directory: Path) -> dict[str, float]:
     quality = SeedQuality(len(run.classes))
     for photo in tqdm(distributed.share(run.train), "measuring seeds", disable=not distributed.is_main()):
-        seeds = pictures.read_mask(run.directory / "seeds" / f"{photo.id}.png", len(run.classes))
-        quality.update(seeds, _truth(run, photo))
+        truth = _truth(run, photo)
+        path = directory / f"{photo.id}.png"
+        quality.update(read_mask_for(path, truth.shape[::-1], len(run.classes), photo.path), truth)
     total = SeedQuality(len(run.classes))
     for part in distributed.gather(quality):
         total += part

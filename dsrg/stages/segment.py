@@ -11,6 +11,7 @@ from torch.nn import functional
 from dsrg import inference, networks, storage
 from dsrg.errors import InputError
 from dsrg.labels import IGNORE
+from dsrg.models.backbone import load_strictly
 from dsrg.run import Run, Stage
 from dsrg.step import DsrgStep
 from dsrg.trainer import train
@@ -19,7 +20,9 @@ from dsrg.trainer import train
 def train_dsrg(run: Run) -> Stage:
     """DSRG training (Huang et al. 2018, Sect. 3): at each iteration softmax, CRF, growing, seed and boundary loss."""
     stage = run.stage("dsrg")
-    if stage.finished:
+    if stage.foreign:
+        run.require("dsrg", "dsrg train-dsrg")
+    if stage.foreign or stage.finished:
         return stage
     seeds = run.require("seeds", "tools/make_seeds.py")
     run.seed()
@@ -54,14 +57,16 @@ def train_supervised(run: Run) -> Stage:
 
 def _train_on_masks(run: Run, name: str, masks: Callable[[], Path]) -> Stage:
     stage = run.stage(name)
-    if stage.finished:
+    if stage.foreign:
+        run.require(name, f"the stage '{name}'")
+    if stage.foreign or stage.finished:
         return stage
     mask_dir = masks()
     run.seed()
     model = networks.segmenter(run)
     if name == "retrain" and run.cfg.retrain.start == "dsrg":
         path = run.require("dsrg", "tools/train_dsrg.py") / "checkpoint.pt"
-        model.load_state_dict(storage.load_checkpoint(path)["model"])
+        load_strictly(model, storage.load_network(path), str(path))
     settings = run.cfg.retrain
     if name == "supervised" and run.cfg.supervised.iterations is not None:
         settings = settings.model_copy(update={"iterations": run.cfg.supervised.iterations})

@@ -21,7 +21,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def test_states_of_stages(run: Run) -> None:
-    (run.directory / "masks").mkdir(parents=True)
+    disk.write_bytes(run.directory / "masks/a.png", b"somebody's")
     run.stage("dsrg").begin()
     finish(run.stage("classifier"), FIGURES["classifier"])
     found = record.statuses(run)
