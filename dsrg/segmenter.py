@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dsrg import inference, storage, tiles
+from dsrg import inference, large, storage, tiles
 from dsrg.errors import InputError
 from dsrg.formats.overlay import labelled_overlay
 from dsrg.labels import BACKGROUND, Classes
@@ -49,7 +49,8 @@ class Segmentation:
     """(H, W, 3) uint8, the photograph as it was segmented: upright."""
     probs: np.ndarray | None = None
     """(C, H, W) float32 where they were asked for: the network's own, before the CRF, whose are near 0 or 1 nearly
-    everywhere, and of all classes, whichever the mask was restricted to."""
+    everywhere, and of all classes, whichever the mask was restricted to. Of a large photograph they are as large as the
+    copy that was segmented, see `dsrg.large`."""
 
     @property
     def present(self) -> tuple[str, ...]:
@@ -190,17 +191,19 @@ class Segmenter:
         allowed = [self.restriction(own, classes, "tags") for own in labels]
         pictures = [to_pixels(one) for one in images]
         found: list[Segmentation | None] = [None] * len(images)
-        for numbers in self.batches(pictures, scales, size):
-            several_probs = self.probabilities([pictures[number] for number in numbers], scales, size)
+        seen = [self.copy_of(picture, size) for picture in pictures]
+        for numbers in self.batches(seen, scales, size):
+            several_probs = self.probabilities([seen[number] for number in numbers], scales, size)
             for number, one in zip(numbers, several_probs, strict=True):
-                pixels = _planes(pictures[number]).to(self.device)
-                mask = (
-                    inference.to_mask(
-                        one, pixels, allowed[number], crf=self.crf_arguments(crf), crf_tags=self.settings.crf_tags
-                    )
-                    .cpu()
-                    .numpy()
+                mask_ = inference.to_mask(
+                    one,
+                    _planes(seen[number]).to(self.device),
+                    allowed[number],
+                    crf=self.crf_arguments(crf),
+                    crf_tags=self.settings.crf_tags,
+                    size=pictures[number].shape[:2],
                 )
+                mask = mask_.cpu().numpy()
                 kept = one.cpu().numpy() if probs else None
                 found[number] = Segmentation(mask, self.classes.names, pictures[number], kept)
         done = [one for one in found if one is not None]
@@ -225,6 +228,10 @@ class Segmenter:
         The class probabilities of all of them are in memory at their own size, at MOST_PROBS numbers in all.
         """
         return max(1, min(batch, MOST_PROBS // (len(self.classes) * shape[0] * shape[1])))
+
+    def copy_of(self, picture: np.ndarray, size: int | None = None) -> np.ndarray:
+        """The picture (H, W, 3) uint8 as it is segmented: itself, or of a large one a copy, see `dsrg.large`."""
+        return large.copy_of(picture, len(self.classes), size or self.settings.size)
 
     def network_sizes(
         self, shape: Sequence[int], scales: Sequence[float] | None = None, size: int | None = None
@@ -297,4 +304,4 @@ def to_pixels(image: Picture) -> np.ndarray:
 
 
 def _planes(picture: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+    return inference.planes(np.array(picture))
