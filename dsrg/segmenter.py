@@ -16,11 +16,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, overload
+from typing import Annotated, Any, overload
 
 import numpy as np
 import torch
 from PIL import Image
+from pydantic import AfterValidator, ConfigDict
 from torch import Tensor
 
 from dsrg import inference, large, storage, tiles
@@ -28,6 +29,7 @@ from dsrg.errors import InputError
 from dsrg.formats.overlay import labelled_overlay
 from dsrg.labels import BACKGROUND, Classes
 from dsrg.models.deeplab import DeepLab
+from dsrg.schema import Crf, LongSide, Scales
 
 Picture = str | Path | Image.Image | np.ndarray
 """A photograph: a file, a PIL image, or RGB pixels (H, W, 3) uint8."""
@@ -76,13 +78,29 @@ class Segmentation:
         tiles.write_picture(Path(path), Image.fromarray(self.overlay(strength)))
 
 
+def check_crf_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of `dsrg.crf.dense_crf` within the bounds of the configuration.
+
+    Raises:
+        ValueError: one is unknown or out of bounds.
+    """
+    unknown = sorted(set(arguments) - set(Crf().arguments()))
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)[:200]} is not known")
+    Crf.model_validate(arguments)
+    return arguments
+
+
 @dataclass(frozen=True)
 class Settings:
     """How photographs are segmented, where the call says nothing else."""
 
-    scales: tuple[float, ...] = (1.0,)
+    # An exported file says its settings, and pydantic holds them to these bounds.
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    scales: Scales = (1.0,)
     """Sizes to average over, times the base size."""
-    size: int | None = None
+    size: LongSide | None = None
     """Long side of the photograph at scale 1, in pixels; None for its own."""
     mirror: bool = True
     """Average over the mirror image too."""
@@ -90,7 +108,9 @@ class Settings:
     """Refine with the dense CRF."""
     crf_tags: bool = True
     """Where a mask is restricted to some classes, keep the others out of the CRF too."""
-    crf_arguments: dict[str, Any] = field(default_factory=lambda: {"engine": "auto"})
+    crf_arguments: Annotated[dict[str, Any], AfterValidator(check_crf_arguments)] = field(
+        default_factory=lambda: {"engine": "auto"}
+    )
     """Keyword arguments of `dsrg.crf.dense_crf`."""
     amp: bool = False
     """bfloat16 autocast."""
