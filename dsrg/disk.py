@@ -194,18 +194,25 @@ def unwritable(path: str | Path, error: OSError | ValueError) -> InputError:
     """The sentence for a file that cannot be written; OSError names none where the disk is full."""
     reason = getattr(error, "strerror", None) or str(error)
     mend = {errno.ENOSPC: "free some space", errno.EDQUOT: "free some space", errno.ENAMETOOLONG: "shorten the name"}
-    todo = mend.get(getattr(error, "errno", None) or 0, "check the folder and its permissions")
-    return InputError(f"{path}: cannot be written ({reason}); {todo}, then run the same command again.")
+    code = getattr(error, "errno", None) or 0
+    todo = mend.get(code, "check the folder and its permissions")
+    kind = "disk full" if code in (errno.ENOSPC, errno.EDQUOT) else ""
+    return InputError(f"{path}: cannot be written ({reason}); {todo}, then run the same command again.", kind)
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file atomically, in UTF-8."""
-    write_bytes(path, text.encode())
+    """Write a text file atomically, in UTF-8; bytes of a file's name that are none stand in it as \\udcXX."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: str | Path, value: Any) -> None:
     """Write a value as indented JSON, atomically; nan, which JSON does not know, becomes null."""
-    write_text(path, json.dumps(_without_nan(value), indent=2) + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """A value as indented JSON in ASCII; nan, which JSON does not know, becomes null."""
+    return json.dumps(_without_nan(value), indent=2) + "\n"
 
 
 def _no_constant(word: str) -> float:

@@ -205,11 +205,16 @@ def check_indices(mask: np.ndarray, num_classes: int, path: str | Path) -> None:
 
 def write_mask(path: str | Path, mask: np.ndarray) -> None:
     """Write class indices (H, W) as a palette PNG in VOC's colours, atomically."""
+    disk.write_bytes(path, mask_png(mask))
+
+
+def mask_png(mask: np.ndarray) -> bytes:
+    """The file of class indices (H, W): a palette PNG in VOC's colours."""
     image = Image.fromarray(np.ascontiguousarray(mask, np.uint8))
     image.putpalette(palette().tobytes())
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
-    disk.write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _photograph(path: str | Path, what: str, formats: Sequence[str], max_pixels: int, max_bytes: int) -> Image.Image:

@@ -14,10 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from dsrg import grid
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
-Scales = Annotated[tuple[Positive, ...], Field(min_length=1)]
+Scales = Annotated[tuple[Annotated[float, Field(gt=0, le=16)], ...], Field(min_length=1, max_length=16)]
+LongSide = Annotated[int, Field(gt=0, le=2**14)]
 CUT_BACKBONES = ("vgg16", "alexnet", "googlenet")
 """Networks that a classifier with convolutions of its own cuts off before their last halving."""
 HEADS_OF = {"cam": "gap", "acol": "acol"}
@@ -65,9 +66,11 @@ class Model(Section):
     """Where the segmentation networks' backbone starts: at `weights`, or at the trained stage-1 classifier."""
     output_stride: Literal[8, 16, 32] = 8
     """Photograph pixels for each cell of the segmentation network's output grid; 8 gives 321 -> 41."""
-    aspp_rates: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (6, 12, 18, 24)
+    aspp_rates: Annotated[tuple[Annotated[int, Field(gt=0, le=256)], ...], Field(min_length=1, max_length=16)] = (
+        6, 12, 18, 24
+    )  # fmt: skip
     """Dilation of each ASPP branch."""
-    aspp_channels: NonNegativeInt = 1024
+    aspp_channels: Annotated[int, Field(ge=0, le=4096)] = 1024
     """Width of fc6 and fc7 in each branch; 0 for one convolution straight to the classes."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Dropout after fc6 and fc7."""
@@ -182,7 +185,7 @@ class Cam(Section):
 
     scales: Scales = (0.5, 1.0, 1.5, 2.0)
     """Sizes at which the maps are computed, times the base size."""
-    size: PositiveInt | None = None
+    size: LongSide | None = None
     """Long side of the photographs at scale 1, in pixels; null for their own size."""
     mirror: bool = True
     """Add the mirror image's maps."""
@@ -234,17 +237,17 @@ class Crf(Section):
     engine: Literal["auto", "pydensecrf", "exact", "tiled"] = "auto"
     """'pydensecrf' approximates on a lattice; 'exact' stores all pairs (for small grids); 'tiled' is exact on CUDA at
     any size; 'auto' picks by size and device."""
-    iterations: PositiveInt = 10
+    iterations: Annotated[int, Field(gt=0, le=1000)] = 10
     """Mean-field iterations."""
     bilateral_sxy: Positive = 80.0
     """Bilateral kernel: position deviation in pixels of the full-size photograph."""
     bilateral_srgb: Positive = 13.0
     """Bilateral kernel: colour deviation, of 255."""
-    bilateral_weight: Annotated[float, Field(ge=0)] = 10.0
+    bilateral_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
     """Bilateral kernel: weight."""
     gaussian_sxy: Positive = 3.0
     """Gaussian kernel: position deviation in pixels of the full-size photograph."""
-    gaussian_weight: Annotated[float, Field(ge=0)] = 3.0
+    gaussian_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3.0
     """Gaussian kernel: weight."""
     train_scale: Positive = 12.0
     """Position deviations are divided by this on the training grid."""
@@ -302,7 +305,7 @@ class Inference(Section):
 
     scales: Scales = (0.75, 1.0, 1.25)
     """Sizes to merge, times the base size."""
-    size: PositiveInt | None = None
+    size: LongSide | None = None
     """Long side of the photograph at scale 1, in pixels; null for its own size."""
     mirror: bool = True
     """Merge the mirror image too."""
@@ -318,7 +321,7 @@ class Localize(Section):
 
     threshold: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """The box is around the largest component of what is above this share of the map's maximum (Zhou et al. 2016)."""
-    size: PositiveInt | None = None
+    size: LongSide | None = None
     """Long side of the photographs, in pixels; null for their own size."""
     saliency_blur: Annotated[float, Field(ge=0)] = 0.0
     """Deviation of the Gaussian, in pixels, that smooths saliency maps; 0 leaves them raw."""

@@ -10,6 +10,9 @@ from PIL import Image, ImageDraw, ImageFont
 from dsrg.heatmap import contrast
 from dsrg.labels import BACKGROUND, IGNORE, palette
 
+_STRIP = 2**20
+"""Pixels of an overlay that are mixed at a time."""
+
 
 def overlay(photo: np.ndarray, mask: np.ndarray, strength: float = 0.65) -> np.ndarray:
     """A mask's palette colours over a photograph, (H, W, 3) uint8; background darkens, 255 stays clear of colour."""
@@ -33,13 +36,26 @@ def labelled_overlay(photo: np.ndarray, mask: np.ndarray, classes: Sequence[str]
     Returns:
         (H, W, 3) uint8.
     """
+    borders = _borders(mask)
+    mixed = np.empty_like(photo)
+    rows = max(1, _STRIP // photo.shape[1])
+    for start in range(0, len(photo), rows):
+        strip = slice(start, start + rows)
+        mixed[strip] = _mix(photo[strip], mask[strip], borders[strip], strength)
+    present = [index for index in np.unique(mask).tolist() if index not in (BACKGROUND, IGNORE)]
+    return _legend(mixed, present, classes)
+
+
+def _mix(photo: np.ndarray, mask: np.ndarray, borders: np.ndarray, strength: float) -> np.ndarray:
+    """`labelled_overlay` without its legend, of a strip of rows: a large photograph in float32 takes 12 bytes a pixel
+    for each step."""
     object_ = (mask != BACKGROUND) & (mask != IGNORE)
     colours = palette()[mask].astype(np.float32)
     mixed = photo.astype(np.float32)
     mixed[object_] = photo[object_] * (1 - strength) + colours[object_] * strength
-    outline = _borders(mask) & object_
+    outline = borders & object_
     mixed[outline] = colours[outline]
-    return _legend(np.asarray(mixed.round(), np.uint8), np.unique(mask[object_]).tolist(), classes)
+    return np.asarray(mixed.round(), np.uint8)
 
 
 def _borders(mask: np.ndarray) -> np.ndarray:
