@@ -45,7 +45,7 @@ def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
             raise InputError(f"'{_short(override)}': has no value; write one behind the '='.")
         try:
             value = typed_yaml.parse_word(text, _kind(key))
-        except typed_yaml.NotYaml as error:
+        except typed_yaml.NotYamlError as error:
             raise InputError(f"'{_short(override)}': the value is not valid YAML ({error}).") from None
         _assign(values, key, value, _short(override))
     try:
@@ -147,7 +147,7 @@ def _read(path: Path, seen: tuple[str, ...]) -> dict[str, Any]:
     text = disk.read_text(path, "configuration", limit=LARGEST)
     try:
         values = typed_yaml.parse(text, _File)
-    except typed_yaml.NotYaml as error:
+    except typed_yaml.NotYamlError as error:
         raise InputError(f"{path}: not valid YAML ({error}).") from None
     values = {} if values is None else values
     if not isinstance(values, dict):

@@ -30,7 +30,7 @@ _DEEP = f"nested more than {DEEPEST} deep"
 _TAG = "tag:yaml.org,2002:"
 
 
-class NotYaml(Exception):
+class NotYamlError(Exception):
     """A text that is no YAML, or none that this project reads; the message says why and where."""
 
 
@@ -43,7 +43,7 @@ def parse(text: str, kind: Any) -> Any:
             whether the value fits is not looked at. None where nothing is known of it.
 
     Raises:
-        NotYaml: the text is no YAML, is too large or nested too deeply, or gives a key twice.
+        NotYamlError: the text is no YAML, is too large or nested too deeply, or gives a key twice.
     """
     try:
         loader = _Loader(text)
@@ -51,7 +51,7 @@ def parse(text: str, kind: Any) -> Any:
         return None if node is None else _build(loader, node, kind)
     # PyYAML leaves what Python raises on characters and numbers that are none.
     except (yaml.YAMLError, ValueError, OverflowError, KeyError) as error:
-        raise NotYaml(_reason(error)) from None
+        raise NotYamlError(_reason(error)) from None
 
 
 def parse_word(text: str, kind: Any) -> Any:
@@ -61,7 +61,7 @@ def parse_word(text: str, kind: Any) -> Any:
         text, kind: As for `parse`.
 
     Raises:
-        NotYaml: as `parse`.
+        NotYamlError: as `parse`.
     """
     leaves = set(_leaves(kind))
     if kind is not None and not _holds_text(leaves):
@@ -71,7 +71,7 @@ def parse_word(text: str, kind: Any) -> Any:
     try:
         return _checked(text)
     except ConstructorError as error:
-        raise NotYaml(_reason(error)) from None
+        raise NotYamlError(_reason(error)) from None
 
 
 def _reason(error: Exception) -> str:
