@@ -29,7 +29,7 @@ from dsrg.errors import InputError
 from dsrg.formats.overlay import labelled_overlay
 from dsrg.labels import BACKGROUND, Classes
 from dsrg.models.deeplab import DeepLab
-from dsrg.schema import Crf, LongSide, Scales
+from dsrg.schema import Crf, Scales, Side
 
 Picture = str | Path | Image.Image | np.ndarray
 """A photograph: a file, a PIL image, or RGB pixels (H, W, 3) uint8."""
@@ -100,7 +100,7 @@ class Settings:
 
     scales: Scales = (1.0,)
     """Sizes to average over, times the base size."""
-    size: LongSide | None = None
+    size: Side | None = None
     """Long side of the photograph at scale 1, in pixels; None for its own."""
     mirror: bool = True
     """Average over the mirror image too."""

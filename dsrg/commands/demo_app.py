@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import os
 import signal
 import tempfile
@@ -65,8 +64,7 @@ def load_run(directory: Path, overrides: Sequence[str] = ()) -> Run:
     path = directory / "config.yaml"
     if not path.is_file():
         raise InputError(f"{path}: does not exist; give the folder of a trained run, with its config.yaml.")
-    place = f"run_dir={json.dumps(str(directory))}"  # quoted: a name may mean something else in YAML
-    run = Run(config.load(path, [place, *overrides]))
+    run = Run(config.load(path, [f"run_dir={directory}", *overrides]))
     # The networks' settings are compared with the record in the folder, which knows the data set where it lay.
     run.cfg = config.change(run.cfg, {"data.root": config.load(path).data.root})
     return run
