@@ -26,7 +26,7 @@ from benchmarks.batch import voc_like
 from benchmarks.common import devices, machine_line, print_table, synchronised, timed
 from dsrg import explain
 from dsrg.cli import keep_freed_memory
-from dsrg.inference import normalise
+from dsrg.run.inference import normalise
 
 LIBRARY = {"cam": pytorch_grad_cam.GradCAM, "grad_cam": pytorch_grad_cam.GradCAM}
 LIBRARY["grad_cam_pp"] = pytorch_grad_cam.GradCAMPlusPlus

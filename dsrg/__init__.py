@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dsrg.segmenter import Segmenter
+    from dsrg.predict.segmenter import Segmenter
 
 __version__ = "0.1.0"
 
 
 def load(path: str | Path, device: str = "auto", *, network: str | None = None) -> Segmenter:
-    """A trained network, ready to segment photographs; see `dsrg.loading.load` and `dsrg.segmenter.Segmenter`."""
-    from dsrg import loading  # not above: `import dsrg` alone need not load PyTorch
+    """A trained network, ready to segment photographs; see `dsrg.predict.loading.load` and
+    `dsrg.predict.segmenter.Segmenter`."""
+    from dsrg.predict import loading  # not above: `import dsrg` alone need not load PyTorch
 
     return loading.load(path, device, network=network)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from dsrg import boundary, config, distributed
-from dsrg.run import Run
+from dsrg.run.folder import Run
 
 
 def main(

@@ -12,8 +12,9 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from dsrg import disk, typed_yaml
+from dsrg import typed_yaml
 from dsrg.errors import InputError
+from dsrg.files import disk
 from dsrg.schema import Config, Section
 
 LARGEST = disk.MIB // 4

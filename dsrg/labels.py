@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dsrg import disk
 from dsrg.errors import InputError
+from dsrg.files import disk
 
 BACKGROUND = 0
 """Index of the background class in every mask."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dsrg import config
-from dsrg.run import Run
+from dsrg.run.folder import Run
 
 PRESET = Path(__file__).parents[1] / "configs/demo/resnet18.yaml"
 

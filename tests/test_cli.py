@@ -14,7 +14,7 @@ from dsrg import cli
 from dsrg.data.training import ResumableBatches, TrainingSet, joint_transform, make_loader
 from dsrg.data.voc import VocFolder
 from dsrg.errors import InputError
-from dsrg.run import Run
+from dsrg.run.folder import Run
 
 STAGE_TOOLS = ("make_seeds", "train_dsrg", "make_masks", "retrain", "run_pipeline", "train_supervised")
 

@@ -11,22 +11,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from dsrg import config, grid, inference, networks, storage
-from dsrg.failures import show_failures
+from dsrg import config, grid
+from dsrg.app.studio import Studio
+from dsrg.files import storage
 from dsrg.labels import Classes
 from dsrg.models.backbone import OUTPUT_STRIDES, Backbone
-from dsrg.run import Run
-from dsrg.segmenter import Segmenter, Settings
-from dsrg.stages.evaluate import evaluate
-from dsrg.stages.export import PixelsToMask
-from dsrg.stages.localize import localize
-from dsrg.stages.mask_table import mask_table
+from dsrg.predict.export import PixelsToMask
+from dsrg.predict.segmenter import Segmenter, Settings
+from dsrg.run import inference, networks
+from dsrg.run.folder import Run
 from dsrg.stages.masks import make_masks
-from dsrg.stages.probe import Probe, run_probe
+from dsrg.stages.predictions import evaluate
 from dsrg.stages.seeds import make_cams
-from dsrg.stages.show_cams import show_cams
-from dsrg.stages.show_units import show_units
-from dsrg.studio import Studio
+from dsrg.study.compare_masks import mask_table
+from dsrg.study.failures import show_failures
+from dsrg.study.localize import localize
+from dsrg.study.probe import Probe, run_probe
+from dsrg.study.show_cams import show_cams
+from dsrg.study.show_units import show_units
 
 STRIDES = st.sampled_from(OUTPUT_STRIDES)
 PRESET = Path(__file__).parents[1] / "configs/demo/resnet18.yaml"

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dsrg import config, inference, losses, networks, schema, trainer
+from dsrg import config, losses, schema
 from dsrg.labels import BACKGROUND, IGNORE, read_classes
 from dsrg.models.deeplab import DeepLab
-from dsrg.run import Run
-from dsrg.step import DsrgStep
+from dsrg.run import inference, networks, trainer
+from dsrg.run.folder import Run
+from dsrg.stages.dsrg import DsrgStep
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 CLASSES = {"voc12/vgg16_official": 21, "voc12/resnet101": 21, "coco14/vgg16": 81}
@@ -26,7 +27,7 @@ def load(name: str, *overrides: str) -> schema.Config:
 
 
 def wiring(cfg: schema.Config) -> Run:
-    """What dsrg.networks needs of a run; there is no data folder behind it."""
+    """What dsrg.run.networks needs of a run; there is no data folder behind it."""
     return cast(Run, SimpleNamespace(cfg=cfg, classes=read_classes(cfg.data.classes)))
 
 

@@ -16,7 +16,7 @@ import pytest
 from format_oracles import check_coco, check_labelme
 from PIL import Image
 
-from dsrg import pictures
+from dsrg.files import pictures
 from dsrg.labels import read_classes
 
 REPOSITORY = Path(__file__).parents[1]

@@ -11,13 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dsrg import cli, disk, distributed, engine, pictures, storage
+from dsrg import cli, distributed
 from dsrg.errors import InputError
-from dsrg.run import Run
-from dsrg.stages.evaluate import evaluate
-from dsrg.stages.localize import localize
+from dsrg.files import disk, pictures, storage
+from dsrg.run import engine
+from dsrg.run.folder import Run
 from dsrg.stages.masks import make_masks
+from dsrg.stages.predictions import evaluate
 from dsrg.stages.seeds import make_cams, make_seeds
+from dsrg.study.localize import localize
 
 FOLDERS = ("cams", "seeds", "masks", "dsrg/predictions/val")
 

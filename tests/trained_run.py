@@ -7,9 +7,10 @@ import torch
 from helpers import NAMES
 from PIL import Image
 
-from dsrg import config, disk, storage
+from dsrg import config
+from dsrg.files import disk, storage
 from dsrg.models.build import build_deeplab
-from dsrg.networks import segmenter_arguments
+from dsrg.run.networks import segmenter_arguments
 from dsrg.schema import Config
 
 CRF = {"engine": "exact", "iterations": 2, "bilateral_sxy": 8.0, "gaussian_sxy": 1.0}

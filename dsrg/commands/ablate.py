@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dsrg import config
 from dsrg.cli import guard
 from dsrg.errors import InputError
-from dsrg.run import Run
-from dsrg.stages.ablate import NAMES, Ablation
+from dsrg.run.folder import Run
+from dsrg.study.ablate import NAMES, Ablation
 
 
 def whole(word: str) -> int:

@@ -8,11 +8,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dsrg import config, disk
+from dsrg import config
 from dsrg.cli import guard
 from dsrg.data.check import DataCheck, check_data, kinds
 from dsrg.errors import InputError
-from dsrg.run import Run
+from dsrg.files import disk
+from dsrg.run.folder import Run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from dsrg import cli
-from dsrg.stages.mask_table import mask_table
+from dsrg.study.compare_masks import mask_table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

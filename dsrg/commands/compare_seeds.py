@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Sequence
 
 from dsrg import cli
-from dsrg.run import Run
-from dsrg.stages.seed_table import SOURCES, seed_table, source_table
+from dsrg.run.folder import Run
+from dsrg.study.compare_seeds import SOURCES, seed_table, source_table
 
 
 def call(runs: Sequence[Run], every: int, sources: Sequence[str]) -> None:

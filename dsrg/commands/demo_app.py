@@ -12,14 +12,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dsrg import config, studio, uploads
+from dsrg import config
+from dsrg.app import studio, uploads
+from dsrg.app.html import STYLE
 from dsrg.cli import guard
 from dsrg.errors import InputError
-from dsrg.run import Run
-from dsrg.studio_html import STYLE
+from dsrg.run.folder import Run
 
 if TYPE_CHECKING:
-    from dsrg.studio_page import Page
+    from dsrg.app.browser import Page
 
 ENDINGS = (signal.SIGINT, signal.SIGTERM)
 """Signals that end the page."""
@@ -119,7 +120,7 @@ def _serve(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="dsrg-app-") as scratch:
         # Gradio keeps uploads and pictures here; they are gone with the page.
         os.environ["GRADIO_TEMP_DIR"] = scratch
-        from dsrg import studio_page  # an extra: gradio takes seconds to load
+        from dsrg.app import browser as studio_page  # an extra: gradio takes seconds to load
 
         page = studio_page.Page(
             studio.Studio(run),

@@ -4,10 +4,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from dsrg import disk
 from dsrg.cli import guard
+from dsrg.files import disk
 from dsrg.labels import read_classes
-from dsrg.stages.evaluate import compare_folders
+from dsrg.stages.predictions import compare_folders
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

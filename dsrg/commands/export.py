@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from dsrg import loading
 from dsrg.cli import guard
-from dsrg.stages.export import FORMATS, export
+from dsrg.predict import loading
+from dsrg.predict.export import FORMATS, export
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

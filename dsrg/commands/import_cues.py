@@ -11,7 +11,7 @@ from dsrg.cli import guard
 from dsrg.data import cues
 from dsrg.errors import InputError
 from dsrg.labels import read_classes
-from dsrg.run import Run
+from dsrg.run.folder import Run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from dsrg import cli
-from dsrg.stages.localize import METHODS, localize
+from dsrg.study.localize import METHODS, localize
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

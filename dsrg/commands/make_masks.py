@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from dsrg import cli
-from dsrg.run import Run
+from dsrg.run.folder import Run
 from dsrg.stages.masks import make_masks
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from dsrg import cli
-from dsrg.run import Run
-from dsrg.stages.classify import classify
+from dsrg.run.folder import Run
+from dsrg.stages.classifier import classify
 from dsrg.stages.seeds import make_cams, make_seeds
 
 

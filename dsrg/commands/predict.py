@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dsrg import loading
 from dsrg.cli import guard
 from dsrg.data.sources import find_sources, read_tags
-from dsrg.stages.predict import FORMATS, Options, predict
+from dsrg.predict import loading
+from dsrg.predict.photographs import FORMATS, Options, predict
 
 EPILOG = """\
 --out gets masks/<name>.png, and as asked for overlays/<name>.jpg, labelme/<name>.json, annotations.json (COCO, one

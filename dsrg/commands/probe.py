@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dsrg import config
 from dsrg.cli import guard
-from dsrg.stages.probe import WEIGHTS, Probe, run_probe
+from dsrg.study.probe import WEIGHTS, Probe, run_probe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 
 from dsrg import cli, distributed
-from dsrg.report_page.page import write_report
-from dsrg.run import Run
+from dsrg.page.report import write_report
+from dsrg.run.folder import Run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

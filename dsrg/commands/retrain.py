@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from dsrg import cli
-from dsrg.run import Run
-from dsrg.stages.evaluate import evaluate
-from dsrg.stages.segment import retrain
+from dsrg.run.folder import Run
+from dsrg.stages.predictions import evaluate
+from dsrg.stages.retrain import retrain
 
 
 def call(run: Run) -> None:

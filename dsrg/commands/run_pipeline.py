@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from dsrg import cli
-from dsrg.run import Run
-from dsrg.stages.pipeline import run_pipeline
+from dsrg.pipeline import run_pipeline
+from dsrg.run.folder import Run
 
 
 def call(run: Run) -> None:

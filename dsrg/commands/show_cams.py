@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from dsrg import cli
 from dsrg.explain import METHODS
-from dsrg.stages.show_cams import show_cams
+from dsrg.study.show_cams import show_cams
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

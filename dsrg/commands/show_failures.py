@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from dsrg import cli
-from dsrg.failures import show_failures
+from dsrg.study.failures import show_failures
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

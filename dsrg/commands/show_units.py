@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from dsrg import cli
-from dsrg.stages.show_units import show_units
+from dsrg.study.show_units import show_units
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from dsrg import disk
 from dsrg.errors import InputError
+from dsrg.files import disk
 
 LARGEST = 2**28
 """Bytes that a file may have once unpacked, and all its arrays together; the authors' cues of VOC have 104 million."""

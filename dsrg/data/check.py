@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from dsrg import pictures
 from dsrg.data.photograph import describe_left_out, is_system
 from dsrg.data.voc import Photo, Refuse, VocFolder
 from dsrg.errors import InputError
+from dsrg.files import pictures
 from dsrg.labels import BACKGROUND, IGNORE
 
 DIFFER = "labels differ from mask"

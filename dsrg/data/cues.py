@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from dsrg import disk, pictures
 from dsrg.data.array_pickle import read_arrays
 from dsrg.data.ids import LARGEST_LIST, check_id
 from dsrg.data.voc import Photo
 from dsrg.errors import InputError
+from dsrg.files import disk, pictures
 from dsrg.labels import BACKGROUND, IGNORE, Classes
 
 GRID = 41
@@ -177,8 +177,8 @@ def choose(
 def enlarge(seeds: np.ndarray, height: int, width: int) -> np.ndarray:
     """Seeds at a photograph's size, each pixel that of the nearest cell, corner on corner.
 
-    `dsrg.inference.on_grid` gives a grid of GRID cells back exactly from photographs of 41 pixels a side and more, and
-    after training's warp to 321 x 321 from those of 71 and more.
+    `dsrg.run.inference.on_grid` gives a grid of GRID cells back exactly from photographs of 41 pixels a side and more,
+    and after training's warp to 321 x 321 from those of 71 and more.
 
     Args:
         seeds: (h, w) uint8.

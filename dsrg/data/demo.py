@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from dsrg import disk, pictures
 from dsrg.errors import InputError
+from dsrg.files import disk, pictures
 from dsrg.labels import IGNORE
 
 CLASSES = ("background", "cat", "pig", "sheep", "frog", "bird")

@@ -10,8 +10,8 @@ import re
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from dsrg import disk
 from dsrg.errors import InputError
+from dsrg.files import disk
 from dsrg.labels import IGNORE, fault_of_name
 
 DIVIDERS = (";", "|", ",", "\n", "\t")

@@ -11,8 +11,8 @@ import re
 import unicodedata
 from pathlib import Path
 
-from dsrg import disk
 from dsrg.errors import InputError
+from dsrg.files import disk
 
 LONGEST = 255 - len("..jpeg.tmp")
 """Bytes of an id: while `<id>.jpeg` is written it has the name `.<id>.jpeg.tmp`, and file systems take 255."""
@@ -48,7 +48,7 @@ def read_ids(path: Path, what: str) -> list[str]:
         what: What it is, for the error.
 
     Raises:
-        InputError: as `dsrg.disk.read_text`, or it names more photographs than any data set has.
+        InputError: as `dsrg.files.disk.read_text`, or it names more photographs than any data set has.
     """
     ids = disk.read_text(path, what, limit=LARGEST_LIST).split()
     if len(ids) > MOST:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from dsrg import disk, pictures
 from dsrg.errors import InputError
+from dsrg.files import disk, pictures
 
 Link = Literal["hard", "symbolic"]
 

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from dsrg import disk, pictures
 from dsrg.data.ids import check_id
 from dsrg.data.photograph import Link, ending_of, fold, put_file, put_photograph
 from dsrg.errors import InputError
+from dsrg.files import disk, pictures
+from dsrg.files.manifest import FILE as MANIFEST
+from dsrg.files.manifest import Manifest, Recorder, identity
 from dsrg.labels import IGNORE, fault_of_name
-from dsrg.manifest import FILE as MANIFEST
-from dsrg.manifest import Manifest, Recorder, identity
 
 RECORD = "source.json"
 """In an unfinished folder: what it is made from."""

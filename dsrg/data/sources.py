@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from dsrg import disk
 from dsrg.data.photograph import Found, PhotoIndex, walk
 from dsrg.data.table import read_labels
 from dsrg.errors import InputError
+from dsrg.files import disk
 from dsrg.labels import Classes
 
 VIDEO_EXTENSIONS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")

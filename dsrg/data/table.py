@@ -8,10 +8,10 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dsrg import disk
 from dsrg.data import divide
 from dsrg.data.ids import MOST, shown
 from dsrg.errors import InputError
+from dsrg.files import disk
 
 ENDINGS = (".csv", ".tsv", ".jsonl")
 """What the names of tables end in, in lower case."""

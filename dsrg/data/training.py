@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from dsrg import pictures
 from dsrg.data.voc import Photo, read_mask_for
 from dsrg.errors import InputError
+from dsrg.files import pictures
 from dsrg.labels import IGNORE
 
 MEAN_COLOUR = (124, 116, 104)

@@ -14,7 +14,6 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from dsrg import pictures
 from dsrg.boxes import LabelledBoxes
 from dsrg.data.annotations import read_boxes_for, read_label_names
 from dsrg.data.ids import check_id, read_ids
@@ -22,6 +21,7 @@ from dsrg.data.photograph import Found, is_photograph, walk
 from dsrg.data.table import ENDINGS as TABLE_ENDINGS
 from dsrg.data.table import read_labels
 from dsrg.errors import InputError
+from dsrg.files import pictures
 from dsrg.labels import BACKGROUND, PRESETS, Classes, read_classes
 
 Refuse = Callable[[InputError, Path, str], None]

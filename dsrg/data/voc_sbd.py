@@ -12,11 +12,11 @@ import numpy as np
 import scipy.io
 from tqdm import tqdm
 
-from dsrg import pictures
 from dsrg.data.annotations import read_label_names
 from dsrg.data.ids import check_id, read_ids
 from dsrg.data.prepare import Item, Plan
 from dsrg.errors import InputError
+from dsrg.files import pictures
 from dsrg.labels import BACKGROUND, IGNORE, VOC, Classes
 
 TRAIN_AUG_SIZE = 10582

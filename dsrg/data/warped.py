@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from dsrg import pictures
 from dsrg.data.voc import Photo
+from dsrg.files import pictures
 
 
 def warped(
     photos: Sequence[Photo], size: int, *, batch: int, boxes: np.ndarray | None = None, threads: int = 2
 ) -> Iterator[tuple[Tensor, list[tuple[int, int]]]]:
-    """The photographs in their order, as the classifier is measured on them (`dsrg.stages.classify`).
+    """The photographs in their order, as the classifier is measured on them (`dsrg.stages.classifier`).
 
     Two batches at most are in memory: one that is used, one that is read meanwhile.
 

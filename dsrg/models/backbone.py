@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from dsrg.errors import InputError
+from dsrg.files.storage import load_checkpoint
 from dsrg.models.architectures import ARCHITECTURES, NUM_STAGES, Architecture, Stages
 from dsrg.models.layers import IMAGENET_MEAN as IMAGENET_MEAN  # for others, which normalise images
 from dsrg.models.layers import IMAGENET_STD as IMAGENET_STD
 from dsrg.models.layers import RectifiedMaxPool2d
-from dsrg.storage import load_checkpoint
 
 BACKBONES = list(ARCHITECTURES)
 """Names that `build_backbone` knows."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from dsrg import distributed, inference, networks, pictures
+from dsrg import distributed
 from dsrg.data.voc import Photo, read_mask_for
+from dsrg.files import pictures
 from dsrg.labels import IGNORE
 from dsrg.metrics import ConfusionMatrix
-from dsrg.run import Run, Stage
+from dsrg.run import inference, networks
+from dsrg.run.folder import Run, Stage
 
 
 def make_masks(run: Run) -> Stage:

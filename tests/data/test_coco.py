@@ -22,7 +22,7 @@ from dsrg.data.coco import Region, paint, plan_coco, plan_json, read_instances, 
 from dsrg.data.prepare import write_set
 from dsrg.data.voc import VocFolder
 from dsrg.errors import InputError
-from dsrg.pictures import read_mask
+from dsrg.files.pictures import read_mask
 
 # pycocotools 2 with NumPy 2, at each decoding
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

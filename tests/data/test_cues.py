@@ -16,14 +16,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from PIL import Image
 
-from dsrg import config, inference, pictures
+from dsrg import config
 from dsrg.data.cues import GRID, count, enlarge, read_cues, read_list
 from dsrg.data.demo import CLASSES, generate
 from dsrg.data.training import TrainingSet, joint_transform
 from dsrg.data.voc import Photo
 from dsrg.errors import InputError
+from dsrg.files import pictures
 from dsrg.labels import IGNORE, VOC, Classes
-from dsrg.run import Run
+from dsrg.run import inference
+from dsrg.run.folder import Run
 
 REAL = "data/voc2012_localization_cues.pickle.gz"
 FEW = Classes(("background", "cat", "dog", "cow"), "classes.txt")

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from dsrg import pictures
 from dsrg.data.photograph import PhotoIndex, describe_left_out, ending_of, find_photographs, put_photograph
 from dsrg.errors import InputError
+from dsrg.files import pictures
 
 PIXELS = np.kron(np.arange(24, dtype=np.uint8).reshape(4, 6) * 10, np.ones((8, 8), np.uint8))  # 48 x 32, 24 fields
 RGB = np.stack([PIXELS] * 3, 2)

@@ -18,7 +18,7 @@ from dsrg.data.photograph import Link
 from dsrg.data.prepare import Item, Plan, check_names, name_ids, split_off, write_set
 from dsrg.data.voc import VocFolder
 from dsrg.errors import InputError
-from dsrg.pictures import read_mask
+from dsrg.files.pictures import read_mask
 
 
 def save_photo(path: Path, colour: int = 0) -> Path:

@@ -16,8 +16,8 @@ from dsrg.data.prepare import write_set
 from dsrg.data.voc import VocFolder
 from dsrg.data.voc_sbd import find_sbd, find_voc, plan_voc, read_sbd_mask, train_aug
 from dsrg.errors import InputError
+from dsrg.files.pictures import read_mask
 from dsrg.labels import VOC
-from dsrg.pictures import read_mask
 
 LISTS = {
     "voc_train": ["2007_1", "2007_2"],

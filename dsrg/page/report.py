@@ -1,0 +1,222 @@
+"""report.html: a run in one file, which opens from disk without a server or a network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from dsrg import __version__
+from dsrg.errors import InputError
+from dsrg.files import disk
+from dsrg.labels import BACKGROUND
+from dsrg.page import pictures, record
+from dsrg.page.record import Status
+from dsrg.run.folder import Run
+from dsrg.stages.predictions import compare_folders
+from dsrg.study import examples as report
+from dsrg.study import failures
+from dsrg.study.examples import Example
+
+PREDICTIONS = {"retrain": "predictions", "dsrg": "dsrg predictions", "supervised": "supervised predictions"}
+"""The stage that predicts with each network; the first that has run gives the worst and best photographs."""
+EXTREMES = 6
+"""Worst validation photographs, and best ones, at most."""
+MOST_PICTURES = 100
+"""Photographs that the page may show: each takes some 40 kB of it."""
+HIGHLIGHTS = ("classifier_map", "dsrg_miou", "retrain_miou", "weak_to_full_ratio")
+"""Figures that the page begins with."""
+TOOLS = {
+    "classifier": "tools/make_seeds.py",
+    "dsrg": "tools/train_dsrg.py",
+    "retrain": "tools/retrain.py",
+    "supervised": "tools/train_supervised.py",
+}
+"""The tool that runs each training."""
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """A class and how well each network segments it."""
+
+    name: str
+    colour: str
+    precision: float | None
+    """The classifier's average precision; None for background, and where it was not measured."""
+    iou: Mapping[str, float | None]
+    """By network."""
+
+
+@dataclass(frozen=True)
+class Extremes:
+    """The worst and the best validation photographs of one network."""
+
+    network: str
+    worst: Sequence[pictures.Ranked]
+    best: Sequence[pictures.Ranked]
+    count: int
+    """Photographs that were ranked."""
+    void: int
+    """Photographs that were not, since their truth is all void."""
+    median: float
+
+
+def write_report(run: Run, count: int = 12, shown: Sequence[Example] | None = None) -> Path:
+    """Write <run_dir>/report.html for a run in any state.
+
+    Args:
+        run: The run; what has not run or was not measured is said to be so.
+        count: Training photographs to show.
+        shown: Those photographs, where they are at hand already.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: `count` is out of range, a stage was made with other settings, or a file is broken.
+    """
+    if not 1 <= count <= MOST_PICTURES:
+        raise InputError(f"--pictures {count}: choose a number from 1 to {MOST_PICTURES}.")
+    found = record.statuses(run)
+    context = _context(run, found, report.examples(run, count) if shown is None else shown)
+    page = _render(context | {"megabytes": 0.0})
+    page = _render(context | {"megabytes": len(page.encode()) / 1e6})
+    path = run.directory / "report.html"
+    disk.write_text(path, page)
+    return path
+
+
+def _context(run: Run, found: Mapping[str, Status], shown: Sequence[Example]) -> dict[str, Any]:
+    """What the template shows."""
+    figures = record.results(found)
+    measured = run.folder.has_masks(run.val)
+    cards = [pictures.card(example, run.classes) for example in shown]
+    # The directory may be '.', which has no name.
+    return {
+        "name": run.directory.resolve().name,
+        "directory": str(run.directory.resolve()),
+        "cfg": run.cfg,
+        "sizes": {"train": len(run.train), "val": len(run.val), "classes": len(run.classes.foreground)},
+        "statuses": list(found.values()),
+        "rows": [(key, title, report.figure(figures, key)) for key, title in report.ROWS],
+        "highlights": [(title, report.figure(figures, key)) for key, title in report.ROWS if key in HIGHLIGHTS],
+        "measured": measured,
+        "networks": record.NETWORKS,
+        "classes": _classes(run, found, figures, measured),
+        "trainings": [(record.training(run, found[name]), TOOLS[name]) for name in record.TRAININGS],
+        "growth": record.growth(run, found["dsrg"]),
+        "layers": pictures.LAYERS | {"cam": pictures.SOURCES[run.cfg.seeds.source]},
+        "first_layer": next((card.first for card in cards if card.first), ""),
+        "cards": cards,
+        "box": _box([(card.width, card.height) for card in cards]),
+        "extremes": _extremes(run, found) if measured else None,
+        "settings": record.settings(run.cfg),
+        "environment": record.environment(run),
+        "made": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        "version": __version__,
+    }
+
+
+def _classes(
+    run: Run, found: Mapping[str, Status], figures: Mapping[str, Any], measured: bool
+) -> tuple[list[str], list[ClassRow]]:
+    """The networks whose IoU by class is known, and a row for each class."""
+    known: dict[str, Mapping[str, float | None]] = {}
+    for network in record.NETWORKS:
+        status = found[PREDICTIONS[network]]
+        if f"{network}_iou" in figures:
+            known[network] = figures[f"{network}_iou"]
+        elif measured and status.state == record.FOREIGN:
+            names = [photo.id for photo in run.val]
+            matrix = compare_folders(
+                status.stage.directory, run.folder.mask_dir, run.classes, names, max(1, run.cfg.workers)
+            )
+            known[network] = run.classes.by_name(matrix.iou())
+    precision = figures.get("classifier_ap", {})
+    rows = [
+        ClassRow(
+            name,
+            pictures.colour(index),
+            None if index == BACKGROUND else precision.get(name),
+            {network: iou.get(name) for network, iou in known.items()},
+        )
+        for index, name in enumerate(run.classes.names)
+    ]
+    return list(known), rows
+
+
+def _extremes(run: Run, found: Mapping[str, Status]) -> Extremes | None:
+    """None where no network has predicted the validation split."""
+    network = next((name for name, stage in PREDICTIONS.items() if found[stage].usable), None)
+    if network is None:
+        return None
+    folder = found[PREDICTIONS[network]].stage.directory
+    ordered = failures.rank(failures.compare(run, {network: folder}), network)
+    values = [failure.miou(network) for failure in ordered]
+    ordered = [failure for failure, value in zip(ordered, values, strict=True) if not math.isnan(value)]
+    if not ordered:
+        return None
+    best = min(EXTREMES, len(ordered) // 2)
+    worst = min(EXTREMES, len(ordered) - best)
+    return Extremes(
+        network=network,
+        worst=[pictures.ranked(run, failure, network) for failure in ordered[:worst]],
+        best=[pictures.ranked(run, failure, network) for failure in ordered[::-1][:best]],
+        count=len(ordered),
+        void=len(values) - len(ordered),
+        median=statistics.median(failure.miou(network) for failure in ordered),
+    )
+
+
+def _box(sizes: Sequence[tuple[int, int]]) -> float:
+    """Width over height of the frame that all pictures are fitted into: the middle one of theirs."""
+    return statistics.median(width / height for width, height in sizes) if sizes else 1.0
+
+
+def _render(context: Mapping[str, Any]) -> str:
+    """The page. Every value is escaped: names of classes, photographs and folders are the user's."""
+    environment = Environment(
+        loader=PackageLoader("dsrg.page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["duration"] = duration
+    environment.filters["code"] = code
+    script = _package_text(environment, "script.js")
+    # The browser runs this script and no other, whatever may have slipped into the page.
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("page.html.j2").render(
+        context, script=Markup(script), style=Markup(_package_text(environment, "style.css")), digest=digest
+    )
+
+
+def _package_text(environment: Environment, name: str) -> str:
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
+
+
+def code(text: str) -> Markup:
+    """Plain words in which `names` stand in the type of code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def duration(seconds: float) -> str:
+    """Seconds as one reads them: 7.4 s, 10 min 24 s, 2 h 05 min."""
+    whole = round(seconds)
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -1,0 +1,172 @@
+"""From a run's folder, or an exported file, to a network that segments photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from dsrg import config, distributed
+from dsrg.errors import InputError
+from dsrg.files import disk, storage
+from dsrg.labels import PRESETS, Classes, read_classes
+from dsrg.models.backbone import load_strictly
+from dsrg.models.build import build_deeplab
+from dsrg.predict import metadata
+from dsrg.predict.segmenter import Segmenter, Settings
+from dsrg.run.folder import CLASS_LIST
+from dsrg.run.networks import segmenter_arguments
+from dsrg.run.records import RECORD, read_record
+from dsrg.schema import Config
+
+NETWORKS = ("retrain", "dsrg", "supervised")
+"""The stages that train a segmentation network. Without a choice the first of the first two that is finished is taken:
+`supervised` has seen ground-truth masks and is there for comparison."""
+WEIGHTS_FILE = "model.safetensors"
+"""Name of the weights in an exported folder."""
+
+
+def load(path: str | Path, device: str = "auto", *, network: str | None = None) -> Segmenter:
+    """A trained network, ready to segment photographs.
+
+    Args:
+        path: A run's folder; or a .safetensors file that dsrg export wrote, or the folder that holds it.
+        device: 'auto' (CUDA where present), 'cpu', 'cuda', 'cuda:1', 'mps'.
+        network: 'retrain', 'dsrg' or 'supervised'; None for the retrained network where it is finished, else DSRG's.
+
+    Raises:
+        InputError: there is no such network, or its classes are not known.
+    """
+    path = Path(path)
+    if (path / "config.yaml").is_file():  # before an export that may lie beside it, of an earlier network
+        return _from_run(path, device, network)
+    exported = path / WEIGHTS_FILE if path.is_dir() else path
+    if exported.suffix == ".safetensors" and exported.is_file():
+        if network is not None:
+            raise InputError(f"network = {network}: {exported} holds one network alone; leave the choice out.")
+        return _from_safetensors(exported, device)
+    if not path.exists():
+        raise InputError(f"{path}: does not exist; give a run's folder or an exported .safetensors file.")
+    raise InputError(f"{path}: neither a run's folder, with its config.yaml, nor an exported .safetensors file.")
+
+
+def _from_run(folder: Path, device: str, network: str | None) -> Segmenter:
+    cfg = config.load(folder / "config.yaml")
+    name = _choose(folder, network)
+    classes = _classes(folder, cfg)
+    architecture = segmenter_arguments(cfg.model, len(classes))
+    path = folder / name / "checkpoint.pt"
+    state = storage.load_network(path)
+    source = f"{path} (of {len(classes)} classes, as {classes.source} has them)"
+    _check_shapes(architecture, {key: list(getattr(value, "shape", ())) for key, value in state.items()}, source)
+    model = build_deeplab(**architecture)
+    load_strictly(model, state, source)
+    settings = Settings(
+        scales=cfg.test.scales,
+        size=cfg.test.size,
+        mirror=cfg.test.mirror,
+        merge=cfg.test.merge,
+        crf=cfg.test.crf,
+        crf_tags=cfg.crf.tags,
+        crf_arguments=cfg.crf.arguments(),
+        amp=cfg.amp,
+    )
+    return Segmenter(
+        model,
+        classes,
+        distributed.pick_device(device),
+        settings,
+        architecture=architecture,
+        record=_record(folder, name, cfg),
+    )
+
+
+def _choose(folder: Path, network: str | None) -> str:
+    """The stage whose network is taken. A folder without a record was put there by the user and counts as finished."""
+    if network is not None and network not in NETWORKS:
+        raise InputError(f"network = {network}: is not known; choose one of {', '.join(NETWORKS)}.")
+    for name in NETWORKS[:2] if network is None else (network,):
+        if (folder / name / "checkpoint.pt").is_file():
+            record = folder / name / RECORD
+            if not record.exists() or read_record(record).finished:
+                return name
+    wanted = "neither 'retrain' nor 'dsrg'" if network is None else f"'{network}' not"
+    raise InputError(f"{folder}: {wanted} finished in this run; run dsrg run-pipeline for it first.")
+
+
+def _classes(folder: Path, cfg: Config) -> Classes:
+    """The run's own class list; a preset; or, for runs from before they had one, the data folder's."""
+    own = folder / CLASS_LIST
+    if own.is_file():
+        return read_classes(own)
+    if cfg.data.classes in PRESETS:
+        return read_classes(cfg.data.classes)
+    theirs = cfg.data.root / cfg.data.classes
+    if not theirs.is_file():
+        raise InputError(
+            f"{own}: does not exist, nor does the data set's own list {theirs}; write the names of the classes there, "
+            "one a line, 'background' first."
+        )
+    return read_classes(theirs)
+
+
+def _record(folder: Path, network: str, cfg: Config) -> dict[str, Any]:
+    """What is known of the training, for model cards: where files of it are missing, less."""
+    figures: dict[str, Any] = {}
+    predictions = folder / ("." if network == "retrain" else network) / "predictions" / cfg.data.val_split
+    if (predictions / RECORD).exists():
+        figures = dict(read_record(predictions / RECORD).figures)
+    environment = folder / "environment.json"
+    made = disk.read_object(environment, mend="delete it") if environment.exists() else {}
+    return {
+        "run": cfg.run_dir.as_posix(),
+        "network": network,
+        "data": cfg.data.root.name,
+        "train_split": cfg.data.train_split,
+        "val_split": cfg.data.val_split,
+        "start": "torchvision's ImageNet weights" if cfg.model.weights else "random weights",
+        "figures": figures,
+        "dsrg": made.get("dsrg"),
+        "commit": made.get("commit"),
+    }
+
+
+def _from_safetensors(path: Path, device: str) -> Segmenter:
+    disk.open_regular(path, "network").close()
+    try:
+        with safe_open(path, framework="pt") as file:
+            said = metadata.parse(file.metadata() or {}, str(path))
+            names = file.keys()
+            _check_shapes(said.architecture, {key: file.get_slice(key).get_shape() for key in names}, str(path))
+            model = build_deeplab(**said.architecture)
+            load_strictly(model, {key: file.get_tensor(key) for key in names}, str(path))
+    except (SafetensorError, OSError, RuntimeError, TypeError) as error:  # the last two: kinds of numbers unknown here
+        raise InputError(f"{path}: not a readable safetensors file ({error}); export it anew.") from None
+    return Segmenter(
+        model,
+        Classes(said.names, str(path)),
+        distributed.pick_device(device),
+        said.settings,
+        architecture=said.architecture,
+        record=said.record,
+    )
+
+
+def _check_shapes(architecture: dict[str, Any], shapes: Mapping[str, Sequence[int]], source: str) -> None:
+    """Compare a file's tensors with those of the network that it is said to be of, before either takes memory.
+
+    Raises:
+        InputError: a name is missing or unknown, or a shape differs.
+    """
+    with torch.device("meta"):
+        load_strictly(
+            build_deeplab(**architecture), {key: torch.empty(tuple(shape)) for key, shape in shapes.items()}, source
+        )
+
+
+def state_of(segmenter: Segmenter) -> dict[str, torch.Tensor]:
+    """The network's tensors, on the CPU, each in memory of its own, as safetensors needs them."""
+    return {key: value.detach().cpu().contiguous().clone() for key, value in segmenter.model.state_dict().items()}

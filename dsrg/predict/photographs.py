@@ -1,0 +1,372 @@
+"""Masks of any photographs and videos, in the formats that other tools read.
+
+    out/masks/<name>.png         palette PNG of class indices: always, the other formats are made from it
+    out/overlays/<name>.jpg      the photograph with its classes in colour; of a video one <name>.mp4
+    out/labelme/<name>.json      polygons
+    out/annotations.json         COCO, all of them
+    out/probs/<name>.npz         class probabilities, float16
+    out/frames/<name>/<n>.jpg    a video's frames, where COCO or LabelMe must name them
+    out/classes.txt, predict.json   the class names; the settings
+    out/manifest.jsonl           what each of these was made from, see `dsrg.files.manifest`
+
+A call that was interrupted, or that finds new photographs in its folders, continues with those that lack a file. What
+was made from another photograph than the one that is there now, or from another mask, is made anew. What somebody has
+changed since stays, and is named; a mask so corrected is what the other formats are made from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from dsrg.data.sources import Source
+from dsrg.errors import InputError
+from dsrg.files import disk, manifest, pictures
+from dsrg.files.manifest import Manifest, Recorder
+from dsrg.predict.formats import coco, video
+from dsrg.predict.outputs import FORMATS, Due, Finish, Options, Target, due, fault
+from dsrg.predict.segmenter import Segmenter, to_pixels
+from dsrg.run import inference, large
+
+__all__ = ["FORMATS", "Options", "predict"]
+
+FOLDERS = ("masks", "overlays", "labelme", "probs", "frames")
+RECORD = "predict.json"
+UNSAID = {"merge": "probabilities"}
+"""What had its effect before the record named it."""
+COCO_FILE = "annotations.json"
+CLASSES_FILE = "classes.txt"
+MOST_NAMED = 10
+"""Files that are named in one sentence."""
+Pictured = tuple[Target, Due, np.ndarray]
+"""A picture's outputs, what is to be done, and its pixels (H, W, 3)."""
+Waiting = tuple[Target, Due, np.ndarray, np.ndarray | None]
+"""The same, and of a large picture the copy (h, w, 3) that is segmented."""
+
+
+class Predictor:
+    """Segments sources into a folder.
+
+    Args:
+        segmenter: The network.
+        out: The folder.
+        options: What is made.
+    """
+
+    def __init__(self, segmenter: Segmenter, out: Path, options: Options) -> None:
+        self.segmenter = segmenter
+        self.out = out
+        self.options = options
+        self.faults: list[str] = []
+        """What could not be done, one sentence for each photograph or video."""
+        self.done: list[Target] = []
+        """The pictures that have all their files."""
+        self.changed: list[Path] = []
+        """Files that are not as they were written, and stay."""
+        self.large = 0
+        """Photographs of which a smaller copy was segmented."""
+        self._manifest = Manifest(out)
+        crf = segmenter.crf_arguments(options.crf)
+        self._workers = inference.crf_workers(crf, segmenter.device, options.workers)
+        self._finish = Finish(out, options, segmenter.classes.names, crf, segmenter.settings.crf_tags)
+
+    def photographs(self, sources: Sequence[Source], bar: tqdm) -> None:
+        """Segment photographs; those that cannot be done are kept in `faults`, and the others are made."""
+        later: list[Source] = []
+
+        def pictures(some: Sequence[Source], *, put_off: bool) -> Iterator[Pictured]:
+            for source in some:
+                found = self._open(source)
+                if found is None:
+                    bar.update()
+                elif put_off and self._copy(found[2]) is not None:
+                    later.append(source)
+                else:
+                    yield found
+
+        # A large one is worked on alone, and in this process: each further one that waits would take as much memory.
+        for some, workers in ((sources, self._workers), (later, 0)):
+            for target, _ in self._all(pictures(some, put_off=some is sources), workers):
+                self.done.append(target)
+                bar.update()
+
+    def _open(self, source: Source) -> Pictured | None:
+        """A photograph for which something is to be done; None where nothing is, or it cannot be read."""
+        try:
+            target = Target(source.name, source.path, source.file_name, source.name, manifest.identity(source.path))
+            todo = due(self._manifest, target, self.options)
+            self.changed += todo.changed
+            if todo.kinds:
+                return target, todo, to_pixels(target.photo)
+        except InputError as error:
+            self.faults.append(str(error))
+            return None
+        self.done.append(target)
+        return None
+
+    def video(self, source: Source, bar: tqdm) -> None:
+        """Segment a video's frames, and draw its overlay. Where it breaks off, the fault is kept, and the rest made."""
+        path = self.out / "overlays" / f"{source.name}.mp4"
+        failed = len(self.faults)
+
+        def pictures() -> Iterator[Pictured]:
+            try:
+                for number, picture in video.frames(source.path, self.options.every):
+                    name = f"{source.name}/{number:06}"
+                    frame = self.out / "frames" / f"{name}.jpg"
+                    target = Target(name, frame, f"frames/{name}.jpg", source.name, identity, is_frame=True)
+                    todo = due(self._manifest, target, self.options)
+                    self.changed += todo.changed
+                    yield target, todo, picture
+            except InputError as error:
+                self.faults.append(str(error))
+
+        try:
+            rate = video.describe(source.path)[1] / self.options.every
+            identity = manifest.identity(source.path)
+            state = self._manifest.state(path, identity)
+            wanted = "overlay" in self.options.formats and state in ("missing", "stale")
+            if state == "changed":
+                self.changed.append(path)
+            note = self._note_video(path, identity)
+            with video.VideoWriter(path, rate, note) if wanted else nullcontext() as writer:
+                for target, overlay in self._all(pictures(), self._workers, ordered=True, draw=wanted):
+                    if writer is not None and overlay is not None:
+                        writer.write(overlay)
+                    self.done.append(target)
+                    bar.update()
+        except InputError as error:
+            if error.kind == "disk full":
+                raise
+            self.faults.append(str(error))
+        self.faults[failed:] = _joined(source, self.faults[failed:])
+
+    def _note_video(self, path: Path, identity: list[int]) -> Callable[[Path], None]:
+        return lambda file: Recorder(self.out).note(path, identity, file, manifest.digest(file))
+
+    def write_coco(self) -> None:
+        """Write annotations.json of all the pictures that are done, from their PNGs."""
+        content = coco.empty(self.segmenter.classes.names, "made by dsrg predict")
+        for target in tqdm(self.done, COCO_FILE, leave=False):
+            coco.add(content, target.file_name, pictures.read_mask(self.out / "masks" / f"{target.name}.png"))
+        self.write(self.out / COCO_FILE, json.dumps(content) + "\n")
+
+    def write(self, path: Path, text: str) -> None:
+        """Write a file that is made of all pictures together, but where somebody has changed it."""
+        if self._manifest.state(path, None) == "changed":
+            self.changed.append(path)
+        else:
+            Recorder(self.out).write(path, text.encode(), None)
+
+    def _all(
+        self, pictures: Iterator[Pictured], workers: int, *, ordered: bool = False, draw: bool = False
+    ) -> Iterator[tuple[Target, np.ndarray | None]]:
+        """Bring every picture through the network and to its files; the faults of those that fail are kept.
+
+        Args:
+            pictures: Targets, what is to be done for them, and their pixels.
+            workers: Processes for the CRF.
+            ordered: Keep the pictures' order; else those that fit together are batched.
+            draw: Return overlays.
+
+        Returns:
+            Each target that is done with its overlay (H, W, 3), or None.
+        """
+
+        def jobs() -> Iterator[tuple[Any, ...]]:
+            waiting: dict[Any, list[Waiting]] = {}
+            for target, todo, picture in pictures:
+                if not todo.network:
+                    if ordered:
+                        yield from self._run(waiting, draw, workers, everything=True)
+                    yield target, todo, draw, picture, None, None, None
+                    continue
+                copy = self._copy(picture)
+                self.large += copy is not None
+                seen = picture if copy is None else copy
+                key = self.segmenter.network_sizes(seen.shape[:2], self.options.scales, self.options.size)
+                waiting.setdefault(key, []).append((target, todo, picture, copy))
+                yield from self._run(waiting, draw, workers, everything=copy is not None)
+            yield from self._run(waiting, draw, workers, everything=True)
+
+        for target, overlay, said in inference.each(self._finish, jobs(), workers):
+            if said:
+                self.faults.append(said)
+            else:
+                yield target, overlay
+
+    def _copy(self, picture: np.ndarray) -> np.ndarray | None:
+        """Of a large picture the copy that is segmented; None for all others."""
+        seen = self.segmenter.copy_of(picture, self.options.size)
+        return None if seen is picture else seen
+
+    def _run(
+        self, waiting: dict[Any, list[Waiting]], draw: bool, workers: int, *, everything: bool = False
+    ) -> Iterator[tuple[Any, ...]]:
+        """Take the batches that are full, or all, or the largest where many wait, off `waiting` and run them."""
+        while waiting:
+            key = max(waiting, key=lambda size: len(waiting[size]))
+            batch = self.segmenter.fitting(waiting[key][0][2].shape, self.options.batch)
+            many = sum(map(len, waiting.values())) > 4 * batch  # bounds the memory
+            if not (everything or many or len(waiting[key]) >= batch):
+                return
+            group = waiting.pop(key)
+            for (target, todo, picture, copy), own in zip(group, self._probabilities(group), strict=True):
+                if own is None:
+                    continue
+                tags = None if self.options.tags is None else self.options.tags[target.source]
+                allowed = self.segmenter.restriction(tags, self.options.classes, "tags")
+                portable = None if allowed is None else inference.portable(allowed, workers)
+                yield target, todo, draw, picture, copy, inference.portable(own, workers), portable
+
+    def _probabilities(self, group: Sequence[Waiting]) -> list[Tensor | None]:
+        """The class probabilities of pictures that go together; None, and a fault, where the memory is too small."""
+        seen = [picture if copy is None else copy for _, _, picture, copy in group]
+        try:
+            return list(self.segmenter.probabilities(seen, self.options.scales, self.options.size))
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            if len(group) == 1:
+                self.faults.append(fault(group[0][0], error))
+                return [None]
+        return [own for one in group for own in self._probabilities([one])]
+
+
+def predict(
+    segmenter: Segmenter,
+    sources: Sequence[Source],
+    out: Path,
+    options: Options,
+    *,
+    unread: Sequence[str] = (),
+    **named: Any,
+) -> int:
+    """Segment photographs and videos into a folder.
+
+    Args:
+        segmenter: The network.
+        sources: What to segment.
+        out: The folder; new, empty, or of an earlier call with the same settings.
+        options: What is made.
+        unread: Sentences on inputs that could not even be opened, to be told with those that cannot be read.
+        named: Further settings that must be an earlier call's own: where the network and the sources come from.
+
+    Returns:
+        Number of pictures that have all their files.
+
+    Raises:
+        InputError: the folder is another's; or, after all the others are done, some source could not be read.
+    """
+    _begin(out, _settings(segmenter, options) | named, options.overwrite)
+    predictor = Predictor(segmenter, out, options)
+    predictor.faults += unread
+    predictor.write(out / CLASSES_FILE, "\n".join(segmenter.classes.names) + "\n")
+    photos, videos = ([one for one in sources if one.is_video == kind] for kind in (False, True))
+    frames = sum(-(-_length(one) // options.every) for one in videos)
+    with tqdm(total=len(photos) + frames, desc=out.name) as bar:
+        predictor.photographs(photos, bar)
+        for one in videos:
+            predictor.video(one, bar)
+    if "coco" in options.formats:
+        predictor.write_coco()
+    _tell(predictor)
+    if predictor.faults:
+        more = f" ({len(predictor.faults)} of {len(sources) + len(unread)} inputs are faulty; the others are done)"
+        raise InputError(" ".join(predictor.faults) + more)
+    return len(predictor.done)
+
+
+def _tell(predictor: Predictor) -> None:
+    """Say what somebody who looks at the folder should know."""
+    if predictor.large:
+        print(
+            f"{predictor.large} photographs have more than {large.MOST_PIXELS / 1e6:.1f} million pixels, or more class "
+            "scores than fit into memory: smaller copies were segmented, and their masks enlarged."
+        )
+    changed = [path.relative_to(predictor.out).as_posix() for path in predictor.changed]
+    if changed:
+        more = f" and {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""
+        print(
+            f"{predictor.out}: {', '.join(changed[:MOST_NAMED])}{more} changed since dsrg wrote them, and stay as they "
+            "are; --overwrite makes everything anew."
+        )
+
+
+def _joined(source: Source, faults: Sequence[str]) -> list[str]:
+    """The faults of a video's frames as one: the first, and how many more there are."""
+    more = f" ({len(faults)} frames of {source.path} in all.)" if len(faults) > 1 else ""
+    return [faults[0] + more] if faults else []
+
+
+def _settings(segmenter: Segmenter, options: Options) -> dict[str, Any]:
+    """What decides on a mask, and on the files made from it."""
+    digest = hashlib.sha256()
+    for value in segmenter.model.state_dict().values():
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    own = segmenter.settings
+    return {
+        "weights": digest.hexdigest(),
+        "names": list(segmenter.classes.names),
+        "crf": segmenter.crf_arguments(options.crf),
+        "scales": list(options.scales or own.scales),
+        "size": options.size or own.size,
+        "mirror": own.mirror,
+        "merge": own.merge,
+        "amp": own.amp,
+        "crf_tags": own.crf_tags,
+        "classes": None if options.classes is None else list(options.classes),
+        "tags": None if options.tags is None else {name: list(own) for name, own in options.tags.items()},
+        "every": options.every,
+        "tolerance": options.tolerance,
+    }
+
+
+def _begin(out: Path, settings: dict[str, Any], overwrite: bool) -> None:
+    """Make the folder, or see that it is an earlier call's with the same settings; with `overwrite` empty it."""
+    record = out / RECORD
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; choose another --out.")
+    if not record.is_file():
+        if out.is_dir() and any(out.iterdir()):
+            raise InputError(f"{out}: holds files that dsrg predict did not write; choose another --out.")
+    elif overwrite:
+        for name in FOLDERS:
+            shutil.rmtree(out / name, ignore_errors=True)
+        for file in (COCO_FILE, CLASSES_FILE, manifest.FILE):
+            (out / file).unlink(missing_ok=True)
+    else:
+        before = disk.read_json(record)
+        if not isinstance(before, dict):
+            raise InputError(f"{record}: is not what dsrg predict wrote; choose another --out, or --overwrite.")
+        for key, now in _flat(json.loads(json.dumps(settings))).items():
+            then = _flat(before).get(key, UNSAID.get(key))
+            if key == "model":  # wherever it lies now: its weights are compared
+                continue
+            if then != now and not (key.startswith("tags.") and then is None):  # a photograph may have come
+                raise InputError(
+                    f"{out}: was made with {key} = {then}, which is now {now}; choose another --out, or --overwrite."
+                )
+    disk.write_json(record, settings)
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with each photograph's labels as one of their own."""
+    tags = settings.get("tags") or {}
+    own = {f"tags.{name}": labels for name, labels in tags.items()}
+    return {**settings, "tags": settings.get("tags") is not None} | own
+
+
+def _length(source: Source) -> int:
+    try:
+        return video.describe(source.path)[0]
+    except InputError:
+        return 0  # it is named when its turn comes

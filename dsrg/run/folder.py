@@ -1,0 +1,316 @@
+"""A run's folder: its configuration, its data set, its device, and which stages are finished."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dsrg import __version__, config, distributed
+from dsrg.data.voc import Photo, VocFolder
+from dsrg.errors import InputError
+from dsrg.files import disk, locks, pictures, storage
+from dsrg.run import contents
+from dsrg.run.records import RECORD, read_record
+from dsrg.run.stage import Stage as Stage
+from dsrg.run.stage import flatten
+from dsrg.schema import Config
+
+STAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "classifier": (("classifier",), ()),
+    "cams": (("cam",), ("classifier",)),
+    "seeds": (("seeds",), ("cams",)),
+    "dsrg": (("crf", "grow", "losses", "dsrg"), ("seeds",)),
+    "masks": (("crf", "masks"), ("dsrg",)),
+    "retrain": (("retrain",), ("masks",)),
+    "supervised": (("retrain",), ()),
+    "localize": (("localize",), ("classifier",)),
+}
+"""Each stage's folder: the configuration sections that decide on its output, and the stages that it builds on."""
+SINGLE_KEYS = {"cams": ("seeds.source",), "localize": ("cam.output_stride", "data.annotations")}
+"""Keys of other sections that decide on a stage's output too."""
+CLASSIFIER_STAGES = ("classifier", "cams", "seeds")
+ENDINGS = {"cams": ".npz", "seeds": ".png", "masks": ".png"}
+"""The stages that write a file for each training photograph, and how its name ends."""
+TRAININGS = ("classifier", "dsrg", "retrain", "supervised")
+"""The stages that train a network, whose file is CHECKPOINT."""
+CHECKPOINT = "checkpoint.pt"
+CLASS_LIST = "classes.txt"
+"""The run's copy of the data set's class list."""
+SEGMENTER_KEYS = tuple(
+    f"model.{key}" for key in ("init", "output_stride", "pool_features", "aspp_rates", "aspp_channels", "dropout")
+)
+"""Keys of the section model that the classifier's stages do not depend on."""
+
+
+class Run:
+    """One run of the pipeline.
+
+    Args:
+        cfg: The resolved configuration.
+
+    Raises:
+        InputError: the data folder is missing or broken.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        self.cfg = cfg
+        self.directory = cfg.run_dir
+        self.device = distributed.pick_device(cfg.device)
+        self.folder = VocFolder(
+            cfg.data.root,
+            images=cfg.data.images,
+            masks=cfg.data.masks,
+            splits=cfg.data.splits,
+            classes=cfg.data.classes,
+            labels=cfg.data.labels,
+            annotations=cfg.data.annotations,
+        )
+        self.classes = self.folder.classes
+        self._lock: locks.FolderLock | None = None
+
+    @cached_property
+    def train(self) -> list[Photo]:
+        """The photographs to learn from."""
+        return self.folder.photos(self.cfg.data.train_split)
+
+    @cached_property
+    def val(self) -> list[Photo]:
+        """The photographs to measure on."""
+        return self.folder.photos(self.cfg.data.val_split)
+
+    def start(self) -> None:
+        """Join the other processes and read every file once, before anything is written; remove what a process that was
+        killed has left in the run's folder.
+
+        Raises:
+            InputError: a photograph, label or mask is missing or broken.
+        """
+        distributed.start(self.device)
+        if distributed.is_main():
+            for photos in (self.train, self.val):
+                self.folder.check(photos, masks=self.folder.mask_dir if self.folder.has_masks(photos) else None)
+            locks.remove_leftovers(self.directory, deep=True)
+        distributed.barrier()
+
+    def lock(self) -> None:
+        """Keep other processes from writing to the run's folder until this run is let go.
+
+        Raises:
+            InputError: another process writes there already.
+        """
+        self._lock = self._lock or locks.lock_folder(self.directory)
+
+    def stage(self, name: str) -> Stage:
+        """The stage whose folder is `name`, one of STAGES."""
+        directory, trains = self.directory_of(name), name in TRAININGS
+        files = [photo.id + ENDINGS[name] for photo in self.train] if name in ENDINGS else []
+        return Stage(
+            directory,
+            self._settings(name),
+            self._refuse_to_make if self._is_shared(name) else self._record,
+            files,
+            needs=(CHECKPOINT,) if trains else (),
+            contents=functools.partial(self._contents, name),
+            measured_on=self._val_contents if name == "classifier" else dict,
+            check=functools.partial(self._check_file, directory),
+            trains=trains,
+        )
+
+    def directory_of(self, name: str) -> Path:
+        """The folder of a stage, which lies in another run's where `shared` names one."""
+        if self.cfg.shared is not None and name in CLASSIFIER_STAGES:
+            return self.cfg.shared / name
+        return self.directory / name
+
+    def predictions(self, network: str) -> Stage:
+        """The predictions of a trained network for the validation split: predictions/ for the final network."""
+        own = Path() if network == "retrain" else Path(network)
+        settings = self._settings(network) | self._section("crf", "test")
+        directory = self.directory / own / "predictions" / self.cfg.data.val_split
+        return self._predictions(
+            directory, settings, self.cfg.data.val_split, [f"{photo.id}.png" for photo in self.val]
+        )
+
+    def localization(self, split: str, method: str) -> Stage:
+        """The boxes that the classifier's maps of one method give in a split."""
+        settings = self._settings("localize")
+        if method != "saliency":
+            del settings["localize.saliency_blur"]
+        return self._predictions(self.directory / "localize" / split / method, settings, split, ["boxes.json"])
+
+    def _predictions(self, directory: Path, settings: dict[str, Any], split: str, files: list[str]) -> Stage:
+        return Stage(
+            directory,
+            settings,
+            self._record,
+            files,
+            contents=functools.partial(self._predicted_contents, split),
+            check=functools.partial(self._check_file, directory),
+        )
+
+    def require(self, name: str, tool: str) -> Path:
+        """The folder of a stage that must be finished, or have been put there by the user.
+
+        Raises:
+            InputError: it is not; `tool` makes it. Or the user's own files lack some, or do not fit the photographs.
+        """
+        stage = self.stage(name)
+        if stage.foreign:
+            stage.require_foreign()
+            if name not in ("seeds", "masks"):
+                stage.read_files()
+            elif distributed.is_main():
+                self.folder.check(self.train, masks=stage.directory)
+        elif not stage.usable:
+            if self._is_shared(name):
+                self._refuse_to_make()
+            raise InputError(f"{stage.directory}: this stage is not finished; run {tool} first.")
+        return stage.directory
+
+    def seed(self) -> None:
+        """Set the random numbers; every stage begins so, and so does not depend on which ran before it."""
+        torch.manual_seed(self.cfg.seed + distributed.rank())
+
+    def _settings(self, name: str) -> dict[str, Any]:
+        sections, after = STAGES[name]
+        if name == "seeds" and self.cfg.seeds.crf:
+            sections += ("crf",)
+        if name == "supervised" and self.cfg.model.init == "classifier":
+            after = ("classifier",)
+        settings = self._section("seed", "amp", "data", "model", *sections)
+        if name == "supervised":
+            settings["supervised.iterations"] = self.cfg.supervised.iterations
+        del settings["data.annotations"]  # true boxes, which localisation alone reads
+        if name in (*CLASSIFIER_STAGES, "localize"):
+            settings = {key: value for key, value in settings.items() if key not in SEGMENTER_KEYS}
+        for key in SINGLE_KEYS.get(name, ()):
+            settings[key] = self._section(key.partition(".")[0])[key]
+        if self._is_shared(name):
+            settings["seed"] = self._shared_seed()
+        for earlier in after:
+            before = self._settings(earlier)
+            if self._is_shared(earlier) and not self._is_shared(name):
+                before["shared.seed"] = before.pop("seed")  # the stage's own random seed is this run's
+            settings |= before
+        return settings
+
+    def _is_shared(self, name: str) -> bool:
+        return self.cfg.shared is not None and name in CLASSIFIER_STAGES
+
+    def _shared_seed(self) -> int | None:
+        """The random seed that the shared stages were made with; None where none of them has a record."""
+        for name in reversed(CLASSIFIER_STAGES):
+            path = self.directory_of(name) / RECORD
+            if path.exists():
+                seed = read_record(path).settings.get("seed")
+                return seed if isinstance(seed, int) else None
+        return None
+
+    def _refuse_to_make(self) -> None:
+        raise InputError(
+            f"{self.cfg.shared}: its classifier, CAMs or seeds are not finished, and this run only takes them from "
+            "there (shared); run dsrg make-seeds for that folder first."
+        )
+
+    def _section(self, *names: str) -> dict[str, Any]:
+        return dict(flatten(self.cfg.model_dump(mode="json", include=set(names))))
+
+    def _contents(self, name: str) -> Mapping[str, str]:
+        """What a stage's data and weights are; those whose files are gone are left out, for it needs them no more."""
+        found: dict[str, str | None] = {**self._train_contents}
+        if self.cfg.model.weights not in (None, "torchvision"):
+            found["weights"] = contents.of_file(Path(str(self.cfg.model.weights)))
+        saliency = self.cfg.seeds.saliency_dir
+        if name in ("seeds", "dsrg", "masks", "retrain") and self.cfg.seeds.background == "saliency" and saliency:
+            found["saliency"] = contents.of_files(saliency / f"{photo.id}.png" for photo in self.train)
+        if name == "supervised":
+            found["truth"] = contents.of_files(map(self.folder.mask_path, self.train))
+        return {key: value for key, value in found.items() if value is not None}
+
+    @cached_property
+    def _train_contents(self) -> Mapping[str, str]:
+        return contents.of_photos(self.train, self.classes)
+
+    def _val_contents(self) -> Mapping[str, str]:
+        return contents.of_photos(self.val, self.classes)
+
+    def _predicted_contents(self, split: str) -> Mapping[str, str]:
+        photos = self.val if split == self.cfg.data.val_split else self.folder.photos(split)
+        found = contents.of_photos(photos, self.classes)
+        keys = {"photographs": "predicted", "labels": "predicted_labels", "files": "predicted_files"}
+        return {keys.get(key, key): value for key, value in found.items()}
+
+    def _check_file(self, directory: Path, name: str) -> None:
+        path = directory / name
+        state = path.stat()
+        own = tuple(self._own_classes[path.stem].tolist()) if path.suffix == ".npz" else ()
+        try:
+            _read_once(path, state.st_size, state.st_mtime_ns, len(self.classes), own)
+        except InputError as error:
+            if path.suffix == ".pt":
+                raise
+            sentence = str(error).rstrip(".")
+            raise InputError(f"{sentence}; or delete it, and the command that made it makes it anew.") from None
+
+    @cached_property
+    def _own_classes(self) -> Mapping[str, np.ndarray]:
+        return {photo.id: photo.own for photo in self.train}
+
+    def _record(self) -> None:
+        self.lock()
+        disk.write_text(self.directory / "config.yaml", config.dump(self.cfg))
+        # The networks outlive the data folder, whose class list says what their channels mean.
+        disk.write_text(self.directory / CLASS_LIST, "\n".join(self.classes.names) + "\n")
+        disk.write_json(self.directory / "environment.json", _environment(self.device))
+
+
+@functools.cache
+def _read_once(path: Path, size: int, changed: int, num_classes: int, own: tuple[int, ...]) -> None:
+    """Read a file of a finished stage, once for each of its versions, since stages are asked often.
+
+    Args:
+        path: The file.
+        size: Its bytes.
+        changed: When it was written, in nanoseconds.
+        num_classes: C.
+        own: The foreground classes of its photograph, for CAMs.
+
+    Raises:
+        InputError: it is broken.
+    """
+    if path.suffix == ".npz":
+        storage.read_cams(path, np.array(own))
+    elif path.suffix == ".png":
+        pictures.read_mask(path, num_classes)
+    elif path.suffix == ".pt":
+        storage.check_checksums(path)
+    else:
+        disk.read_json(path)
+
+
+def _environment(device: torch.device) -> dict[str, Any]:
+    root = Path(__file__).parents[1]
+    commit = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return {
+        "command": sys.argv,
+        "dsrg": __version__,
+        "commit": commit.stdout.strip() or None,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "processes": distributed.world_size(),
+    }

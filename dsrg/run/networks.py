@@ -1,0 +1,102 @@
+"""The networks of a run, untrained and trained."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+
+from dsrg.files import storage
+from dsrg.models.acol import ACoL
+from dsrg.models.backbone import load_strictly
+from dsrg.models.build import build_classifier, build_deeplab, load_backbone_from
+from dsrg.models.classifier import Classifier
+from dsrg.models.deeplab import DeepLab
+from dsrg.run import inference
+from dsrg.run.folder import Run
+from dsrg.schema import Inference, Model
+
+
+def classifier(run: Run) -> Classifier | ACoL:
+    """The classifier before its training."""
+    settings = run.cfg.model
+    return build_classifier(
+        **_classifier_arguments(run),
+        output_stride=run.cfg.classifier.output_stride,
+        weights=settings.weights,
+        freeze_bn=settings.freeze_batch_norm,
+        freeze_stages=settings.freeze_stages,
+    )
+
+
+def trained_classifier(run: Run) -> Classifier | ACoL:
+    """The classifier after its training, in eval mode at the CAMs' output stride, on the run's device."""
+    stride = run.cfg.cam.output_stride or run.cfg.classifier.output_stride
+    model = build_classifier(**_classifier_arguments(run), output_stride=stride)
+    path = run.require("classifier", "tools/make_seeds.py") / "checkpoint.pt"
+    load_strictly(model, storage.load_network(path), str(path))
+    return model.to(run.device).to(memory_format=torch.channels_last).eval()
+
+
+def _classifier_arguments(run: Run) -> dict[str, Any]:
+    """What training and the trained classifier have in common."""
+    settings = run.cfg.classifier
+    return {
+        "backbone": run.cfg.model.backbone,
+        "num_classes": len(run.classes),
+        "head": settings.head,
+        "pooling": settings.pooling,
+        "conv": settings.conv,
+        "acol_channels": settings.acol_channels,
+        "acol_threshold": settings.acol_threshold,
+    }
+
+
+def segmenter(run: Run) -> DeepLab:
+    """The segmentation network before its training, its backbone at ImageNet's or the classifier's weights."""
+    settings = run.cfg.model
+    model = build_deeplab(
+        **segmenter_arguments(settings, len(run.classes)),
+        weights=settings.weights,
+        freeze_bn=settings.freeze_batch_norm,
+        freeze_stages=settings.freeze_stages,
+    )
+    if settings.init == "classifier":
+        path = run.require("classifier", "tools/make_seeds.py") / "checkpoint.pt"
+        load_backbone_from(model, storage.load_network(path), str(path))
+    return model
+
+
+def segmenter_arguments(settings: Model, num_classes: int) -> dict[str, Any]:
+    """Keyword arguments of `build_deeplab` that make the network, without what only its training needs."""
+    return {
+        "backbone": settings.backbone,
+        "num_classes": num_classes,
+        "output_stride": settings.output_stride,
+        "rates": settings.aspp_rates,
+        "channels": settings.aspp_channels,
+        "dropout": settings.dropout,
+        "pool_features": settings.pool_features,
+    }
+
+
+def trained_segmenter(run: Run, name: str) -> DeepLab:
+    """The network that the stage 'dsrg', 'retrain' or 'supervised' trained, in eval mode, on the run's device."""
+    model = build_deeplab(**segmenter_arguments(run.cfg.model, len(run.classes)))
+    path = run.require(name, f"the stage '{name}'") / "checkpoint.pt"
+    load_strictly(model, storage.load_network(path), str(path))
+    return model.to(run.device).to(memory_format=torch.channels_last).eval()
+
+
+def predictor(run: Run, model: DeepLab, settings: Inference) -> inference.Predictor:
+    """A function from pixels (3, H, W) uint8 to probabilities (C, H, W), with the scales of `settings`."""
+    return functools.partial(
+        inference.predict_probs,
+        model,
+        scales=settings.scales,
+        size=settings.size,
+        mirror=settings.mirror,
+        merge=settings.merge,
+        amp=run.cfg.amp,
+    )

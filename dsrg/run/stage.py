@@ -1,0 +1,230 @@
+"""The folder of one stage's output, and its record: who made it, with what settings, from which data."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from dsrg import distributed
+from dsrg.errors import InputError
+from dsrg.files import disk
+from dsrg.run import contents
+from dsrg.run.records import RECORD, StageRecord, read_record
+from dsrg.schema import Config
+
+HARMLESS = ("run_dir", "shared", "device", "compile", "workers", "log_every", "checkpoint_every", "supervised")
+"""Keys that do not change what a stage computes, so that a run may be continued with other values of them."""
+SYSTEM_FILES = ("thumbs.db", "desktop.ini")
+"""What Windows puts into folders; other systems' files begin with a point."""
+
+
+class Stage:
+    """The folder of one stage's output, with stage.json: its settings, its figures, and whether it is finished.
+
+    A folder that holds files but no stage.json is foreign: the user put it there. It is read and measured, and never
+    written to.
+
+    Args:
+        directory: The folder.
+        settings: Dotted configuration keys that decide on the output, and their values.
+        on_begin: Called before the folder is first written to.
+        files: Names that the folder must hold before the stage counts as finished.
+        needs: Names that a foreign folder must hold, where these are more.
+        contents: What the files outside the run are on which the output depends (`dsrg.run.contents`); asked for late,
+            since it takes a look at each.
+        measured_on: Likewise, of the files on which the figures alone depend.
+        check: Reads one of `files`, or raises InputError; None reads none.
+        trains: Whether making the stage anew costs a training.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        settings: dict[str, Any],
+        on_begin: Callable[[], None],
+        files: Sequence[str] = (),
+        *,
+        needs: Sequence[str] = (),
+        contents: Callable[[], Mapping[str, str]] = dict,
+        measured_on: Callable[[], Mapping[str, str]] = dict,
+        check: Callable[[str], None] | None = None,
+        trains: bool = False,
+    ) -> None:
+        self.directory = directory
+        self.settings = settings
+        self.files = files
+        self._needs = needs
+        self._on_begin = on_begin
+        self._contents = contents
+        self._measured_on = measured_on
+        self._check = check
+        self._trains = trains
+        self._record = directory / RECORD
+        self._begun = 0.0
+        self._measured: dict[str, Any] = {}
+
+    @property
+    def recorded(self) -> bool:
+        """Whether this program wrote the folder, finished or not."""
+        return self._record.exists()
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the user put the folder there: somebody else's seeds, say."""
+        return not self.recorded and any(_files_of(self.directory))
+
+    @property
+    def usable(self) -> bool:
+        """Whether the output has been made with these settings from these data, and its files are all there and sound.
+
+        Raises:
+            InputError: the folder holds what other settings or data made, or a file is broken.
+        """
+        if not self.recorded:
+            return False
+        record = read_record(self._record)
+        self._compare_settings(record)
+        self._compare_contents(record)
+        if not record.finished or not all((self.directory / name).is_file() for name in self.files):
+            return False
+        self.read_files()
+        return True
+
+    @property
+    def finished(self) -> bool:
+        """Whether the stage is `usable` and its figures are those of the present data.
+
+        Raises:
+            InputError: as `usable`.
+        """
+        if not self.usable:
+            return False
+        before = read_record(self._record).measured_on
+        return contents.difference(before, self._measured_on() if before else {}) is None
+
+    def require_foreign(self) -> None:
+        """Check that a foreign folder holds everything.
+
+        Raises:
+            InputError: it does not.
+        """
+        wanted = [*self.files, *self._needs]
+        missing = [name for name in wanted if not (self.directory / name).is_file()]
+        if missing:
+            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+            raise InputError(
+                f"{self.directory}: was put there by you (it has no {RECORD}), and nothing is written into it, but it "
+                f"lacks {len(missing)} of {len(wanted)} files: {', '.join(missing[:5])}{more}; add them, or move the "
+                "folder away to have it made."
+            )
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What the finished stage measured; of a foreign folder, what this process measured on it."""
+        return dict(read_record(self._record).figures) if self.recorded else self._measured
+
+    def begin(self) -> None:
+        """Mark the folder as made with these settings; call when it is not finished.
+
+        Raises:
+            InputError: the folder is foreign, or another process writes to the run.
+        """
+        self._begun = time.monotonic()
+        if distributed.is_main():
+            if self.foreign:
+                raise InputError(f"{self.directory}: was put there by you (it has no {RECORD}); move it away first.")
+            self._on_begin()
+            if not self.recorded:
+                self._write(finished=False, figures={}, seconds=0.0)
+        distributed.barrier()
+
+    def finish(self, figures: dict[str, Any]) -> None:
+        """Mark the stage as finished and keep its figures; those of a foreign folder are kept in memory alone."""
+        distributed.barrier()
+        if self.foreign:
+            self._measured = figures
+        elif distributed.is_main():
+            self._write(finished=True, figures=figures, seconds=round(time.monotonic() - self._begun, 1))
+        distributed.barrier()
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds that the stage took, all its parts together; 0 for a foreign folder."""
+        return read_record(self._record).seconds if self.recorded else 0.0
+
+    def _write(self, *, finished: bool, figures: dict[str, Any], seconds: float) -> None:
+        if self.recorded:  # a resumed stage adds to the time that it has had
+            seconds += self.seconds
+        record = {"finished": finished, "seconds": seconds, "figures": figures, "settings": self.settings}
+        record |= {"contents": dict(self._contents()), "measured_on": dict(self._measured_on())}
+        disk.write_json(self._record, record)
+
+    def _compare_settings(self, record: StageRecord) -> None:
+        defaults = dict(flatten(Config().model_dump(mode="json")))
+        for key in sorted(self.settings.keys() | record.settings.keys()):
+            # A key that a newer version added had its default's effect before.
+            before, now = record.settings.get(key, defaults.get(key)), self.settings.get(key)
+            if before != now and not self._says_where(key, before, now, known=bool(record.contents)):
+                rest = "" if key.startswith("data.") else ", or delete this folder and those of the stages after it"
+                raise InputError(
+                    f"{self.directory}: was made with {key} = {before}, which is now {now} ({self._record} has all of "
+                    f"its settings); choose another run_dir{rest}."
+                )
+
+    @staticmethod
+    def _says_where(key: str, before: Any, now: Any, *, known: bool) -> bool:
+        """Whether a key with these two values says where files are, which `contents` compares in its place."""
+        if key == "model.weights":  # null and 'torchvision' are no paths
+            return all(value not in (None, "torchvision") for value in (before, now))
+        return key in contents.PATHS or (known and key in ("data.train_split", "data.val_split"))
+
+    def _compare_contents(self, record: StageRecord) -> None:
+        if not record.contents:  # from before there were any
+            return
+        changed = contents.difference(record.contents, self._contents())
+        if changed:
+            mend = (
+                "put the data back as they were, or choose another run_dir for the new ones: what is trained here stays"
+                if self._trains
+                else "put the data back as they were, or delete this folder alone: it is made anew, and no network is "
+                "trained for it"
+            )
+            raise InputError(f"{self.directory}: the data have changed since it was made: {changed}; {mend}.")
+
+    def read_files(self) -> None:
+        """Read every file once, so that a broken one is found where the stage is relied on.
+
+        Raises:
+            InputError: one is broken.
+        """
+        check = self._check
+        if check is None or not distributed.is_main():
+            return
+        there = [name for name in self._needs if (self.directory / name).exists()]
+        with ThreadPoolExecutor(4) as pool:  # decoding leaves Python's lock
+            for _ in pool.map(check, (*self.files, *there)):
+                pass
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings as dotted keys, without the harmless ones."""
+    for key, value in values.items():
+        if key in HARMLESS:
+            continue
+        if isinstance(value, dict):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _files_of(directory: Path) -> Iterator[Path]:
+    """The files that a stage's folder holds; hidden ones, which temporary files are, and the predictions of the network
+    that is trained there are not the stage's."""
+    if not directory.is_dir():
+        return iter(())
+    own = (path for path in directory.iterdir() if not path.name.startswith("."))
+    return itertools.filterfalse(lambda path: path.name == "predictions" or path.name.lower() in SYSTEM_FILES, own)

@@ -1,0 +1,104 @@
+"""From a run's settings to a training: data, optimiser and schedule for the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from dsrg import distributed
+from dsrg.data.training import ResumableBatches, TrainingSet, joint_transform, make_loader
+from dsrg.errors import InputError
+from dsrg.run import engine, optim
+from dsrg.run.folder import Run, Stage
+from dsrg.schema import Train
+
+
+def train(
+    run: Run,
+    stage: Stage,
+    model: nn.Module,
+    step: engine.Step,
+    settings: Train,
+    mask_dir: Path | None,
+    pictures: engine.Pictures | None = None,
+) -> None:
+    """Train `model` on the run's training split, continuing the stage's checkpoint where there is one.
+
+    Args:
+        run: Gives photographs, seed, device.
+        stage: Gives the folder for checkpoint and log.
+        model: A network with `last_layers`.
+        step: The loss of one batch.
+        settings: Input size, augmentation, optimiser, schedule.
+        mask_dir: Folder of the dense labels to train on; None for image-level labels alone.
+        pictures: What to show in TensorBoard.
+
+    Raises:
+        InputError: the batch cannot be divided among the processes, a file is broken, or the loss diverges.
+    """
+    world = distributed.world_size()
+    if settings.batch % world:
+        raise InputError(f"batch = {settings.batch} cannot be divided among {world} processes; make it a multiple.")
+    transform = joint_transform(
+        size=settings.size,
+        resize=settings.resize,
+        scale=settings.scale,
+        mirror=settings.mirror,
+        colour=settings.colour,
+    )
+    samples = TrainingSet(run.train, mask_dir, transform, run.cfg.seed)
+    model.to(run.device).to(memory_format=torch.channels_last)
+    optimizer, scheduler = _optimiser(model, settings)
+
+    def batches(start: int) -> Iterable[engine.Batch]:
+        order = ResumableBatches(
+            len(samples), settings.batch, start, settings.iterations, run.cfg.seed, distributed.rank(), world
+        )
+        return make_loader(samples, order, run.cfg.workers, pin=run.device.type == "cuda")
+
+    engine.fit(
+        model,
+        step,
+        batches,
+        optimizer=optimizer,
+        scheduler=scheduler,
+        iterations=settings.iterations,
+        directory=stage.directory,
+        device=run.device,
+        amp=run.cfg.amp,
+        compile=run.cfg.compile,
+        log_every=settings.log_every,
+        checkpoint_every=settings.checkpoint_every,
+        pictures=pictures,
+    )
+
+
+def _optimiser(model: nn.Module, settings: Train) -> tuple[Optimizer, LRScheduler]:
+    groups = optim.parameter_groups(
+        model,
+        model.last_layers,  # type: ignore[arg-type]  # nn.Module types every attribute as a tensor or a module
+        lr=settings.lr,
+        weight_decay=settings.weight_decay,
+        bias_multiplier=settings.bias_multiplier,
+        last_multiplier=settings.last_multiplier,
+    )
+    optimizer: Optimizer
+    if settings.optimizer == "sgd":
+        optimizer = torch.optim.SGD(groups, settings.lr, settings.momentum)
+    else:
+        optimizer = torch.optim.AdamW(groups, settings.lr)
+    scheduler = optim.scheduler(
+        optimizer,
+        schedule=settings.schedule,
+        iterations=settings.iterations,
+        step_every=settings.step_every,
+        step_gamma=settings.step_gamma,
+        power=settings.power,
+        warmup=settings.warmup,
+    )
+    return optimizer, scheduler

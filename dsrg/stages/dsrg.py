@@ -1,0 +1,81 @@
+"""The step that the project is named after: softmax, dense CRF, growing, seed loss and boundary loss."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dsrg import losses
+from dsrg.crf import dense_crf
+from dsrg.grow import grow_seeds
+from dsrg.labels import IGNORE, palette
+from dsrg.run import inference
+from dsrg.schema import Config
+
+
+class DsrgStep:
+    """One DSRG iteration: from a batch to its losses.
+
+    Args:
+        cfg: The sections losses, grow and crf.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        self.losses = cfg.losses
+        self.grow = cfg.grow
+        self.crf = cfg.crf.arguments(cfg.crf.train_scale)
+        self.crf_tags = cfg.crf.tags
+        self.crf_unary = cfg.crf.train_unary
+
+    def __call__(self, model: nn.Module, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
+        probs = self.probabilities(model, batch)
+        seeds, grown, refined = self.supervision(probs.detach(), batch, iteration)
+        scalars: dict[str, Tensor] = {}
+        if self.losses.seed:
+            scalars["seed_loss"] = losses.seed_loss(probs, grown)
+        if self.losses.boundary:
+            scalars["boundary_loss"] = losses.boundary_loss(probs, refined)
+        scalars["loss"] = torch.stack(list(scalars.values())).sum()
+        scalars["seed_coverage"] = (seeds != IGNORE).float().mean()
+        scalars["grown_coverage"] = (grown != IGNORE).float().mean()
+        return scalars
+
+    @staticmethod
+    def probabilities(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        """The network's floored softmax on the output grid, (B, C, h, w) float32."""
+        return losses.floored_softmax(model(inference.normalise(batch["images"])))
+
+    @torch.no_grad()
+    def supervision(self, probs: Tensor, batch: dict[str, Tensor], iteration: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The seeds on the output grid, the grown seeds (B, h, w), and the refined probabilities (B, C, h, w)."""
+        size = probs.shape[-2:]
+        seeds = inference.on_grid(batch["masks"], size)
+        refined = probs
+        growing = self.grow.enabled and iteration >= self.grow.warmup
+        # One CRF result serves the growing and the boundary loss.
+        if self.losses.boundary or (growing and self.grow.on == "crf"):
+            pixels = inference.on_grid(batch["images"], size)
+            # The CRF takes -log of what it is given: of softmax(p) that is -p, but for a constant.
+            unary = probs.softmax(dim=1) if self.crf_unary == "probability" else probs
+            refined = dense_crf(unary, pixels, batch["tags"] if self.crf_tags else None, **self.crf)
+        grown = seeds
+        if growing:
+            evidence = refined if self.grow.on == "crf" else probs
+            grown = grow_seeds(seeds, evidence, batch["tags"], self.grow.theta_fg, self.grow.theta_bg)
+        return seeds, grown, refined
+
+    @torch.no_grad()
+    def pictures(self, model: nn.Module, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
+        """Photograph, seeds, grown seeds and prediction of the batch's first four, side by side, for TensorBoard."""
+        batch = {name: tensor[:4] for name, tensor in batch.items()}
+        model.eval()
+        probs = self.probabilities(model, batch)
+        seeds, grown, refined = self.supervision(probs, batch, iteration)
+        colours = torch.from_numpy(palette()).to(probs.device)
+        labels = torch.stack([seeds.long(), grown.long(), probs.argmax(1), refined.argmax(1)], dim=1)
+        size = batch["images"].shape[-2:]
+        tiles = colours[inference.on_grid(labels, size)].permute(0, 1, 4, 2, 3)
+        tiles = torch.cat([batch["images"][:, None], tiles], dim=1)  # (4, columns, 3, S, S)
+        rows, columns, _, height, width = tiles.shape
+        grid = tiles.permute(2, 0, 3, 1, 4).reshape(3, rows * height, columns * width)
+        return {"photo_seeds_grown_prediction_crf": grid.cpu()}

@@ -1,0 +1,108 @@
+"""The table of mask quality: what each choice of scales and of confidence gives, from the same DSRG network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from dsrg.data.voc import Photo, read_mask_for
+from dsrg.errors import InputError
+from dsrg.files import disk
+from dsrg.labels import IGNORE
+from dsrg.metrics import ConfusionMatrix
+from dsrg.run import inference, networks
+from dsrg.run.folder import Run
+
+SCALES: tuple[tuple[float, ...], ...] = ((1.0,), (0.75, 1.25), (1.0, 1.5), (0.75, 1.5), (0.75, 1.0, 1.25, 1.5))
+"""The rows, beside the configuration's own."""
+CONFIDENCES = (0.0, 0.6, 0.7, 0.8, 0.9)
+"""The columns, beside the configuration's own."""
+
+
+def mask_table(run: Run, every: int = 1) -> str:
+    """Make masks in every way and measure them on ground truth; nothing that a stage reads is written.
+
+    Args:
+        run: With a finished DSRG network.
+        every: Take every n-th training photograph alone.
+
+    Returns:
+        The table in Markdown: mIoU over the labelled pixels and, in brackets, their share. It and the figures are in
+        <run_dir>/mask_table.md and .json.
+
+    Raises:
+        InputError: the network is not there, the training split has no masks, or `every` is below 1.
+    """
+    if every < 1:
+        raise InputError(f"--every {every}: give a whole number from 1 on.")
+    model = networks.trained_segmenter(run, "dsrg")
+    if not run.folder.has_masks(run.train):
+        raise InputError(f"{run.folder.mask_dir}: holds no masks to measure masks on.")
+    settings = run.cfg.masks
+    rows = list(dict.fromkeys((settings.scales, *SCALES)))
+    confidences = sorted({settings.confidence, *CONFIDENCES})
+    cells = {(scales, confidence): _Cell(len(run.classes)) for scales in rows for confidence in confidences}
+    for photo in tqdm(run.train[::every], "masks"):
+        pixels = inference.read_pixels(photo).to(run.device)
+        size = (pixels.shape[2], pixels.shape[1])
+        truth = read_mask_for(run.folder.mask_path(photo), size, len(run.classes), photo.path)
+        one = {
+            scale: networks.predictor(run, model, settings.model_copy(update={"scales": (scale,)}))(pixels)
+            for scale in sorted({scale for scales in rows for scale in scales})
+        }
+        for scales in rows:
+            merged = inference.merge_probs([one[scale] for scale in scales], settings.merge)
+            for confidence, mask in _masks(run, photo, merged, pixels, confidences).items():
+                cells[scales, confidence].update(mask, truth)
+    figures = [
+        {"scales": scales, "confidence": confidence, "coverage": cell.coverage, "miou": cell.matrix.mean_iou()}
+        for (scales, confidence), cell in cells.items()
+    ]
+    text = _markdown(figures, confidences)
+    disk.write_json(run.directory / "mask_table.json", {"every": every, "masks": figures})
+    disk.write_text(run.directory / "mask_table.md", text)
+    return text
+
+
+class _Cell:
+    """One cell of the table, added up over photographs."""
+
+    def __init__(self, num_classes: int) -> None:
+        self.matrix = ConfusionMatrix(num_classes)
+        self.labelled = self.pixels = 0
+
+    def update(self, mask: np.ndarray, truth: np.ndarray) -> None:
+        labelled = mask != IGNORE
+        self.matrix.update(mask[labelled], truth[labelled])
+        self.labelled += int(labelled.sum())
+        self.pixels += mask.size
+
+    @property
+    def coverage(self) -> float:
+        return self.labelled / self.pixels
+
+
+def _masks(run: Run, photo: Photo, probs: Tensor, pixels: Tensor, confidences: list[float]) -> dict[float, np.ndarray]:
+    """The masks that the stage would write, by confidence; one CRF serves all of them."""
+    tags = torch.from_numpy(photo.tags).to(probs.device)
+    crf = run.cfg.crf.arguments() if run.cfg.masks.crf else None
+    whole = inference.to_mask(probs, pixels, tags, crf=crf, crf_tags=run.cfg.crf.tags)
+    return {
+        confidence: inference.leave_out_unsure(whole, probs, tags, confidence).cpu().numpy()
+        for confidence in confidences
+    }
+
+
+def _markdown(figures: list[dict[str, Any]], confidences: list[float]) -> str:
+    cells = {(row["scales"], row["confidence"]): row for row in figures}
+    heads = ["all pixels" if confidence == 0 else f"≥ {confidence:g}" for confidence in confidences]
+    lines = ["| scales | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(heads)]
+    for scales in dict.fromkeys(row["scales"] for row in figures):
+        found = [cells[scales, confidence] for confidence in confidences]
+        values = [f"{cell['miou']:.3f} ({cell['coverage']:.2f})" for cell in found]
+        lines.append(f"| {', '.join(f'{scale:g}' for scale in scales)} | " + " | ".join(values) + " |")
+    return "\n".join(lines) + "\n"

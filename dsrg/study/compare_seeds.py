@@ -1,0 +1,165 @@
+"""The tables of seed quality: what each way to cut the same CAMs gives, and what each source of maps."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from tqdm import tqdm
+
+from dsrg.data.voc import Photo, read_mask_for
+from dsrg.errors import InputError
+from dsrg.files import disk, pictures
+from dsrg.metrics import SeedQuality
+from dsrg.run.folder import Run
+from dsrg.schema import Seeds
+from dsrg.stages.seeds import Cutter, measure_cams, with_thresholds, write_maps
+from dsrg.study.comparison import check_comparable, methods_of, network_names
+
+WAYS: dict[str, dict[str, Any]] = {
+    "as published": {"background": "cam", "foreground_threshold": 0.2, "background_threshold": 0.05},
+    "as published, CRF": {"background": "cam", "foreground_threshold": 0.2, "background_threshold": 0.05, "crf": True},
+    "few and sure": {"background": "cam", "foreground_threshold": 0.5, "background_threshold": 0.05},
+    "few and sure, CRF": {"background": "cam", "foreground_threshold": 0.5, "background_threshold": 0.05, "crf": True},
+    "Otsu": {"background": "cam", "thresholds": "otsu"},
+    "Otsu, CRF": {"background": "cam", "thresholds": "otsu", "crf": True},
+    "power of background": {"background": "power", "foreground_threshold": 0.2, "alpha": 4.0},
+}
+"""The rows, beside the configuration's own; settings of the section seeds, the others at their defaults."""
+GIVEN = "seeds/, not made here"
+"""The row of seeds that the user, or tools/import_cues.py, put into the run's folder."""
+COLUMNS = {
+    "coverage": "coverage",
+    "foreground_precision": "foreground precision",
+    "background_precision": "background precision",
+    "objects_right": "objects labelled right",
+    "objects_as_background": "objects called background",
+}
+SOURCES: tuple[str, ...] = get_args(Seeds.model_fields["source"].annotation)
+"""What seeds.source may be."""
+
+
+def seed_table(run: Run, every: int = 1) -> str:
+    """Cut the run's CAMs in every way and measure the seeds on ground truth; nothing that a stage reads is written.
+
+    Args:
+        run: With finished CAMs, with seeds from elsewhere (the authors' cues, say), or with both.
+        every: Take every n-th training photograph alone.
+
+    Returns:
+        The table in Markdown. It and the figures, each class's precision among them, are in <run_dir>/seed_table.md
+        and .json.
+
+    Raises:
+        InputError: the CAMs are not there, the training split has no masks, or `every` is below 1.
+    """
+    given = run.stage("seeds").foreign
+    if not given or run.stage("cams").directory.is_dir():
+        run.require("cams", "tools/make_seeds.py")
+    photos, cam_dir = _measured(run, every), run.directory_of("cams")
+    figures, ways = {}, {"this configuration": run.cfg.seeds} | {k: Seeds(**v) for k, v in WAYS.items()}
+    if given:
+        figures[GIVEN] = _quality_of_given(run, photos)
+    for way, settings in ways.items() if cam_dir.is_dir() else ():
+        settings = with_thresholds(settings, cam_dir, run.train)
+        figures[way] = _quality(run, settings, cam_dir, photos, way)
+    text = _markdown("seeds", figures, COLUMNS)
+    disk.write_json(run.directory / "seed_table.json", {"every": every, "seeds": figures})
+    disk.write_text(run.directory / "seed_table.md", text)
+    return text
+
+
+def source_table(runs: Sequence[Run], sources: Sequence[str] = (), every: int = 1) -> str:
+    """Make maps by each source with each run's classifier, cut them as the run is set, and measure maps and seeds.
+
+    The maps go into a temporary folder: of the runs only the trained classifiers are read. Otsu's thresholds are those
+    of the photographs measured.
+
+    Args:
+        runs: With trained classifiers, on one data set; the photographs are the first one's.
+        sources: Some of SOURCES, all where it is empty; a network takes those that it has.
+        every: Take every n-th training photograph alone.
+
+    Returns:
+        The table in Markdown. It and the figures are in the first run's source_table.md and .json.
+
+    Raises:
+        InputError: a classifier is not trained, the training split has no masks, a source is unknown or no network has
+            it, the runs do not fit together, a run's seeds take saliency maps that are missing, or `every` is below 1.
+    """
+    check_comparable(runs)
+    each = methods_of(runs, sources, SOURCES, "--sources")
+    photos = _measured(runs[0], every)
+    for run in runs:
+        run.require("classifier", "tools/train_classifier.py")
+    rows: dict[str, dict[str, Any]] = {}
+    for run, network, own in zip(runs, network_names(runs), each, strict=True):
+        for source in own:
+            with tempfile.TemporaryDirectory() as folder:
+                cam_dir = Path(folder)
+                write_maps(run, photos, cam_dir, source)
+                settings = with_thresholds(run.cfg.seeds, cam_dir, photos)
+                maps = measure_cams(run, photos, cam_dir)
+                values = maps | _quality(run, settings, cam_dir, photos, f"{network}, {source}")
+            what = {"network": network, "run_dir": str(run.directory), "source": source}
+            rows[f"{network} | {source}"] = what | values
+    text = _markdown("network | maps", rows, {"cam_miou": "mIoU of the maps"} | COLUMNS)
+    disk.write_json(runs[0].directory / "source_table.json", {"every": every, "rows": list(rows.values())})
+    disk.write_text(runs[0].directory / "source_table.md", text)
+    return text
+
+
+def _measured(run: Run, every: int) -> list[Photo]:
+    """Every n-th training photograph; checks that there are masks to measure on."""
+    if every < 1:
+        raise InputError(f"--every {every}: give a whole number from 1 on.")
+    if not run.folder.has_masks(run.train):
+        raise InputError(f"{run.folder.mask_dir}: holds no masks to measure seeds on.")
+    return run.train[::every]
+
+
+def _quality(run: Run, settings: Seeds, cam_dir: Path, photos: Sequence[Photo], title: str) -> dict[str, Any]:
+    """Figures of the seeds that the settings, their thresholds found, cut from the maps in `cam_dir`."""
+    quality = SeedQuality(len(run.classes))
+    cutter = Cutter(cam_dir, run.directory_of("seeds"), settings, run.cfg.crf)
+    with cutter.pool(run.cfg.workers) as pool:
+        for photo, seeds in zip(photos, tqdm(pool.map(cutter.cut, photos), title, len(photos)), strict=True):
+            size = seeds.shape[::-1]
+            quality.update(seeds, read_mask_for(run.folder.mask_path(photo), size, len(run.classes), photo.path))
+    thresholds = [settings.foreground_threshold, settings.background_threshold]
+    two = settings.background == "cam"  # the other cues have no second threshold
+    return _figures(run, quality, thresholds[: 1 + two])
+
+
+def _quality_of_given(run: Run, photos: Sequence[Photo]) -> dict[str, Any]:
+    """Figures of the seeds that lie in the run's folder."""
+    quality, folder = SeedQuality(len(run.classes)), run.require("seeds", "tools/make_seeds.py")
+    for photo in tqdm(photos, GIVEN):
+        seeds = pictures.read_mask(folder / f"{photo.id}.png", len(run.classes))
+        size = (seeds.shape[1], seeds.shape[0])
+        quality.update(seeds, read_mask_for(run.folder.mask_path(photo), size, len(run.classes), photo.path))
+    return _figures(run, quality, [])
+
+
+def _figures(run: Run, quality: SeedQuality, thresholds: Sequence[float]) -> dict[str, Any]:
+    """What the tables say of seeds; objects_right and objects_as_background are shares of all pixels of objects."""
+    objects = quality.counts[1:]
+    return {"thresholds": list(thresholds)} | {
+        **quality.result(),
+        "objects_right": float(objects[:, 1:-1].trace() / objects.sum()),
+        "objects_as_background": float(objects[:, 0].sum() / objects.sum()),
+        "precision": run.classes.by_name(quality.precision()),
+    }
+
+
+def _markdown(title: str, rows: dict[str, dict[str, Any]], columns: dict[str, str]) -> str:
+    """The rows by their first cells, which `title` heads."""
+    first = " | ".join([title, "thresholds", *columns.values()])
+    lines = [f"| {first} |", "|---" * (title.count("|") + 2) + "|" + "---:|" * len(columns)]
+    for row, values in rows.items():
+        thresholds = ", ".join(f"{threshold:.3f}" for threshold in values["thresholds"])
+        cells = [f"{values[column]:.3f}" for column in columns]
+        lines.append(" | ".join([f"| {row}", thresholds, *cells]) + " |")
+    return "\n".join(lines) + "\n"

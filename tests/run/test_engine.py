@@ -1,0 +1,154 @@
+"""The training loop: it learns, logs, and an interrupted run ends with the bits of an uninterrupted one."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import read_log
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dsrg.errors import InputError
+from dsrg.files import storage
+from dsrg.run import engine, optim
+
+ITERATIONS = 12
+
+
+def toy_batches(start: int) -> Iterator[dict[str, Tensor]]:
+    for iteration in range(start, ITERATIONS):
+        generator = torch.Generator().manual_seed(iteration)
+        inputs = torch.randn(8, 4, generator=generator)
+        yield {"inputs": inputs, "targets": inputs @ torch.tensor([1.0, -2.0, 0.5, 3.0])}
+
+
+def toy_step(model: nn.Module, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
+    return {"loss": functional.mse_loss(model(batch["inputs"])[:, 0], batch["targets"])}
+
+
+def toy_model() -> nn.Sequential:
+    torch.manual_seed(3)
+    # Dropout and batch norm: random states and buffers matter as much as weights.
+    return nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 1))
+
+
+def run_toy(
+    directory: Path,
+    step: Callable[..., dict[str, Tensor]] = toy_step,
+    model: nn.Module | None = None,
+    compile: bool = False,
+) -> nn.Module:
+    model = model or toy_model()
+    groups = optim.parameter_groups(model, [list(model.children())[-1]], lr=0.02, weight_decay=1e-3)
+    optimizer = torch.optim.SGD(groups, 0.02, momentum=0.9)
+    engine.fit(
+        model,
+        step,
+        toy_batches,
+        optimizer=optimizer,
+        scheduler=optim.scheduler(optimizer, schedule="poly", iterations=ITERATIONS),
+        iterations=ITERATIONS,
+        directory=directory,
+        device=torch.device("cpu"),
+        compile=compile,
+        log_every=2,
+        checkpoint_every=5,
+        pictures=lambda model, batch, iteration: {"noise": torch.zeros(3, 4, 4, dtype=torch.uint8)},
+    )
+    return model
+
+
+def test_interrupted_run_ends_with_the_same_bits(tmp_path: Path) -> None:
+    whole = run_toy(tmp_path / "whole")
+
+    def interrupted(model: nn.Module, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
+        if iteration == 8:
+            raise KeyboardInterrupt
+        return toy_step(model, batch, iteration)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_toy(tmp_path / "parts", interrupted)
+    assert engine.trained_iterations(tmp_path / "parts") == 5
+    torch.manual_seed(99)  # what the new process happens to start with must not matter
+    resumed = run_toy(tmp_path / "parts", model=toy_model())
+
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+    assert read_log(tmp_path / "parts") == read_log(tmp_path / "whole")
+    first, second = (storage.load_checkpoint(tmp_path / run / "checkpoint.pt") for run in ("whole", "parts"))
+    assert first["optimizer"]["state"].keys() == second["optimizer"]["state"].keys()
+    for key, state in first["optimizer"]["state"].items():
+        assert torch.equal(state["momentum_buffer"], second["optimizer"]["state"][key]["momentum_buffer"])
+
+
+def test_a_compiled_network_trains_to_the_plain_ones_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[nn.Module] = []
+
+    def compile(network: nn.Module) -> nn.Module:
+        # As torch.compile does, which would cost seconds here: a module around the network, its keys prefixed.
+        compiled.append(nn.Sequential(network))
+        return compiled[-1]
+
+    seen: list[nn.Module] = []
+
+    def step(model: nn.Module, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
+        seen.append(model)
+        return toy_step(model, batch, iteration)
+
+    monkeypatch.setattr(torch, "compile", compile)
+    run_toy(tmp_path / "plain")
+    assert not compiled
+    run_toy(tmp_path / "compiled", step, compile=True)
+    assert len(compiled) == 1
+    assert all(model is compiled[0] for model in seen)
+    plain, other = (storage.load_checkpoint(tmp_path / run / "checkpoint.pt")["model"] for run in ("plain", "compiled"))
+    assert list(plain) == list(other)
+    assert all(torch.equal(tensor, other[name]) for name, tensor in plain.items())
+
+
+def test_loss_falls_and_everything_is_logged(tmp_path: Path) -> None:
+    run_toy(tmp_path)
+    log = read_log(tmp_path)
+    assert [line["iteration"] for line in log] == [2, 4, 6, 8, 10, 12]
+    assert log[-1]["loss"] < log[0]["loss"]
+    assert log[-1]["lr"] == 0.0
+    assert list(tmp_path.glob("events.out.tfevents.*"))
+    assert engine.trained_iterations(tmp_path) == ITERATIONS
+
+
+def test_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
+    run_toy(tmp_path)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+
+    def never(model: nn.Module, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
+        raise AssertionError("a finished run must not train")
+
+    run_toy(tmp_path, never)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+def test_torn_log_line_is_mended(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"iteration": 2, "loss": 1.0}\n{"iteration": 4, "lo')
+    run_toy(tmp_path)
+    assert [line["iteration"] for line in read_log(tmp_path)] == [2, 4, 6, 8, 10, 12]
+
+
+def test_diverged_loss_stops_before_the_checkpoint(tmp_path: Path) -> None:
+    def diverging(model: nn.Module, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
+        loss = toy_step(model, batch, iteration)["loss"]
+        return {"loss": loss * float("nan") if iteration >= 7 else loss}
+
+    with pytest.raises(InputError, match="lower the lr"):
+        run_toy(tmp_path, diverging)
+    weights = storage.load_checkpoint(tmp_path / "checkpoint.pt")["model"]
+    assert engine.trained_iterations(tmp_path) == 5
+    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+
+
+def test_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    run_toy(tmp_path)
+    with pytest.raises(InputError, match=r"checkpoint\.pt: the checkpoint does not fit"):
+        run_toy(tmp_path, model=nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 1)))
