@@ -29,7 +29,7 @@ from pydantic.fields import FieldInfo
 
 from dsrg import __main__ as console
 from dsrg.config import presets
-from dsrg.schema import Config, Section
+from dsrg.schema import Config, OneOf, Section
 
 ROOT = Path(__file__).parents[1]
 ELSEWHERE = {"data/README.md": "data.md", "CONTRIBUTING.md": "contributing.md"}
@@ -123,6 +123,9 @@ def kind(annotation: Any, limits: Sequence[Any] = ()) -> str:
     """A field's type in words, with its limits."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
+        names = [name for item in inner[1:] if isinstance(item, OneOf) for name in item.names]
+        if names:
+            return ", ".join(f"`{name}`" for name in names)
         found = [limit for item in inner[1:] for limit in getattr(item, "metadata", [item])]
         return kind(inner[0], [*limits, *found])
     if origin is Literal:

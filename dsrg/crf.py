@@ -4,7 +4,8 @@ Edge Potentials", NIPS 2011), with Potts compatibility and symmetrically normali
     Q <- softmax(log p + w_b K~_b Q + w_g K~_g Q),    K~ = D^-1/2 K D^-1/2,    D = the row sums of K
 
 with a bilateral kernel K_b over position and colour, and a Gaussian kernel K_g over position. The self term is
-kept, as pydensecrf does. Three engines compute it, one file each in `mean_field/`:
+kept, as pydensecrf does. The engines that compute it are a file each in `mean_field/`, and a line each in
+`tables.CRF_ENGINES`:
 
 - exact: multiplies by the kernels, written out; any device; memory grows with the square of the pixels;
 - tiled: the same sums with the kernels recomputed tile by tile, in Triton; CUDA; memory grows with the pixels;
@@ -20,23 +21,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dsrg.errors import InputError
-from dsrg.mean_field import exact, lattice, tiled
+from dsrg import tables
+from dsrg.shapes import check_probs, check_tags
 from dsrg.tags import own_classes
-
-ENGINES = ("auto", "exact", "pydensecrf", "tiled")
-"""The values that `dense_crf` takes as its engine."""
 
 _FLOOR = 1e-5
 """Probabilities are raised to this before the logarithm: no class of the image is ruled out by its unary alone."""
-_EXACT_PIXELS = 2500
-"""Largest N for which "auto" is exact off the CPU; it holds the training grids of stride 8 (41 x 41 = 1,681).
-
-On a CPU the lattice is faster at every size (docs/benchmarks.md). On 41 x 41 grids of photographs it gets 98 % of the
-labels as the exact engine does.
-"""
-_EXACT_GIGABYTES = 4
-"""Largest kernel of one image that "exact" stores; it holds 178 x 178 pixels."""
 
 
 @torch.no_grad()
@@ -82,9 +72,9 @@ def dense_crf(
     images = images.to(probs.device)
     if tags is None:
         tags = probs.new_ones(probs.shape[:2], dtype=torch.bool)
-    if engine == "auto":
-        engine = _choose(probs)
-    refine = {"exact": _exact, "tiled": _tiled, "pydensecrf": _pydensecrf}[engine]
+    height, width = probs.shape[2:]
+    chosen = _choose(probs.device, height * width) if engine == "auto" else tables.part(tables.CRF_ENGINES[engine])
+    chosen.refuse(probs.device, height, width)
     classes, present = own_classes(tags)  # absent classes stay 0 for ever
     image = torch.arange(len(probs), device=probs.device)[:, None]
     unary = _restricted_log(probs[image, classes], present)
@@ -94,19 +84,15 @@ def dense_crf(
     }
     # Autocast would multiply the kernels in half precision.
     with torch.autocast(probs.device.type, enabled=False):
-        refined = refine(unary, images, iterations=iterations, **kernels)
+        refined = chosen.mean_field(unary, images, iterations=iterations, **kernels)
     whole = torch.zeros_like(probs)
     whole[image, classes] = refined.to(probs)
     return whole
 
 
-def _choose(probs: Tensor) -> str:
-    small = probs.shape[2] * probs.shape[3] <= _EXACT_PIXELS
-    if probs.device.type == "cpu":
-        return "exact" if small and not lattice.available() else "pydensecrf"
-    if small:
-        return "exact"
-    return "tiled" if probs.device.type == "cuda" and tiled.available() else "pydensecrf"
+def _choose(device: torch.device, pixels: int) -> Any:
+    """The engine that "auto" takes: of all, the one that ranks itself highest there."""
+    return max(map(tables.part, tables.CRF_ENGINES.values()), key=lambda engine: engine.rank(device, pixels))
 
 
 def _restricted_log(probs: Tensor, present: Tensor) -> Tensor:
@@ -118,28 +104,6 @@ def _restricted_log(probs: Tensor, present: Tensor) -> Tensor:
     return (probs / torch.where(total > 0, total, 1)).clamp(min=_FLOOR).log().masked_fill(absent, -torch.inf)
 
 
-def _exact(unary: Tensor, images: Tensor, **settings: Any) -> Tensor:
-    return exact.mean_field(unary, images.to(unary.dtype), **settings)
-
-
-def _tiled(unary: Tensor, images: Tensor, **settings: Any) -> Tensor:
-    return tiled.mean_field(unary.float(), images.float(), **settings)
-
-
-def _pydensecrf(unary: Tensor, images: Tensor, **settings: Any) -> Tensor:
-    """Over each image's own classes alone, on the CPU."""
-    if images.is_floating_point():
-        images = images.round().clamp(0, 255)
-    pictures = images.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
-    unaries = unary.neg().float().cpu().numpy()
-    counts = unary[:, :, 0, 0].isfinite().sum(dim=1).tolist()
-    own = [energies[:count] for energies, count in zip(unaries, counts, strict=True)]
-    refined = torch.zeros(unary.shape)
-    for target, q in zip(refined, lattice.mean_field(own, list(pictures), **settings), strict=True):
-        target[: len(q)] = torch.from_numpy(q)
-    return refined
-
-
 def _check(
     probs: Tensor,
     images: Tensor,
@@ -148,32 +112,22 @@ def _check(
     iterations: int,
     deviations: tuple[float, float, float],
 ) -> None:
-    if probs.ndim != 4 or not probs.is_floating_point() or probs.numel() == 0:
-        raise ValueError(f"probs must be floating point (B, C, h, w), not {probs.dtype} {tuple(probs.shape)}.")
-    batch, classes, height, width = probs.shape
+    check_probs(probs)
+    batch, _, height, width = probs.shape
+    if probs.numel() == 0:
+        raise ValueError(f"probs {tuple(probs.shape)} hold nothing; give at least one image, class and pixel.")
     if images.shape != (batch, 3, height, width):
         raise ValueError(
             f"images {tuple(images.shape)} do not fit probs {tuple(probs.shape)}: expected "
             f"{(batch, 3, height, width)}; resize the photographs to the grid of probs."
         )
     if tags is not None:
-        if tags.dtype != torch.bool or tags.shape != (batch, classes):
-            raise ValueError(
-                f"tags must be bool {(batch, classes)} to fit probs {tuple(probs.shape)}, "
-                f"not {tags.dtype} {tuple(tags.shape)}; one column a class, background first."
-            )
+        check_tags(tags, probs)
         if not bool(tags.any(dim=1).all()):
             raise ValueError("an image has no tag at all; set at least the column of background.")
-    if engine not in ENGINES:
-        raise ValueError(f"engine is '{engine}'; it must be one of {', '.join(ENGINES)}.")
-    if engine == "tiled" and probs.device.type != "cuda":
-        raise InputError(f"CRF engine 'tiled' needs a CUDA device, not {probs.device}; use 'auto' or 'pydensecrf'.")
-    gigabytes = 4e-9 * (height * width) ** 2
-    if engine == "exact" and gigabytes > _EXACT_GIGABYTES:
-        raise InputError(
-            f"CRF engine 'exact' would need {gigabytes:.0f} GB for {width} x {height} pixels; "
-            "use 'auto' or 'pydensecrf'."
-        )
+    known = ("auto", *tables.CRF_ENGINES)
+    if engine not in known:
+        raise ValueError(f"engine is '{engine}'; it must be one of {', '.join(known)}.")
     if iterations < 0:
         raise ValueError(f"iterations is {iterations}; it must be 0 or more.")
     if min(deviations) <= 0:

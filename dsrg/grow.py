@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dsrg.labels import BACKGROUND, IGNORE
+from dsrg.shapes import check_probs, check_tags
 from dsrg.tags import own_classes
 
 _NEIGHBOURS = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0))
@@ -127,8 +128,7 @@ def _equal_neighbours(label_map: Tensor) -> Tensor:
 
 
 def _check(seeds: Tensor, probs: Tensor, tags: Tensor) -> None:
-    if probs.ndim != 4 or not probs.is_floating_point():
-        raise ValueError(f"probs must be floating point (B, C, h, w), not {probs.dtype} {tuple(probs.shape)}.")
+    check_probs(probs)
     batch, classes, height, width = probs.shape
     if classes > IGNORE:
         raise ValueError(f"probs has {classes} classes; at most {IGNORE} fit, since {IGNORE} means unlabelled.")
@@ -139,8 +139,4 @@ def _check(seeds: Tensor, probs: Tensor, tags: Tensor) -> None:
             f"seeds {tuple(seeds.shape)} do not fit probs {tuple(probs.shape)}: expected {(batch, height, width)}; "
             "resize the seeds to the output grid, nearest neighbour."
         )
-    if tags.dtype != torch.bool or tags.shape != (batch, classes):
-        raise ValueError(
-            f"tags must be bool {(batch, classes)} to fit probs {tuple(probs.shape)}, "
-            f"not {tags.dtype} {tuple(tags.shape)}; one column a class, background first."
-        )
+    check_tags(tags, probs)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dsrg.labels import BACKGROUND, IGNORE
+from dsrg.shapes import check_probs
 
 _RATIO_MIN, _RATIO_MAX = 0.05, 20.0
 
@@ -45,7 +46,7 @@ def seed_loss(probs: Tensor, seeds: Tensor) -> Tensor:
     Raises:
         ValueError: the shapes do not fit together.
     """
-    _check_probs(probs)
+    check_probs(probs)
     batch, _, height, width = probs.shape
     if seeds.shape != (batch, height, width):
         raise ValueError(
@@ -73,7 +74,7 @@ def boundary_loss(probs: Tensor, refined: Tensor) -> Tensor:
     Raises:
         ValueError: the shapes differ.
     """
-    _check_probs(probs)
+    check_probs(probs)
     if refined.shape != probs.shape:
         raise ValueError(
             f"refined {tuple(refined.shape)} must have the shape of probs {tuple(probs.shape)}; "
@@ -99,8 +100,3 @@ def _finite_log(probs: Tensor) -> Tensor:
 
 def _at_least_float32(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
-
-
-def _check_probs(probs: Tensor) -> None:
-    if probs.ndim != 4 or not probs.is_floating_point():
-        raise ValueError(f"probs must be floating point (B, C, h, w), not {probs.dtype} {tuple(probs.shape)}.")

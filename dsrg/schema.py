@@ -6,10 +6,40 @@ released are configs/voc12/vgg16_official.yaml.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, model_validator
+from pydantic_core import PydanticCustomError, core_schema
+
+from dsrg import tables
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Annotation of a text that must be a name in a table; what other programs add to the table counts too."""
+
+    table: Mapping[str, Any]
+    besides: tuple[str, ...] = ()
+    """Names that the table has not."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that fit."""
+        return (*self.besides, *self.table)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def _check(self, name: str) -> str:
+        if name not in self.names:
+            *most, last = map(repr, self.names)
+            expected = f"{', '.join(most)} or {last}" if most else last
+            raise PydanticCustomError("one_of", "input should be {expected}", {"expected": expected})
+        return name
+
 
 from dsrg import grid
 
@@ -238,7 +268,7 @@ class Seeds(Section):
 class Crf(Section):
     """The dense CRF (Krähenbühl & Koltun 2011)."""
 
-    engine: Literal["auto", "pydensecrf", "exact", "tiled"] = "auto"
+    engine: Annotated[str, OneOf(tables.CRF_ENGINES, ("auto",))] = "auto"
     """'pydensecrf' approximates on a lattice; 'exact' stores all pairs (for small grids); 'tiled' is exact on CUDA at
     any size; 'auto' picks by size and device."""
     iterations: Annotated[int, Field(gt=0, le=1000)] = 10

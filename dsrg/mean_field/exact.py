@@ -10,9 +10,15 @@ import math
 import torch
 from torch import Tensor
 
+from dsrg.errors import InputError
+
 _KERNEL_BYTES = {"cpu": 24 * 2**20, "other": 256 * 2**20}
 """Memory for the kernels of one chunk of images. On the CPU it is that of a last-level cache: every iteration reads
 all of the kernels, and from main memory they come at half the speed."""
+_PIXELS = 2500
+"""Largest N for which "auto" prefers this engine; it holds the training grids of stride 8 (41 x 41 = 1,681)."""
+_GIGABYTES = 4
+"""Largest kernel of one image that is stored; it holds 178 x 178 pixels."""
 _LOG2_E = math.log2(math.e)
 _NEVER = -64.0
 """Exponents of 2 are raised to this: 2^-64 adds nothing, and processors are slow on the denormal numbers below."""
@@ -30,7 +36,7 @@ def mean_field(
 
     Args:
         unary: (B, P, h, w) log probabilities; -inf where a class takes no part, which no image's first class is.
-        images: (B, 3, h, w), of the dtype of `unary`.
+        images: (B, 3, h, w) RGB in 0..255.
         iterations: Number of mean-field iterations.
         bilateral: Standard deviation over position in pixels, over colour, and weight.
         gaussian: Standard deviation over position in pixels, and weight.
@@ -39,6 +45,7 @@ def mean_field(
         (B, P, h, w) probabilities.
     """
     batch, _, height, width = unary.shape
+    images = images.to(unary.dtype)
     unary = unary.flatten(2)
     smoothness = _gaussian_kernel(height, width, gaussian[0], unary).mul_(gaussian[1])
     positions = _position_exponents(height, width, bilateral[0], unary)
@@ -58,6 +65,31 @@ def mean_field(
         torch.addcmul(smoothness, kernels, scale[:, None, :], out=kernels)
         refined[images_of_chunk, :most] = _iterate(unary[images_of_chunk, :most], kernels, iterations)
     return refined.view(batch, -1, height, width)
+
+
+def rank(device: torch.device, pixels: int) -> int:
+    """How much "auto" prefers this engine to the others, for N = `pixels`; 0 where it never takes it.
+
+    On a CPU the lattice is faster at every size. On 41 x 41 grids of photographs it gets 98 % of the labels as this
+    engine does.
+    """
+    if pixels > _PIXELS:
+        return 0
+    return 2 if device.type == "cpu" else 4
+
+
+def refuse(device: torch.device, height: int, width: int) -> None:
+    """Refuse what the engine cannot do.
+
+    Raises:
+        InputError: the kernels of h x w pixels are too large to be stored.
+    """
+    gigabytes = 4e-9 * (height * width) ** 2
+    if gigabytes > _GIGABYTES:
+        raise InputError(
+            f"CRF engine 'exact' would need {gigabytes:.0f} GB for {width} x {height} pixels; "
+            "use 'auto' or 'pydensecrf'."
+        )
 
 
 def _iterate(unary: Tensor, kernels: Tensor, iterations: int) -> Tensor:

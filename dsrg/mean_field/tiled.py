@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dsrg.errors import InputError
+
 try:
     import triton
     import triton.language as tl
@@ -56,9 +58,9 @@ def mean_field(
     """Exact mean field in memory linear in the pixels, and without a wait for the device.
 
     Args:
-        unary: (B, P, h, w) float32 log probabilities on a CUDA device; -inf where a class takes no part, which is
+        unary: (B, P, h, w) log probabilities on a CUDA device; -inf where a class takes no part, which is
             never true of all classes of an image.
-        images: (B, 3, h, w) float32 RGB in 0..255, on the same device.
+        images: (B, 3, h, w) RGB in 0..255, on the same device.
         iterations: Number of mean-field iterations.
         bilateral: Standard deviation over position in pixels, over colour, and weight.
         gaussian: Standard deviation over position in pixels, and weight.
@@ -69,6 +71,7 @@ def mean_field(
     Raises:
         ImportError: triton is not installed, or too old.
     """
+    unary, images = unary.float(), images.float()
     _, _, height, width = unary.shape
     *deviations, weight = bilateral
     tiles = _tiles(images, *deviations)
@@ -82,6 +85,21 @@ def mean_field(
         near = along_rows @ q @ along_columns
         q = (unary + weight * alike + gaussian[1] * near).softmax(dim=1)
     return q
+
+
+def rank(device: torch.device, pixels: int) -> int:
+    """On CUDA it is the one for photographs; "auto" leaves small grids to the exact engine."""
+    return 2 if device.type == "cuda" and available() else 0
+
+
+def refuse(device: torch.device, height: int, width: int) -> None:
+    """Refuse what the engine cannot do.
+
+    Raises:
+        InputError: the device is not CUDA.
+    """
+    if device.type != "cuda":
+        raise InputError(f"CRF engine 'tiled' needs a CUDA device, not {device}; use 'auto' or 'pydensecrf'.")
 
 
 def _gaussian_kernel(length: int, sxy: float, like: Tensor) -> Tensor:

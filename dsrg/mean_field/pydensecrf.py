@@ -1,0 +1,58 @@
+"""Mean field on pydensecrf's permutohedral lattice, for tensors: on the CPU, approximate, in time linear in the pixels.
+
+Shapes: B images, P classes that take part, h x w pixels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dsrg.mean_field import lattice
+
+
+def mean_field(
+    unary: Tensor,
+    images: Tensor,
+    *,
+    iterations: int,
+    bilateral: tuple[float, float, float],
+    gaussian: tuple[float, float],
+) -> Tensor:
+    """Mean field over each image's own classes alone.
+
+    Args:
+        unary: (B, P, h, w) log probabilities; -inf where a class takes no part, which no image's first class is.
+        images: (B, 3, h, w) RGB in 0..255; rounded to uint8.
+        iterations: Number of mean-field iterations.
+        bilateral: Standard deviation over position in pixels, over colour, and weight.
+        gaussian: Standard deviation over position in pixels, and weight.
+
+    Returns:
+        (B, P, h, w) probabilities on the CPU.
+
+    Raises:
+        ImportError: pydensecrf is not installed.
+    """
+    if images.is_floating_point():
+        images = images.round().clamp(0, 255)
+    pictures = images.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    unaries = unary.neg().float().cpu().numpy()
+    counts = unary[:, :, 0, 0].isfinite().sum(dim=1).tolist()
+    own = [energies[:count] for energies, count in zip(unaries, counts, strict=True)]
+    found = lattice.mean_field(own, list(pictures), iterations=iterations, bilateral=bilateral, gaussian=gaussian)
+    refined = torch.zeros(unary.shape)
+    for target, q in zip(refined, found, strict=True):
+        target[: len(q)] = torch.from_numpy(q)
+    return refined
+
+
+def rank(device: torch.device, pixels: int) -> int:
+    """On a CPU it is the fastest at every size (docs/benchmarks.md); elsewhere it is the last resort."""
+    if device.type == "cpu":
+        return 3 if lattice.available() else 1
+    return 1
+
+
+def refuse(device: torch.device, height: int, width: int) -> None:
+    """Nothing: it takes any size, and tensors of any device."""

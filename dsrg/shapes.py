@@ -1,0 +1,22 @@
+"""The shapes that the maths takes, each refused in one sentence."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def check_probs(probs: Tensor) -> None:
+    """Refuse probabilities that are not floating point (B, C, h, w); raises ValueError."""
+    if probs.ndim != 4 or not probs.is_floating_point():
+        raise ValueError(f"probs must be floating point (B, C, h, w), not {probs.dtype} {tuple(probs.shape)}.")
+
+
+def check_tags(tags: Tensor, probs: Tensor) -> None:
+    """Refuse tags that are not bool (B, C), as probs (B, C, h, w) want them; raises ValueError."""
+    expected = tuple(probs.shape[:2])
+    if tags.dtype != torch.bool or tags.shape != expected:
+        raise ValueError(
+            f"tags must be bool {expected} to fit probs {tuple(probs.shape)}, not {tags.dtype} {tuple(tags.shape)}; "
+            "one column a class, background first."
+        )
