@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from benchmarks.batch import voc_like
 from benchmarks.common import devices, machine_line, print_table, synchronised, timed
-from dsrg import explain
+from dsrg import tables
 from dsrg.cli import keep_freed_memory
 from dsrg.run.inference import normalise
 
@@ -72,7 +72,7 @@ def on_device(network: Any, images: Tensor, count: int, repeats: int) -> None:
     rows = []
     for method in METHODS:
         named = {} if method == "saliency" else {"layer": network.features[-1]}
-        ours = functools.partial(explain.METHODS[method], network, images, labels, **named)
+        ours = functools.partial(tables.part(tables.MAPS[method].place), network, images, labels, **named)
         theirs = library(method, network, images, labels)
         maps, others = ours().clamp(min=0), theirs()
         large = functional.interpolate(maps, images.shape[-2:], mode="bilinear").cpu().flatten(0, 1)

@@ -121,11 +121,11 @@ def _prose(text: str) -> str:
 
 def kind(annotation: Any, limits: Sequence[Any] = ()) -> str:
     """A field's type in words, with its limits."""
+    names = [name for limit in limits if isinstance(limit, OneOf) for name in limit.names]
+    if names:
+        return ", ".join(f"`{name}`" for name in names)
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        names = [name for item in inner[1:] if isinstance(item, OneOf) for name in item.names]
-        if names:
-            return ", ".join(f"`{name}`" for name in names)
         found = [limit for item in inner[1:] for limit in getattr(item, "metadata", [item])]
         return kind(inner[0], [*limits, *found])
     if origin is Literal:

@@ -1,9 +1,9 @@
 """Where a classifier looked: CAM, Grad-CAM, Grad-CAM++, back-propagation saliency and ACoL's maps.
 
-Each is a function of (model, images, classes) that works on a whole batch and leaves the network as it was: no hook, no
-gradient on a parameter, the mode (training or evaluation) of every layer and the caller's gradient mode untouched, also
-when the network raises. The network runs in evaluation mode: there no image's score depends on another image, so that
-one backward pass gives the gradients of all images.
+Each is a function of (model, images, classes), with a line in `tables.MAPS`, that works on a whole batch and leaves the
+network as it was: no hook, no gradient on a parameter, the mode (training or evaluation) of every layer and the
+caller's gradient mode untouched, also when the network raises. The network runs in evaluation mode: there no image's
+score depends on another image, so that one backward pass gives the gradients of all images.
 
 A network either has `features(images) -> (B, D, h, w)` and `classify(features) -> (B, K)`, or the caller names the
 `layer` of any network whose output is to be explained, (B, D, h, w). What comes before the features runs once a batch
@@ -150,16 +150,6 @@ def acol(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
         index = _checked_classes(classes, maps.shape[1], maps.device)
         picked = maps.gather(1, index[:, :, None, None].expand(-1, -1, *maps.shape[-2:]))
         return picked.to(_at_least_float32(maps.dtype))
-
-
-METHODS: dict[str, Method] = {
-    "cam": cam,
-    "grad_cam": grad_cam,
-    "grad_cam_pp": grad_cam_pp,
-    "saliency": saliency,
-    "acol": acol,
-}
-"""The methods by the names that settings and tables use."""
 
 
 def _gradient_maps(model: nn.Module, images: Tensor, classes: Tensor, layer: nn.Module | None, weigh: _Weigh) -> Tensor:

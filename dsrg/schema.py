@@ -6,7 +6,7 @@ released are configs/voc12/vgg16_official.yaml.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, model_validator
 from pydantic_core import PydanticCustomError, core_schema
 
-from dsrg import tables
+from dsrg import grid, tables
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,13 @@ class OneOf:
     table: Mapping[str, Any]
     besides: tuple[str, ...] = ()
     """Names that the table has not."""
+    fits: Callable[[Any], bool] = lambda line: True
+    """Which lines of the table count."""
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names that fit."""
-        return (*self.besides, *self.table)
+        return (*self.besides, *(name for name, line in self.table.items() if self.fits(line)))
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.no_info_after_validator_function(self._check, handler(source))
@@ -39,9 +41,6 @@ class OneOf:
             expected = f"{', '.join(most)} or {last}" if most else last
             raise PydanticCustomError("one_of", "input should be {expected}", {"expected": expected})
         return name
-
-
-from dsrg import grid
 
 # Upper bounds are far above what anybody means: they stop a slip of the hand before it asks for all of the memory.
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -55,10 +54,6 @@ Side = Annotated[int, Field(gt=0, le=16_384)]
 Scale = Annotated[float, Field(ge=0.01, le=10)]
 Scales = Annotated[tuple[Scale, ...], Field(min_length=1, max_length=16)]
 Rates = Annotated[tuple[Annotated[int, Field(gt=0, le=256)], ...], Field(min_length=1, max_length=16)]
-CUT_BACKBONES = ("vgg16", "alexnet", "googlenet")
-"""Networks that a classifier with convolutions of its own cuts off before their last halving."""
-HEADS_OF = {"cam": "gap", "acol": "acol"}
-"""The maps that only one classifier.head has; those made of gradients go with either."""
 
 
 class Section(BaseModel):
@@ -94,7 +89,7 @@ class Data(Section):
 class Model(Section):
     """The networks. Both stages share the backbone."""
 
-    backbone: Literal["mobilenet_v2", "resnet18", "resnet50", "resnet101", "vgg16", "alexnet", "googlenet"] = "vgg16"
+    backbone: Annotated[str, OneOf(tables.BACKBONES)] = "vgg16"
     """torchvision network without its classification head."""
     weights: str | None = "torchvision"
     """ImageNet weights: 'torchvision' (downloads them), a file in torchvision's layout, or null (random)."""
@@ -230,7 +225,7 @@ class Cam(Section):
 class Seeds(Section):
     """From CAMs to seeds."""
 
-    source: Literal["cam", "grad_cam", "grad_cam_pp", "acol"] = "cam"
+    source: Annotated[str, OneOf(tables.MAPS, fits=lambda maps: maps.seeds)] = "cam"
     """Maps that the stage `cams` makes: CAM, Grad-CAM, Grad-CAM++, or ACoL's, for which classifier.head is acol."""
     thresholds: Literal["fixed", "otsu"] = "fixed"
     """'fixed' takes the two thresholds below; 'otsu' those that split the cube roots of the largest CAM over the whole
@@ -416,8 +411,8 @@ class Config(Section):
     def _check(self) -> Config:
         if self.shared is not None and self.shared.resolve() == self.run_dir.resolve():
             raise ValueError(f"shared ({self.shared}) is this run's own run_dir; name another run's, or null")
-        without_norm = self.model.backbone in ("vgg16", "alexnet")
-        if self.model.freeze_batch_norm and self.model.weights is None and not without_norm:
+        normalised = tables.BACKBONES[self.model.backbone].batch_norm
+        if self.model.freeze_batch_norm and self.model.weights is None and normalised:
             raise ValueError("model.freeze_batch_norm needs model.weights; random batch norm must train")
         if self.grow.enabled and self.grow.warmup >= self.dsrg.iterations:
             raise ValueError(
@@ -430,10 +425,11 @@ class Config(Section):
                 f"({self.supervised.iterations})"
             )
         head, source = self.classifier.head, self.seeds.source
-        if HEADS_OF.get(source, head) != head:
+        own = [name for name in tables.maps_of(head) if tables.MAPS[name].seeds]
+        if source not in own:
             raise ValueError(
-                f"seeds.source = {source} needs classifier.head = {HEADS_OF[source]}, which is {head}; set "
-                f"seeds.source to {'acol' if head == 'acol' else 'cam'}, grad_cam or grad_cam_pp"
+                f"seeds.source = {source} needs classifier.head = {tables.MAPS[source].head}, which is {head}; set "
+                f"seeds.source to {', '.join(own[:-1])} or {own[-1]}"
             )
         return self
 
@@ -457,7 +453,8 @@ class Config(Section):
     @model_validator(mode="after")
     def _check_cut(self) -> Config:
         name = self.model.backbone
-        if name not in CUT_BACKBONES or not (self.classifier.conv or self.classifier.head == "acol"):
+        backbone = tables.BACKBONES[name]
+        if not backbone.cut or not (self.classifier.conv or self.classifier.head == "acol"):
             return self
         strides = {"classifier": self.classifier.output_stride, "cam": self.cam.output_stride}
         for section, stride in strides.items():
@@ -466,9 +463,9 @@ class Config(Section):
                     f"{section}.output_stride = 32: classifier.conv and head = acol cut {name} off at stride 16; "
                     "choose 8 or 16"
                 )
-        if name == "googlenet" and self.model.init == "classifier":
+        if backbone.cut_weights and self.model.init == "classifier":
             raise ValueError(
-                "model.init = classifier: classifier.conv and head = acol cut googlenet's inception5 off, which the "
+                f"model.init = classifier: classifier.conv and head = acol cut {name}'s last layers off, which the "
                 "segmentation networks have; set model.init to weights"
             )
         return self

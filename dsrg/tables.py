@@ -10,14 +10,77 @@ lines at run time, before they read a configuration:
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
 from typing import Any
 
+
+@dataclass(frozen=True)
+class Backbone:
+    """What the settings must know of a backbone before it is built."""
+
+    place: str
+    """Its `dsrg.models.architectures.Architecture`."""
+    batch_norm: bool = True
+    """Whether it has batch norm, whose statistics must come from trained weights to be frozen."""
+    cut: bool = False
+    """Whether the CAM paper cuts it off before its last halving, under convolutions of the classifier's own."""
+    cut_weights: bool = False
+    """Whether what is cut off has weights, which a network that is not cut then lacks."""
+    fc: bool = False
+    """Whether fc6 and fc7 of DeepLab's branches can start from its fully connected layers."""
+
+
+BACKBONES = {
+    "mobilenet_v2": Backbone("dsrg.models.architectures:MOBILENET_V2"),
+    "resnet18": Backbone("dsrg.models.architectures:RESNET18"),
+    "resnet50": Backbone("dsrg.models.architectures:RESNET50"),
+    "resnet101": Backbone("dsrg.models.architectures:RESNET101"),
+    "vgg16": Backbone("dsrg.models.architectures:VGG16", batch_norm=False, cut=True, fc=True),
+    "alexnet": Backbone("dsrg.models.architectures:ALEXNET", batch_norm=False, cut=True),
+    "googlenet": Backbone("dsrg.models.architectures:GOOGLENET", cut=True, cut_weights=True),
+}
+"""Networks without their classification head, by torchvision's names."""
+
+
+@dataclass(frozen=True)
+class Maps:
+    """A way to show where a classifier looked."""
+
+    place: str
+    """A function of (model, images, classes), as those of `dsrg.explain`."""
+    head: str | None = None
+    """The classifier.head that has such maps; None where every one has."""
+    seeds: bool = True
+    """Whether seeds can be cut from them (seeds.source)."""
+    dense: bool = False
+    """Whether the classifier's `activation_maps` gives those of all classes in one pass."""
+    per_cell: bool = False
+    """Whether a map of twice the side is a quarter as high, so that scales are weighed by the cells of their grids."""
+    erases: bool = False
+    """Whether a class's map depends on the photograph's other labels, which the classifier erases. The lowest value of
+    such a map says nothing: it is subtracted, or no pixel would be below a background threshold."""
+
+
+MAPS = {
+    "cam": Maps("dsrg.explain:cam", head="gap", dense=True),
+    "grad_cam": Maps("dsrg.explain:grad_cam", per_cell=True),
+    "grad_cam_pp": Maps("dsrg.explain:grad_cam_pp"),
+    "saliency": Maps("dsrg.explain:saliency", seeds=False),
+    "acol": Maps("dsrg.explain:acol", head="acol", dense=True, erases=True),
+}
+"""Maps of a trained classifier."""
 CRF_ENGINES = {
     "exact": "dsrg.mean_field.exact",
     "pydensecrf": "dsrg.mean_field.pydensecrf",
     "tiled": "dsrg.mean_field.tiled",
 }
 """Engines of the dense CRF. Each module has `mean_field`, `rank` and `refuse`, as `dsrg.mean_field.exact` has them."""
+
+
+def maps_of(head: str) -> list[str]:
+    """Names of the maps that a classifier with this classifier.head has; the first is the one that it alone has."""
+    names = [name for name, maps in MAPS.items() if maps.head in (None, head)]
+    return sorted(names, key=lambda name: MAPS[name].head != head)
 
 
 def part(place: str) -> Any:

@@ -9,8 +9,7 @@ from helpers import make_voc, quadrants, write_mask_file
 
 from dsrg import config
 from dsrg.files import pictures, storage
-from dsrg.run import networks
-from dsrg.run.folder import Run, Stage
+from dsrg.run.folder import Run, Stage, networks
 
 HOSTILE = "<script>alert(1)</script>"
 """A class name that a careless page would run."""

@@ -8,10 +8,9 @@ import pytest
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dsrg import config, schema
+from dsrg import config, schema, tables
 from dsrg.errors import InputError
-from dsrg.explain import METHODS
-from dsrg.models.backbone import BACKBONES, CUT_BACKBONES, build_backbone
+from dsrg.models.backbone import build_backbone
 from dsrg.models.build import HEADS
 
 ROOT = Path(__file__).parents[1]
@@ -300,7 +299,7 @@ def test_a_missing_base_is_named(write: Write, tmp_path: Path) -> None:
         (
             ["model.backbone=googlenet", "model.init=classifier", "classifier.conv=1024"],
             ["model.backbone=googlenet", "model.init=classifier"],
-            "model.init = classifier: classifier.conv and head = acol cut googlenet's inception5 off",
+            "model.init = classifier: classifier.conv and head = acol cut googlenet's last layers off",
         ),
         (
             ["retrain.warmup=10", "supervised.iterations=10"],
@@ -354,15 +353,18 @@ def test_vgg16_and_alexnet_have_no_batch_norm_to_freeze(write: Write, name: str)
 
 
 def test_the_schema_and_the_networks_agree_on_the_backbones() -> None:
-    assert list(get_args(schema.Model.model_fields["backbone"].annotation)) == BACKBONES
-    assert list(schema.CUT_BACKBONES) == CUT_BACKBONES
+    for name, backbone in tables.BACKBONES.items():
+        architecture = tables.part(backbone.place)
+        assert backbone.cut == (architecture.cut_channels is not None), name
+        layers = architecture.make().modules()
+        assert backbone.batch_norm == any(isinstance(layer, _BatchNorm) for layer in layers), name
     assert get_args(schema.Classifier.model_fields["head"].annotation) == HEADS
 
 
-def test_the_schema_and_explain_agree_on_the_maps() -> None:
-    assert set(get_args(schema.Seeds.model_fields["source"].annotation)) < set(METHODS)
-    assert schema.HEADS_OF.keys() < set(METHODS)
-    assert set(schema.HEADS_OF.values()) == set(HEADS)
+def test_every_head_has_maps_of_its_own_and_those_that_any_has() -> None:
+    assert tables.maps_of("gap") == ["cam", "grad_cam", "grad_cam_pp", "saliency"]
+    assert tables.maps_of("acol") == ["acol", "grad_cam", "grad_cam_pp", "saliency"]
+    assert {maps.head for maps in tables.MAPS.values()} == {None, *HEADS}
 
 
 def test_dump_is_what_load_reads(write: Write) -> None:

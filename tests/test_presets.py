@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from dsrg import config, losses, schema
 from dsrg.labels import BACKGROUND, IGNORE, read_classes
 from dsrg.models.deeplab import DeepLab
-from dsrg.run import inference, networks, trainer
-from dsrg.run.folder import Run
+from dsrg.run.folder import Run, inference, networks, trainer
 from dsrg.stages.dsrg import DsrgStep
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -27,7 +26,7 @@ def load(name: str, *overrides: str) -> schema.Config:
 
 
 def wiring(cfg: schema.Config) -> Run:
-    """What dsrg.run.networks needs of a run; there is no data folder behind it."""
+    """What dsrg.run.folder.networks needs of a run; there is no data folder behind it."""
     return cast(Run, SimpleNamespace(cfg=cfg, classes=read_classes(cfg.data.classes)))
 
 

@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dsrg import tables
 from dsrg.data.voc import Photo
 from dsrg.draw import heatmap
 from dsrg.errors import InputError
 from dsrg.files import pictures
 from dsrg.labels import IGNORE
-from dsrg.run import inference, networks
-from dsrg.run.folder import Run
+from dsrg.run.folder import Run, inference, networks
 from dsrg.run.records import RECORD, read_record
 from dsrg.schema import Seeds
 from dsrg.stages.seeds import cut_seeds
@@ -103,13 +103,13 @@ class Studio:
                 through the network. CAMs do not depend on the other labels, so those of all classes are made at once.
         """
         settings, source = self.run.cfg.cam, self.run.cfg.seeds.source
+        kind = tables.MAPS[source]
         wanted = sorted(labels)
         if known is not None:
             there = known.classes.tolist()
-            # ACoL erases what the photograph's other labels cover, so its maps serve for the same labels alone.
-            if there == wanted or (source != "acol" and set(wanted) <= set(there)):
+            if there == wanted or (not kind.erases and set(wanted) <= set(there)):
                 return known
-        made = range(1, len(self.classes)) if source == "cam" else wanted
+        made = range(1, len(self.classes)) if kind.dense and not kind.erases else wanted
         maps = inference.activation_maps(
             self._classifier,
             self._pixels(picture),

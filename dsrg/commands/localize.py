@@ -4,13 +4,14 @@ import argparse
 from collections.abc import Sequence
 
 from dsrg import cli
-from dsrg.study.localize import METHODS, localize
+from dsrg.study.localize import localize
+from dsrg.tables import MAPS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = argparse.ArgumentParser(add_help=False)
     options.add_argument(
-        "--methods", nargs="+", default=[], metavar="NAME", help=f"some of {', '.join(METHODS)} (default: all)"
+        "--methods", nargs="+", default=[], metavar="NAME", help=f"some of {', '.join(MAPS)} (default: all)"
     )
     options.add_argument("--split", metavar="NAME", help="split to box (default: data.val_split)")
     options.add_argument(

@@ -4,14 +4,14 @@ import argparse
 from collections.abc import Sequence
 
 from dsrg import cli
-from dsrg.explain import METHODS
 from dsrg.study.show_cams import show_cams
+from dsrg.tables import MAPS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = argparse.ArgumentParser(add_help=False)
     options.add_argument(
-        "--method", choices=list(METHODS), help="maps (default: cam, or acol where classifier.head is acol)"
+        "--method", choices=list(MAPS), help="maps (default: cam, or acol where classifier.head is acol)"
     )
     options.add_argument("--count", type=int, default=12, metavar="N", help="photographs to show (default 12)")
     options.add_argument("--wrong", action="store_true", help="only those whose likeliest class is wrong, surest first")

@@ -121,13 +121,10 @@ def _split_googlenet(network: Any) -> Stages:
     ]
 
 
-ARCHITECTURES = {
-    "mobilenet_v2": Architecture(_make_mobilenet_v2, _split_mobilenet_v2, ("classifier.",), 1280),
-    "resnet18": _resnet("resnet18", 512),
-    "resnet50": _resnet("resnet50", 2048),
-    "resnet101": _resnet("resnet101", 2048),
-    "vgg16": Architecture(lambda: _make_plain("vgg16"), _split_vgg16, ("classifier.",), 512, 512),
-    "alexnet": Architecture(lambda: _make_plain("alexnet"), _split_alexnet, ("classifier.",), 256, 256),
-    "googlenet": Architecture(_make_googlenet, _split_googlenet, ("fc.", "aux1.", "aux2."), 1024, 832),
-}
-"""The networks by torchvision's names."""
+MOBILENET_V2 = Architecture(_make_mobilenet_v2, _split_mobilenet_v2, ("classifier.",), 1280)
+RESNET18 = _resnet("resnet18", 512)
+RESNET50 = _resnet("resnet50", 2048)
+RESNET101 = _resnet("resnet101", 2048)
+VGG16 = Architecture(lambda: _make_plain("vgg16"), _split_vgg16, ("classifier.",), 512, 512)
+ALEXNET = Architecture(lambda: _make_plain("alexnet"), _split_alexnet, ("classifier.",), 256, 256)
+GOOGLENET = Architecture(_make_googlenet, _split_googlenet, ("fc.", "aux1.", "aux2."), 1024, 832)

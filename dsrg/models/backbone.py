@@ -16,17 +16,15 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from dsrg import tables
 from dsrg.errors import InputError
 from dsrg.files.storage import load_checkpoint
-from dsrg.models.architectures import ARCHITECTURES, NUM_STAGES, Architecture, Stages
-from dsrg.models.layers import IMAGENET_MEAN as IMAGENET_MEAN  # for others, which normalise images
+from dsrg.models.architectures import NUM_STAGES, Architecture, Stages
+from dsrg.models.layers import IMAGENET_MEAN as IMAGENET_MEAN
 from dsrg.models.layers import IMAGENET_STD as IMAGENET_STD
 from dsrg.models.layers import RectifiedMaxPool2d
+from dsrg.tables import BACKBONES
 
-BACKBONES = list(ARCHITECTURES)
-"""Names that `build_backbone` knows."""
-CUT_BACKBONES = [name for name, architecture in ARCHITECTURES.items() if architecture.cut_channels]
-"""Those that the CAM paper cuts off before their last halving."""
 OUTPUT_STRIDES = (8, 16, 32)
 
 
@@ -103,7 +101,7 @@ def build_backbone(
     """Make a backbone.
 
     Args:
-        name: One of BACKBONES.
+        name: One of `tables.BACKBONES`.
         output_stride: 8, 16 or 32. Strides beyond it become dilation, as in DeepLab.
         weights: None (random), "torchvision" (download) or a state_dict file in torchvision's layout; half
             precision, a wrapping {"state_dict": ...} and "module." prefixes are understood.
@@ -121,7 +119,8 @@ def build_backbone(
         raise InputError(f"freeze_stages {freeze_stages} is not possible; choose 0 to {NUM_STAGES}.")
     architecture = _architecture(name)
     if cut and architecture.cut_channels is None:
-        raise InputError(f"{name} is not among the networks that the CAM paper cuts ({', '.join(CUT_BACKBONES)}).")
+        known = ", ".join(key for key, backbone in BACKBONES.items() if backbone.cut)
+        raise InputError(f"{name} is not among the networks that the CAM paper cuts ({known}).")
     if cut and output_stride == max(OUTPUT_STRIDES):
         raise InputError(f"output_stride {output_stride} is not possible with {name} cut at stride 16; choose 8 or 16.")
     network = architecture.make()
@@ -232,9 +231,10 @@ def vgg16_fc(weights: str | Path, channels: int = 1024) -> dict[str, Tensor]:
 
 
 def _architecture(name: str) -> Architecture:
-    if name not in ARCHITECTURES:
+    if name not in BACKBONES:
         raise InputError(f"the backbone '{name}' is not known; choose one of {', '.join(BACKBONES)}.")
-    return ARCHITECTURES[name]
+    architecture: Architecture = tables.part(BACKBONES[name].place)
+    return architecture
 
 
 def _read_weights(name: str, weights: str | Path) -> Mapping[str, Any]:

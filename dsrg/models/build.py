@@ -8,9 +8,10 @@ from typing import Any
 
 from dsrg.errors import InputError
 from dsrg.models.acol import ACoL
-from dsrg.models.backbone import CUT_BACKBONES, build_backbone, load_strictly, vgg16_fc
+from dsrg.models.backbone import build_backbone, load_strictly, vgg16_fc
 from dsrg.models.classifier import Classifier
 from dsrg.models.deeplab import DeepLab
+from dsrg.tables import BACKBONES
 
 HEADS = ("gap", "acol")
 
@@ -53,7 +54,7 @@ def build_classifier(
         weights=weights,
         freeze_stages=freeze_stages,
         freeze_bn=freeze_bn,
-        cut=backbone in CUT_BACKBONES and (conv > 0 or head == "acol"),
+        cut=BACKBONES[backbone].cut and (conv > 0 or head == "acol"),
     )
     if head == "acol":
         return ACoL(features, num_classes - 1, channels=acol_channels, threshold=acol_threshold)
@@ -87,7 +88,7 @@ def build_deeplab(
         backbone, output_stride=output_stride, weights=weights, freeze_stages=freeze_stages, freeze_bn=freeze_bn
     )
     model = DeepLab(features, num_classes, rates=rates, channels=channels, dropout=dropout, pool_features=pool_features)
-    if backbone == "vgg16" and weights is not None and channels:
+    if BACKBONES[backbone].fc and weights is not None and channels:
         model.copy_fc(vgg16_fc(weights, channels))
     return model
 

@@ -10,8 +10,7 @@ from typing import Any
 from dsrg.errors import InputError
 from dsrg.files import disk
 from dsrg.page.charts import Chart, Line, line_chart
-from dsrg.run import records
-from dsrg.run.folder import Run, Stage
+from dsrg.run.folder import Run, Stage, records
 from dsrg.schema import Config, Section
 from dsrg.study import examples as report
 

@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from dsrg import cam, distributed, explain, grid
+from dsrg import cam, distributed, grid, tables
 from dsrg.crf import dense_crf
 from dsrg.data.voc import Photo
 from dsrg.files import pictures
 from dsrg.labels import IGNORE
 from dsrg.models.backbone import IMAGENET_MEAN, IMAGENET_STD
-from dsrg.run import large
+from dsrg.run.folder import large
 
 Result = TypeVar("Result")
 Predictor = Callable[[Tensor], Tensor]
@@ -108,20 +108,21 @@ def activation_maps(
             raw = _raw_maps(model, images, tags.to(pixels.device), source)
         maps += _unmirror(raw.float(), mirror)
     merged = cam.merge_scales(maps, (-(-height // 4), -(-width // 4)))
-    if source == "acol":
+    if tables.MAPS[source].erases:
         merged = merged - merged.amin(dim=(2, 3), keepdim=True)
     return cam.normalise(merged, tags[None].to(pixels.device))[0]
 
 
 def _raw_maps(model: nn.Module, images: Tensor, tags: Tensor, source: str) -> Tensor:
     """A source's maps (B, K, h, w); those of classes that the tags (C,) lack mean nothing."""
-    if source in ("cam", "acol"):
-        erased = (tags.expand(len(images), -1),) if source == "acol" else ()
+    kind = tables.MAPS[source]
+    if kind.dense:
+        erased = (tags.expand(len(images), -1),) if kind.erases else ()
         maps: Tensor = model.activation_maps(images, *erased)  # type: ignore[operator]
         return maps
     own = tags[1:].nonzero()[:, 0]
-    found = explain.METHODS[source](model, images, own.expand(len(images), -1))
-    if source == "grad_cam":
+    found: Tensor = tables.part(kind.place)(model, images, own.expand(len(images), -1))
+    if kind.per_cell:
         found = found * found[0, 0].numel()
     return found.new_zeros(len(images), len(tags) - 1, *found.shape[2:]).index_copy_(1, own, found)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from tqdm import tqdm
 
@@ -17,6 +17,7 @@ from dsrg.run.folder import Run
 from dsrg.schema import Seeds
 from dsrg.stages.seeds import Cutter, measure_cams, with_thresholds, write_maps
 from dsrg.study.comparison import check_comparable, methods_of, network_names
+from dsrg.tables import MAPS
 
 WAYS: dict[str, dict[str, Any]] = {
     "as published": {"background": "cam", "foreground_threshold": 0.2, "background_threshold": 0.05},
@@ -37,7 +38,7 @@ COLUMNS = {
     "objects_right": "objects labelled right",
     "objects_as_background": "objects called background",
 }
-SOURCES: tuple[str, ...] = get_args(Seeds.model_fields["source"].annotation)
+SOURCES = [name for name, maps in MAPS.items() if maps.seeds]
 """What seeds.source may be."""
 
 

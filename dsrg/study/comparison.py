@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dsrg.errors import InputError
-from dsrg.run import contents
-from dsrg.run.folder import Run
-from dsrg.schema import HEADS_OF, Config
+from dsrg.run.folder import Run, contents
+from dsrg.schema import Config
+from dsrg.tables import MAPS
 
 
 def network_names(runs: Sequence[Run]) -> list[str]:
@@ -73,12 +73,12 @@ def methods_of(runs: Sequence[Run], asked: Sequence[str], known: Sequence[str], 
     heads = [run.cfg.classifier.head for run in runs]
     wanted = list(dict.fromkeys(asked or known))
     for name in asked:
-        if HEADS_OF.get(name, heads[0]) not in heads:
+        if MAPS[name].head not in (None, *heads):
             raise InputError(
-                f"{option} {name}: needs a classifier with classifier.head = {HEADS_OF[name]}; name the configuration "
+                f"{option} {name}: needs a classifier with classifier.head = {MAPS[name].head}; name the configuration "
                 "of one with --cfg or --also."
             )
-    each = [[name for name in wanted if HEADS_OF.get(name, head) == head] for head in heads]
+    each = [[name for name in wanted if MAPS[name].head in (None, head)] for head in heads]
     for run, own in zip(runs, each, strict=True):
         if not own:
             raise InputError(

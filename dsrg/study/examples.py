@@ -17,8 +17,7 @@ from dsrg.draw import heatmap, tiles
 from dsrg.draw.overlay import overlay as overlay  # others know it by this name
 from dsrg.files import pictures, storage
 from dsrg.models.deeplab import DeepLab
-from dsrg.run import inference, networks
-from dsrg.run.folder import Run
+from dsrg.run.folder import Run, inference, networks
 from dsrg.stages.dsrg import DsrgStep
 
 ROWS: tuple[tuple[str, str], ...] = (

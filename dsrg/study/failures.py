@@ -22,8 +22,7 @@ from dsrg.errors import InputError
 from dsrg.files import disk, pictures
 from dsrg.labels import BACKGROUND, IGNORE, Classes, palette
 from dsrg.metrics import ConfusionMatrix
-from dsrg.run import inference, networks
-from dsrg.run.folder import Run
+from dsrg.run.folder import Run, inference, networks
 from dsrg.stages.predictions import compare_folders
 from dsrg.study import examples as report
 

@@ -14,7 +14,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dsrg import distributed, explain
+from dsrg import distributed, explain, tables
 from dsrg.boxes import LabelledBoxes, box_iou, map_boxes, mask_boxes
 from dsrg.data.voc import Photo, read_mask_for
 from dsrg.draw import heatmap, tiles
@@ -22,12 +22,10 @@ from dsrg.errors import InputError
 from dsrg.files import disk
 from dsrg.models.acol import ACoL
 from dsrg.models.classifier import Classifier
-from dsrg.run import inference, networks
-from dsrg.run.folder import Run, Stage
+from dsrg.run.folder import Run, Stage, inference, networks
 from dsrg.study.comparison import check_comparable, methods_of, network_names
 from dsrg.study.localization import GtKnown, MaxBoxAcc, PixelAveragePrecision, TopErrors
 
-METHODS = tuple(explain.METHODS)
 TOP = 5
 """Number of guesses for each photograph: its likeliest classes, and a box for each."""
 COLUMNS = {
@@ -60,7 +58,7 @@ def localize(
 
     Args:
         runs: With trained classifiers, on one data set.
-        methods: Some of METHODS, all where it is empty; a network does those that it has.
+        methods: Some of `tables.MAPS`, all where it is empty; a network does those that it has.
         split: The split; None for the first run's data.val_split.
         pictures: How many photographs to draw, the split's first.
 
@@ -74,7 +72,7 @@ def localize(
     if pictures < 0:
         raise InputError(f"--pictures {pictures}: give a whole number from 0 on.")
     check_comparable(runs)
-    named = zip(runs, network_names(runs), methods_of(runs, methods, METHODS, "--methods"), strict=True)
+    named = zip(runs, network_names(runs), methods_of(runs, methods, list(tables.MAPS), "--methods"), strict=True)
     jobs = [(run, name, method) for run, name, own in named for method in own]
     split = split or runs[0].cfg.data.val_split
     truth = Truth(runs[0], split)
@@ -186,7 +184,7 @@ class Localizer:
 
     Args:
         run: The run.
-        method: One of METHODS that its classifier has.
+        method: One of `tables.MAPS` that its classifier has.
     """
 
     def __init__(self, run: Run, method: str) -> None:
@@ -216,8 +214,9 @@ class Localizer:
 
     def _maps(self, images: Tensor, predicted: np.ndarray, own: np.ndarray, tags: np.ndarray) -> Tensor:
         """(N, h, w) of the columns `predicted` and `own`."""
-        find, model = explain.METHODS[self.method], self.model
-        if self.method == "acol":
+        kind, model = tables.MAPS[self.method], self.model
+        find = tables.part(kind.place)
+        if kind.erases:
             erased = torch.from_numpy(tags)[None].to(images.device)
             given = model.activation_maps(images, erased)[0, own]  # type: ignore[call-arg]  # ACoL's, by methods_of
             maps = torch.cat([_of(find, model, images, predicted), given])

@@ -13,15 +13,13 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dsrg import distributed, explain
+from dsrg import distributed, tables
 from dsrg.data.voc import Photo
 from dsrg.draw import heatmap, tiles
 from dsrg.draw.heatmap import Colour
 from dsrg.errors import InputError
 from dsrg.files import disk
-from dsrg.run import inference, networks
-from dsrg.run.folder import Run
-from dsrg.schema import HEADS_OF
+from dsrg.run.folder import Run, inference, networks
 
 TOP = 5
 """Labels to show of each photograph, the likeliest ones; all where there are fewer classes."""
@@ -87,7 +85,7 @@ def show_cams(
         run: A run whose classifier is trained.
         files: Photographs to show; none for photographs of the validation split, spread over it. Those that are in no
             split have no labels, and nothing of theirs is marked.
-        method: One of `explain.METHODS`; None for ACoL's where that is the head, and else CAM.
+        method: One of `tables.MAPS`; None for ACoL's where that is the head, and else CAM.
         count: How many of the split; all where there are fewer.
         wrong: Only photographs whose likeliest class is none of theirs, the surest first.
 
@@ -132,13 +130,14 @@ def show_cams(
 
 def _method(run: Run, method: str | None) -> str:
     head = run.cfg.classifier.head
-    method = method or ("acol" if head == "acol" else "cam")
-    if method not in explain.METHODS:
-        raise InputError(f"--method {method}: is not known; choose one of {', '.join(explain.METHODS)}.")
-    if HEADS_OF.get(method, head) != head:
+    own = tables.maps_of(head)
+    method = method or own[0]
+    if method not in tables.MAPS:
+        raise InputError(f"--method {method}: is not known; choose one of {', '.join(tables.MAPS)}.")
+    if method not in own:
         raise InputError(
-            f"--method {method}: needs classifier.head = {HEADS_OF[method]}, which is {head}; choose "
-            f"{'acol' if head == 'acol' else 'cam'}, grad_cam, grad_cam_pp or saliency."
+            f"--method {method}: needs classifier.head = {tables.MAPS[method].head}, which is {head}; choose "
+            f"{', '.join(own[:-1])} or {own[-1]}."
         )
     return method
 
@@ -194,7 +193,8 @@ def _row(run: Run, model: nn.Module, view: View, method: str) -> list[np.ndarray
     """The photograph, its scores, and the heat maps, each with its caption."""
     picture = inference.read_pixels(view.photo).permute(1, 2, 0).numpy()
     labels = [*view.guesses, *view.others]
-    maps = explain.METHODS[method](model, _input(run, model, view.photo), torch.tensor([labels]))[0].relu()
+    find = tables.part(tables.MAPS[method].place)
+    maps = find(model, _input(run, model, view.photo), torch.tensor([labels]))[0].relu()
     peak = maps.amax(dim=(1, 2), keepdim=True)
     maps = maps / torch.where(peak > 0, peak, 1)
     names, best = run.classes.foreground, view.guesses[0]

@@ -30,8 +30,7 @@ from dsrg.app.browser import Page
 from dsrg.app.studio import Studio
 from dsrg.commands import demo_app
 from dsrg.files import disk, pictures, storage
-from dsrg.run import networks
-from dsrg.run.folder import Run
+from dsrg.run.folder import Run, networks
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs/demo/resnet18.yaml"

@@ -15,8 +15,7 @@ from dsrg.app.html import colour_scale, legend, percent
 from dsrg.app.studio import Studio
 from dsrg.errors import InputError
 from dsrg.files import pictures, storage
-from dsrg.run import inference, networks
-from dsrg.run.folder import Run
+from dsrg.run.folder import Run, inference, networks
 from dsrg.stages.masks import make_masks
 from dsrg.stages.predictions import evaluate
 from dsrg.stages.seeds import make_cams, make_seeds

@@ -12,9 +12,10 @@ import torchvision
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from dsrg import tables
 from dsrg.errors import InputError
 from dsrg.models import backbone as backbone_module
-from dsrg.models.backbone import BACKBONES, CUT_BACKBONES, build_backbone, freeze_batch_norm, vgg16_fc
+from dsrg.models.backbone import build_backbone, freeze_batch_norm, vgg16_fc
 from dsrg.models.layers import IMAGENET_MEAN, IMAGENET_STD, InputScale, RectifiedMaxPool2d
 
 MOBILENET = Path(__file__).parents[2] / "../shared/weights/mobilenet_v2-imagenet.pth"
@@ -22,7 +23,7 @@ needs_shared = pytest.mark.skipif(not MOBILENET.is_file(), reason="no shared/ fo
 
 
 @pytest.mark.parametrize("stride", [8, 16, 32])
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", tables.BACKBONES)
 def test_grid_of_every_backbone_and_stride(name: str, stride: int) -> None:
     with torch.device("meta"):  # shapes only: no memory, no arithmetic
         net = build_backbone(name, output_stride=stride)
@@ -42,7 +43,7 @@ def test_321_pixels_give_41_cells(name: str) -> None:
 @pytest.mark.parametrize("stride", [8, 16])
 @pytest.mark.parametrize(("name", "depth"), [("vgg16", 512), ("alexnet", 256), ("googlenet", 832)])
 def test_grid_of_every_cut_backbone(name: str, depth: int, stride: int) -> None:
-    assert name in CUT_BACKBONES
+    assert tables.BACKBONES[name].cut
     with torch.device("meta"):
         net = build_backbone(name, output_stride=stride, cut=True, freeze_stages=5)
         for height, width in ((224, 321), (65, 66), (33, 72)):

@@ -13,7 +13,7 @@ from demo_run import start_demo_run
 from helpers import Tool, check_refusal
 from PIL import Image
 
-from dsrg import cam, config, explain
+from dsrg import cam, config, tables
 from dsrg.boxes import map_boxes
 from dsrg.data.demo import generate
 from dsrg.data.voc import Photo
@@ -21,11 +21,10 @@ from dsrg.errors import InputError
 from dsrg.files import disk, pictures, storage
 from dsrg.labels import IGNORE
 from dsrg.models.acol import ACoL
-from dsrg.run import inference, networks
-from dsrg.run.folder import Run
+from dsrg.run.folder import Run, inference, networks
 from dsrg.stages.seeds import make_cams, make_seeds
 from dsrg.study.compare_seeds import source_table
-from dsrg.study.localize import COLUMNS, METHODS, Localizer, Measures, Truth, localize
+from dsrg.study.localize import COLUMNS, Localizer, Measures, Truth, localize
 
 ROOT = Path(__file__).parents[2]
 QUICK = (
@@ -39,6 +38,7 @@ KINDS = {
 }
 TRAIN, VAL = 5, 4
 """Photographs."""
+METHODS = tuple(tables.MAPS)
 OWN = {"gap": METHODS[:4], "gmp": METHODS[:4], "acol": METHODS[1:]}
 """The methods that each classifier has."""
 
@@ -103,7 +103,7 @@ def raw_maps(run: Run, photo: Photo, source: str) -> list[torch.Tensor]:
                     maps = model.activation_maps(image, torch.from_numpy(photo.tags)[None])  # type: ignore[call-arg]
                 else:
                     every = torch.arange(len(run.classes) - 1)[None]
-                    maps = explain.METHODS[source](model, image, every)
+                    maps = tables.part(tables.MAPS[source].place)(model, image, every)
             raw.append(maps.flip(-1) if number else maps)
     return raw
 
@@ -306,7 +306,7 @@ def test_boxes_are_those_of_the_maps_one_class_at_a_time(boxed: tuple[list[Run],
                     with torch.no_grad():
                         maps = model.activation_maps(image, tags)[:, column]  # type: ignore[call-arg]
                 else:
-                    maps = explain.METHODS[method](model, image, torch.tensor([[column]]))[0]
+                    maps = tables.part(tables.MAPS[method].place)(model, image, torch.tensor([[column]]))[0]
                 if method == "acol":
                     maps = maps - maps.min()
                 np.testing.assert_allclose(found["box"], map_boxes(maps, (64, 64), 0.2)[0], atol=1)
