@@ -186,6 +186,8 @@ def _explain(error: ErrorDetails) -> str:
     """One sentence for the first thing that pydantic found wrong."""
     # Positions inside a tuple come as numbers, the classes of a section as nothing: only names make up a key.
     key = ".".join(str(part) for part in error["loc"] if isinstance(part, str))
+    if "key" in error.get("ctx", {}):  # of a section whose keys are a table's
+        key = f"{key}.{error['ctx']['key']}"
     if error["type"] == "extra_forbidden":
         known = list(known_keys())
         # A key in the wrong section has its last word right, a misspelt one resembles as a whole.

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dsrg.labels import BACKGROUND, IGNORE
-from dsrg.shapes import check_probs, check_tags
+from dsrg.shapes import check_probs, check_seeds, check_tags
 from dsrg.tags import own_classes
 
 _NEIGHBOURS = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0))
@@ -129,14 +129,9 @@ def _equal_neighbours(label_map: Tensor) -> Tensor:
 
 def _check(seeds: Tensor, probs: Tensor, tags: Tensor) -> None:
     check_probs(probs)
-    batch, classes, height, width = probs.shape
-    if classes > IGNORE:
-        raise ValueError(f"probs has {classes} classes; at most {IGNORE} fit, since {IGNORE} means unlabelled.")
+    if probs.shape[1] > IGNORE:
+        raise ValueError(f"probs has {probs.shape[1]} classes; at most {IGNORE} fit, since {IGNORE} means unlabelled.")
     if seeds.dtype not in (torch.uint8, torch.int64):
         raise ValueError(f"seeds must be uint8 or int64, not {seeds.dtype}; convert them with seeds.long().")
-    if seeds.shape != (batch, height, width):
-        raise ValueError(
-            f"seeds {tuple(seeds.shape)} do not fit probs {tuple(probs.shape)}: expected {(batch, height, width)}; "
-            "resize the seeds to the output grid, nearest neighbour."
-        )
+    check_seeds(seeds, probs)
     check_tags(tags, probs)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dsrg.labels import BACKGROUND, IGNORE
-from dsrg.shapes import check_probs
+from dsrg.shapes import check_probs, check_seeds
 
 _RATIO_MIN, _RATIO_MAX = 0.05, 20.0
 
@@ -47,12 +47,7 @@ def seed_loss(probs: Tensor, seeds: Tensor) -> Tensor:
         ValueError: the shapes do not fit together.
     """
     check_probs(probs)
-    batch, _, height, width = probs.shape
-    if seeds.shape != (batch, height, width):
-        raise ValueError(
-            f"seeds {tuple(seeds.shape)} do not fit probs {tuple(probs.shape)}: expected {(batch, height, width)}; "
-            "resize the seeds to the output grid, nearest neighbour."
-        )
+    check_seeds(seeds, probs)
     background = seeds == BACKGROUND
     foreground = (seeds != IGNORE) & ~background
     # Unlabelled pixels read class 0 to keep the index in range; no mask below counts them.

@@ -315,7 +315,10 @@ class Grow(Section):
 
 
 class Losses(Section):
-    """Parts of the DSRG loss."""
+    """Parts of the DSRG loss, each switched by its name in `tables.LOSSES`."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, bool] = Field(init=False)  # what other programs add to the table
 
     seed: bool = True
     """Balanced seed loss (Eq. 1)."""
@@ -324,9 +327,17 @@ class Losses(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Losses:
-        if not (self.seed or self.boundary):
-            raise ValueError("seed and boundary are both off; switch one on, there is nothing to train on")
+        for name in self.__pydantic_extra__:
+            if name not in tables.LOSSES:
+                raise PydanticCustomError("extra_forbidden", "unknown", {"key": name})
+        if not self.enabled:
+            raise ValueError(f"{' and '.join(tables.LOSSES)} are off; switch one on, there is nothing to train on")
         return self
+
+    @property
+    def enabled(self) -> list[str]:
+        """Names of the losses that are added up."""
+        return [name for name in tables.LOSSES if getattr(self, name, False)]
 
 
 class Inference(Section):

@@ -12,6 +12,16 @@ def check_probs(probs: Tensor) -> None:
         raise ValueError(f"probs must be floating point (B, C, h, w), not {probs.dtype} {tuple(probs.shape)}.")
 
 
+def check_seeds(seeds: Tensor, probs: Tensor) -> None:
+    """Refuse seeds that are not (B, h, w), as probs (B, C, h, w) want them; raises ValueError."""
+    expected = (probs.shape[0], *probs.shape[2:])
+    if seeds.shape != expected:
+        raise ValueError(
+            f"seeds {tuple(seeds.shape)} do not fit probs {tuple(probs.shape)}: expected {expected}; resize the seeds "
+            "to the output grid, nearest neighbour."
+        )
+
+
 def check_tags(tags: Tensor, probs: Tensor) -> None:
     """Refuse tags that are not bool (B, C), as probs (B, C, h, w) want them; raises ValueError."""
     expected = tuple(probs.shape[:2])

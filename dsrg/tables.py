@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,23 @@ MAPS = {
     "acol": Maps("dsrg.explain:acol", head="acol", dense=True, erases=True),
 }
 """Maps of a trained classifier."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A part of the DSRG loss, logged as <name>_loss."""
+
+    place: str
+    """A function of (probs, target), as those of `dsrg.losses`."""
+    target: Literal["grown", "refined"]
+    """What it holds the probabilities against: the grown seeds (B, h, w), or the CRF's output (B, C, h, w)."""
+
+
+LOSSES = {
+    "seed": Loss("dsrg.losses:seed_loss", "grown"),
+    "boundary": Loss("dsrg.losses:boundary_loss", "refined"),
+}
+"""Parts of the DSRG loss; the settings switch each on or off (losses.<name>)."""
 CRF_ENGINES = {
     "exact": "dsrg.mean_field.exact",
     "pydensecrf": "dsrg.mean_field.pydensecrf",

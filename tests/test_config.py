@@ -263,7 +263,7 @@ def test_a_missing_base_is_named(write: Write, tmp_path: Path) -> None:
         (
             ["losses.seed=false", "losses.boundary=false"],
             ["losses.seed=false"],
-            "losses: seed and boundary are both off",
+            "losses: seed and boundary are off",
         ),
         (
             ["model.backbone=resnet18", "model.weights=null"],

@@ -33,13 +33,10 @@ NETWORKS = {"dsrg": "DSRG", "retrain": "retrained", "supervised": "fully supervi
 TRAININGS = {"classifier": "classifier", "dsrg": "DSRG", "retrain": "retraining", "supervised": "full supervision"}
 """The stages that train, and their names on the page."""
 LOSSES = {
-    "loss": "loss",
-    "seed_loss": "seed loss",
-    "boundary_loss": "boundary loss",
     "loss_a": "first classifier's loss",
     "loss_b": "second classifier's loss",
 }
-"""Names of a training log's losses on the page; others keep their own."""
+"""Names of a training log's losses on the page; others have their own, without underscores."""
 COVERAGES = {"seed_coverage": "seeds", "grown_coverage": "grown seeds"}
 """A DSRG training log's shares of labelled cells, and their names on the page."""
 SEED_COLOURS = {"seed_coverage": 3, "grown_coverage": 1}
@@ -138,7 +135,7 @@ def training(run: Run, status: Status) -> Training:
     keys = [key for key in lines[0] if key not in ("iteration", "lr", *COVERAGES)]
     keys.sort(key=lambda key: key != "loss")  # the sum first
     losses = [
-        Line(LOSSES.get(key, key), number, [line[key] for line in lines], smoothed=True)
+        Line(LOSSES.get(key, key.replace("_", " ")), number, [line[key] for line in lines], smoothed=True)
         for number, key in enumerate(keys, 1)
     ]
     rate = Line("learning rate", 4, [line["lr"] for line in lines])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dsrg import losses
+from dsrg import losses, tables
 from dsrg.crf import dense_crf
 from dsrg.grow import grow_seeds
 from dsrg.labels import IGNORE, palette
@@ -21,7 +21,7 @@ class DsrgStep:
     """
 
     def __init__(self, cfg: Config) -> None:
-        self.losses = cfg.losses
+        self.losses = {name: tables.LOSSES[name] for name in cfg.losses.enabled}
         self.grow = cfg.grow
         self.crf = cfg.crf.arguments(cfg.crf.train_scale)
         self.crf_tags = cfg.crf.tags
@@ -30,11 +30,10 @@ class DsrgStep:
     def __call__(self, model: nn.Module, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
         probs = self.probabilities(model, batch)
         seeds, grown, refined = self.supervision(probs.detach(), batch, iteration)
-        scalars: dict[str, Tensor] = {}
-        if self.losses.seed:
-            scalars["seed_loss"] = losses.seed_loss(probs, grown)
-        if self.losses.boundary:
-            scalars["boundary_loss"] = losses.boundary_loss(probs, refined)
+        targets = {"grown": grown, "refined": refined}
+        scalars = {
+            f"{name}_loss": tables.part(loss.place)(probs, targets[loss.target]) for name, loss in self.losses.items()
+        }
         scalars["loss"] = torch.stack(list(scalars.values())).sum()
         scalars["seed_coverage"] = (seeds != IGNORE).float().mean()
         scalars["grown_coverage"] = (grown != IGNORE).float().mean()
@@ -52,8 +51,9 @@ class DsrgStep:
         seeds = inference.on_grid(batch["masks"], size)
         refined = probs
         growing = self.grow.enabled and iteration >= self.grow.warmup
-        # One CRF result serves the growing and the boundary loss.
-        if self.losses.boundary or (growing and self.grow.on == "crf"):
+        # One CRF result serves the growing and the losses that it is held against.
+        wanted = any(loss.target == "refined" for loss in self.losses.values())
+        if wanted or (growing and self.grow.on == "crf"):
             pixels = inference.on_grid(batch["images"], size)
             # The CRF takes -log of what it is given: of softmax(p) that is -p, but for a constant.
             unary = probs.softmax(dim=1) if self.crf_unary == "probability" else probs

@@ -1,0 +1,97 @@
+"""A new part of each kind is one file and one table line: the file is this one, the line is added from outside."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dsrg import config, crf, tables
+from dsrg.errors import InputError
+from dsrg.models.architectures import Architecture
+from dsrg.models.build import build_classifier, build_deeplab
+from dsrg.run import inference
+from dsrg.stages.dsrg import DsrgStep
+
+
+def _make() -> nn.Sequential:
+    """Five halvings."""
+    widths = (3, 4, 4, 4, 4, 8)
+    layers = [nn.Conv2d(before, after, 3, 2, 1) for before, after in itertools.pairwise(widths)]
+    return nn.Sequential(*layers)
+
+
+TINY = Architecture(_make, lambda network: [[layer] for layer in network], (), 8)
+
+
+def test_a_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(tables.BACKBONES, "tiny", tables.Backbone(f"{__name__}:TINY", batch_norm=False))
+    cfg = config.load(None, ["model.backbone=tiny", "model.weights=null"])
+    images = torch.zeros(1, 3, 33, 65)
+    assert build_deeplab(backbone=cfg.model.backbone, num_classes=3, channels=0)(images).shape == (1, 3, 5, 9)
+    assert build_classifier(backbone="tiny", num_classes=3)(images).shape == (1, 2)
+
+
+def brightness(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
+    """Maps that look at no class: the photograph's red channel."""
+    return images[:, :1].expand(-1, classes.shape[1], -1, -1)
+
+
+def test_a_source_of_maps_and_so_of_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(tables.MAPS, "brightness", tables.Maps(f"{__name__}:brightness"))
+    assert config.load(None, ["seeds.source=brightness"]).seeds.source == "brightness"
+    pixels = torch.zeros(3, 65, 65, dtype=torch.uint8)
+    pixels[0, 32, 32] = 255
+    model = build_classifier(backbone="resnet18", num_classes=3).eval()
+    maps = inference.activation_maps(
+        model, pixels, torch.tensor([True, False, True]), source="brightness", scales=(1.0,), size=None, mirror=False
+    )
+    assert maps.shape == (2, 17, 17)
+    assert maps[0].max() == 0
+    assert int(maps[1].argmax()) == 8 * 17 + 8
+
+
+def half(probs: Tensor, seeds: Tensor) -> Tensor:
+    """A loss that is a half whatever it sees."""
+    return probs.sum() * 0 + 0.5
+
+
+def test_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match=r"unknown key 'losses\.half'"):
+        config.load(None, ["losses.half=true"])
+    monkeypatch.setitem(tables.LOSSES, "half", tables.Loss(f"{__name__}:half", "grown"))
+    cfg = config.load(None, ["losses.half=true", "losses.boundary=false", "grow.enabled=false"])
+    model = build_deeplab(backbone="resnet18", num_classes=3, channels=0).eval()
+    batch = {
+        "images": torch.zeros(1, 3, 65, 65, dtype=torch.uint8),
+        "masks": torch.zeros(1, 65, 65, dtype=torch.uint8),
+        "tags": torch.ones(1, 3, dtype=torch.bool),
+    }
+    scalars = DsrgStep(cfg)(model, batch, 0)
+    assert scalars["half_loss"] == 0.5
+    torch.testing.assert_close(scalars["loss"], scalars["seed_loss"] + 0.5)
+
+
+def mean_field(unary: Tensor, images: Tensor, **settings: object) -> Tensor:
+    """An engine that refines nothing."""
+    return unary.softmax(dim=1)
+
+
+def rank(device: torch.device, pixels: int) -> int:
+    """The first choice for a single pixel."""
+    return 9 if pixels == 1 else 0
+
+
+def refuse(device: torch.device, height: int, width: int) -> None:
+    """Takes everything."""
+
+
+def test_a_crf_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(tables.CRF_ENGINES, "none", __name__)
+    assert config.load(None, ["crf.engine=none"]).crf.engine == "none"
+    probs = torch.rand(1, 3, 4, 4).softmax(dim=1)
+    refined = crf.dense_crf(probs, torch.zeros(1, 3, 4, 4), engine="none")
+    torch.testing.assert_close(refined, probs)
+    assert crf._choose(torch.device("cpu"), 1).__name__ == __name__
