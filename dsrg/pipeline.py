@@ -9,13 +9,14 @@ from typing import Any
 from dsrg import distributed
 from dsrg.files import disk
 from dsrg.page.report import write_report
+from dsrg.run import results
 from dsrg.run.folder import Run, Stage
 from dsrg.stages.classifier import classify
 from dsrg.stages.masks import make_masks
 from dsrg.stages.predictions import evaluate
 from dsrg.stages.retrain import retrain, train_dsrg, train_supervised
 from dsrg.stages.seeds import make_cams, make_seeds
-from dsrg.study import examples as report
+from dsrg.study import examples
 
 
 def stages(run: Run) -> list[tuple[str, Callable[[], Stage]]]:
@@ -54,20 +55,20 @@ def run_pipeline(run: Run) -> dict[str, Any]:
         stage = call()
         figures |= stage.figures
         seconds[name] = stage.seconds
-    results = figures | report.ratio(figures) | {"seconds": seconds}
+    whole = figures | results.ratio(figures) | {"seconds": seconds}
     if distributed.is_main():
-        disk.write_json(run.directory / "results.json", results)
-        print(report.table(results))
+        disk.write_json(run.directory / "results.json", whole)
+        print(results.table(whole))
         print(f"\n{', '.join([str(run.directory / 'results.json'), *_show(run)])}")
-    return results
+    return whole
 
 
 def _show(run: Run) -> list[str]:
     """Draw pictures.png and report.html; the files that were written."""
     pictures, page = run.directory / "pictures.png", run.directory / "report.html"
     try:
-        shown = report.examples(run)
-        report.draw_grid(shown, pictures)
+        shown = examples.examples(run)
+        examples.draw_grid(shown, pictures)
         write_report(run, shown=shown)
     # Whatever goes wrong here, hours of training have ended well, and their figures are on disk.
     except Exception as error:

@@ -9,7 +9,8 @@ from helpers import make_voc, quadrants, write_mask_file
 
 from dsrg import config
 from dsrg.files import pictures, storage
-from dsrg.run.folder import Run, Stage, networks
+from dsrg.run import networks
+from dsrg.run.folder import Run, Stage
 
 HOSTILE = "<script>alert(1)</script>"
 """A class name that a careless page would run."""

@@ -18,7 +18,8 @@ from dsrg.labels import Classes
 from dsrg.models.backbone import OUTPUT_STRIDES, Backbone
 from dsrg.predict.export import PixelsToMask
 from dsrg.predict.segmenter import Segmenter, Settings
-from dsrg.run.folder import Run, inference, networks
+from dsrg.run import inference, networks
+from dsrg.run.folder import Run
 from dsrg.stages.masks import make_masks
 from dsrg.stages.predictions import evaluate
 from dsrg.stages.seeds import make_cams

@@ -17,7 +17,8 @@ from dsrg.errors import InputError
 from dsrg.files import disk, pictures, storage
 from dsrg.labels import IGNORE
 from dsrg.pipeline import run_pipeline
-from dsrg.run.folder import Run, engine
+from dsrg.run import engine
+from dsrg.run.folder import Run
 from dsrg.stages.classifier import classify
 from dsrg.stages.masks import make_masks
 from dsrg.stages.retrain import retrain, train_dsrg, train_supervised

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from dsrg import config, losses, schema
 from dsrg.labels import BACKGROUND, IGNORE, read_classes
 from dsrg.models.deeplab import DeepLab
-from dsrg.run.folder import Run, inference, networks, trainer
+from dsrg.run import inference, networks, trainer
+from dsrg.run.folder import Run
 from dsrg.stages.dsrg import DsrgStep
 
 CONFIGS = Path(__file__).parents[1] / "configs"

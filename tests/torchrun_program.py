@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from dsrg import cli, distributed
 from dsrg.errors import InputError
 from dsrg.files import disk, pictures, storage
-from dsrg.run.folder import Run, engine
+from dsrg.run import engine
+from dsrg.run.folder import Run
 from dsrg.stages.masks import make_masks
 from dsrg.stages.predictions import evaluate
 from dsrg.stages.seeds import make_cams, make_seeds

@@ -14,14 +14,15 @@ from torch import Tensor
 from dsrg import tables
 from dsrg.data.voc import Photo
 from dsrg.draw import heatmap
+from dsrg.draw.overlay import overlay
 from dsrg.errors import InputError
 from dsrg.files import pictures
 from dsrg.labels import IGNORE
-from dsrg.run.folder import Run, inference, networks
+from dsrg.run import inference, networks
+from dsrg.run.folder import Run
 from dsrg.run.records import RECORD, read_record
 from dsrg.schema import Seeds
 from dsrg.stages.seeds import cut_seeds
-from dsrg.study import examples as report
 
 SURE = 0.5
 """Probability above which a label is proposed."""
@@ -240,7 +241,7 @@ def painted(picture: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Labels (H, W) in their colours over their photograph, large enough to be looked at."""
     large = enlarged(picture)
     factor = large.shape[0] // picture.shape[0]
-    return report.overlay(large, labels.repeat(factor, axis=0).repeat(factor, axis=1))
+    return overlay(large, labels.repeat(factor, axis=0).repeat(factor, axis=1))
 
 
 def enlarged(picture: np.ndarray) -> np.ndarray:

@@ -15,7 +15,8 @@ from PIL import Image
 from dsrg.draw import heatmap, tiles
 from dsrg.files import pictures
 from dsrg.labels import BACKGROUND, IGNORE, Classes, palette
-from dsrg.run.folder import Run, inference
+from dsrg.run import inference
+from dsrg.run.folder import Run
 from dsrg.study import failures
 from dsrg.study.examples import Example
 from dsrg.study.failures import Failure

@@ -10,9 +10,10 @@ from typing import Any
 from dsrg.errors import InputError
 from dsrg.files import disk
 from dsrg.page.charts import Chart, Line, line_chart
-from dsrg.run.folder import Run, Stage, records
+from dsrg.run import records
+from dsrg.run.folder import Run, Stage
+from dsrg.run.results import ratio
 from dsrg.schema import Config, Section
-from dsrg.study import examples as report
 
 STAGES: tuple[tuple[str, str, Callable[[Run], Stage]], ...] = (
     ("classifier", "classifier", lambda run: run.stage("classifier")),
@@ -113,7 +114,7 @@ def results(found: Mapping[str, Status]) -> dict[str, Any]:
     for status in found.values():
         if status.state == FINISHED:
             figures |= status.stage.figures
-    return figures | report.ratio(figures)
+    return figures | ratio(figures)
 
 
 def training(run: Run, status: Status) -> Training:

@@ -22,10 +22,10 @@ from dsrg.files import disk
 from dsrg.labels import BACKGROUND
 from dsrg.page import pictures, record
 from dsrg.page.record import Status
+from dsrg.run import results
 from dsrg.run.folder import Run
 from dsrg.stages.predictions import compare_folders
-from dsrg.study import examples as report
-from dsrg.study import failures
+from dsrg.study import examples, failures
 from dsrg.study.examples import Example
 
 PREDICTIONS = {"retrain": "predictions", "dsrg": "dsrg predictions", "supervised": "supervised predictions"}
@@ -88,7 +88,7 @@ def write_report(run: Run, count: int = 12, shown: Sequence[Example] | None = No
     if not 1 <= count <= MOST_PICTURES:
         raise InputError(f"--pictures {count}: choose a number from 1 to {MOST_PICTURES}.")
     found = record.statuses(run)
-    context = _context(run, found, report.examples(run, count) if shown is None else shown)
+    context = _context(run, found, examples.examples(run, count) if shown is None else shown)
     page = _render(context | {"megabytes": 0.0})
     page = _render(context | {"megabytes": len(page.encode()) / 1e6})
     path = run.directory / "report.html"
@@ -108,8 +108,8 @@ def _context(run: Run, found: Mapping[str, Status], shown: Sequence[Example]) ->
         "cfg": run.cfg,
         "sizes": {"train": len(run.train), "val": len(run.val), "classes": len(run.classes.foreground)},
         "statuses": list(found.values()),
-        "rows": [(key, title, report.figure(figures, key)) for key, title in report.ROWS],
-        "highlights": [(title, report.figure(figures, key)) for key, title in report.ROWS if key in HIGHLIGHTS],
+        "rows": [(key, title, results.figure(figures, key)) for key, title in results.ROWS],
+        "highlights": [(title, results.figure(figures, key)) for key, title in results.ROWS if key in HIGHLIGHTS],
         "measured": measured,
         "networks": record.NETWORKS,
         "classes": _classes(run, found, figures, measured),

@@ -22,7 +22,7 @@ from dsrg.models.build import build_deeplab
 from dsrg.models.deeplab import DeepLab
 from dsrg.predict import loading, metadata
 from dsrg.predict.segmenter import Segmenter
-from dsrg.run.folder import inference
+from dsrg.run import inference
 
 FORMATS = ("onnx", "safetensors")
 ONNX_FILE = "model.onnx"

@@ -19,7 +19,7 @@ from dsrg.errors import InputError
 from dsrg.files import disk, pictures
 from dsrg.files.manifest import Manifest, Recorder
 from dsrg.predict.formats import labelme
-from dsrg.run.folder import inference
+from dsrg.run import inference
 
 FORMATS = ("png", "overlay", "coco", "labelme")
 

@@ -36,7 +36,7 @@ from dsrg.files.manifest import Manifest, Recorder
 from dsrg.predict.formats import coco, video
 from dsrg.predict.outputs import FORMATS, Due, Finish, Options, Target, due, fault
 from dsrg.predict.segmenter import Segmenter, to_pixels
-from dsrg.run.folder import inference, large
+from dsrg.run import inference, large
 
 __all__ = ["FORMATS", "Options", "predict"]
 

@@ -30,7 +30,7 @@ from dsrg.errors import InputError
 from dsrg.files import pictures
 from dsrg.labels import BACKGROUND, Classes
 from dsrg.models.deeplab import DeepLab
-from dsrg.run.folder import inference, large
+from dsrg.run import inference, large
 from dsrg.schema import Crf, Scales, Side
 
 Picture = str | Path | Image.Image | np.ndarray

@@ -19,7 +19,7 @@ from dsrg import __version__, config, distributed
 from dsrg.data.voc import Photo, VocFolder
 from dsrg.errors import InputError
 from dsrg.files import disk, locks, pictures, storage
-from dsrg.run.folder import contents
+from dsrg.run import contents
 from dsrg.run.records import RECORD, read_record
 from dsrg.run.stage import Stage as Stage
 from dsrg.run.stage import flatten

@@ -26,7 +26,7 @@ from dsrg.data.voc import Photo
 from dsrg.files import pictures
 from dsrg.labels import IGNORE
 from dsrg.models.backbone import IMAGENET_MEAN, IMAGENET_STD
-from dsrg.run.folder import large
+from dsrg.run import large
 
 Result = TypeVar("Result")
 Predictor = Callable[[Tensor], Tensor]

@@ -13,7 +13,8 @@ from dsrg.models.backbone import load_strictly
 from dsrg.models.build import build_classifier, build_deeplab, load_backbone_from
 from dsrg.models.classifier import Classifier
 from dsrg.models.deeplab import DeepLab
-from dsrg.run.folder import Run, inference
+from dsrg.run import inference
+from dsrg.run.folder import Run
 from dsrg.schema import Inference, Model
 
 

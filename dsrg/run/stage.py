@@ -12,7 +12,7 @@ from typing import Any
 from dsrg import distributed
 from dsrg.errors import InputError
 from dsrg.files import disk
-from dsrg.run.folder import contents
+from dsrg.run import contents
 from dsrg.run.records import RECORD, StageRecord, read_record
 from dsrg.schema import Config
 

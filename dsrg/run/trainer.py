@@ -13,7 +13,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from dsrg import distributed
 from dsrg.data.training import ResumableBatches, TrainingSet, joint_transform, make_loader
 from dsrg.errors import InputError
-from dsrg.run.folder import Run, Stage, engine, optim
+from dsrg.run import engine, optim
+from dsrg.run.folder import Run, Stage
 from dsrg.schema import Train
 
 

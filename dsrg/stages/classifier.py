@@ -14,7 +14,8 @@ from torch.nn import functional
 from dsrg import distributed, metrics
 from dsrg.data.training import TrainingSet, joint_transform, make_loader
 from dsrg.errors import InputError
-from dsrg.run.folder import Run, Stage, networks
+from dsrg.run import networks
+from dsrg.run.folder import Run, Stage
 from dsrg.run.inference import normalise
 from dsrg.run.trainer import train
 

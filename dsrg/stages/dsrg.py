@@ -9,7 +9,7 @@ from dsrg import losses, tables
 from dsrg.crf import dense_crf
 from dsrg.grow import grow_seeds
 from dsrg.labels import IGNORE, palette
-from dsrg.run.folder import inference
+from dsrg.run import inference
 from dsrg.schema import Config
 
 

@@ -9,7 +9,8 @@ from dsrg.data.voc import Photo, read_mask_for
 from dsrg.files import pictures
 from dsrg.labels import IGNORE
 from dsrg.metrics import ConfusionMatrix
-from dsrg.run.folder import Run, Stage, inference, networks
+from dsrg.run import inference, networks
+from dsrg.run.folder import Run, Stage
 
 
 def make_masks(run: Run) -> Stage:

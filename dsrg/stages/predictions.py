@@ -12,7 +12,8 @@ from dsrg.errors import InputError
 from dsrg.files import pictures
 from dsrg.labels import Classes
 from dsrg.metrics import ConfusionMatrix
-from dsrg.run.folder import Run, Stage, inference, networks
+from dsrg.run import inference, networks
+from dsrg.run.folder import Run, Stage
 
 
 def evaluate(run: Run, network: str) -> Stage:

@@ -12,7 +12,8 @@ from dsrg.errors import InputError
 from dsrg.files import storage
 from dsrg.labels import IGNORE
 from dsrg.models.backbone import load_strictly
-from dsrg.run.folder import Run, Stage, inference, networks
+from dsrg.run import inference, networks
+from dsrg.run.folder import Run, Stage
 from dsrg.run.trainer import train
 from dsrg.stages.dsrg import DsrgStep
 

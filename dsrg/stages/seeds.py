@@ -20,7 +20,8 @@ from dsrg.data.voc import Photo, read_mask_for
 from dsrg.errors import InputError
 from dsrg.files import pictures, storage
 from dsrg.metrics import ConfusionMatrix, SeedQuality
-from dsrg.run.folder import Run, Stage, inference, networks
+from dsrg.run import inference, networks
+from dsrg.run.folder import Run, Stage
 from dsrg.schema import Crf, Seeds
 
 CAM_THRESHOLDS = tuple(round(0.02 * step, 2) for step in range(1, 41))

@@ -14,7 +14,8 @@ from dsrg.errors import InputError
 from dsrg.files import disk
 from dsrg.labels import IGNORE
 from dsrg.metrics import ConfusionMatrix
-from dsrg.run.folder import Run, inference, networks
+from dsrg.run import inference, networks
+from dsrg.run.folder import Run
 
 SCALES: tuple[tuple[float, ...], ...] = ((1.0,), (0.75, 1.25), (1.0, 1.5), (0.75, 1.5), (0.75, 1.0, 1.25, 1.5))
 """The rows, beside the configuration's own."""

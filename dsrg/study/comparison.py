@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dsrg.errors import InputError
-from dsrg.run.folder import Run, contents
+from dsrg.run import contents
+from dsrg.run.folder import Run
 from dsrg.schema import Config
 from dsrg.tables import MAPS
 

@@ -1,11 +1,10 @@
-"""What a run shows: the table of its figures, and the grid of every stage's pictures."""
+"""Training photographs with what every stage makes of them, and the grid of these pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,52 +13,16 @@ from tqdm import tqdm
 from dsrg import distributed
 from dsrg.data.voc import Photo
 from dsrg.draw import heatmap, tiles
-from dsrg.draw.overlay import overlay as overlay  # others know it by this name
+from dsrg.draw.overlay import overlay as overlay
 from dsrg.files import pictures, storage
 from dsrg.models.deeplab import DeepLab
-from dsrg.run.folder import Run, inference, networks
+from dsrg.run import inference, networks
+from dsrg.run.folder import Run
 from dsrg.stages.dsrg import DsrgStep
 
-ROWS: tuple[tuple[str, str], ...] = (
-    ("classifier_map", "classifier, mean average precision (val)"),
-    ("cam_miou", "CAM, mIoU at its best threshold (train)"),
-    ("seeds.coverage", "seeds, coverage (train)"),
-    ("seeds.foreground_precision", "seeds, foreground precision (train)"),
-    ("seeds.background_precision", "seeds, background precision (train)"),
-    ("dsrg_miou", "DSRG, mIoU (val)"),
-    ("masks_coverage", "masks, labelled pixels (train)"),
-    ("masks_miou", "masks with image-level labels, mIoU over labelled pixels (train)"),
-    ("retrain_miou", "retrained on the masks, mIoU (val)"),
-    ("supervised_miou", "fully supervised, mIoU (val)"),
-    ("weak_to_full_ratio", "retrained / fully supervised"),
-)
-"""Keys of results.json in the order of the table."""
 COLUMNS = ("photo", "CAM", "seeds", "grown seeds", "mask", "prediction", "truth")
 TILE = 160
 """Long side of a picture in the grid, in pixels."""
-
-
-def table(results: dict[str, Any]) -> str:
-    """The figures as a Markdown table; a figure that was not measured says so."""
-    lines = ["| figure | value |", "|---|---:|"]
-    for key, title in ROWS:
-        value = figure(results, key)
-        lines.append(f"| {title} | {'not measured' if value is None else f'{value:.3f}'} |")
-    return "\n".join(lines)
-
-
-def ratio(figures: dict[str, Any]) -> dict[str, float]:
-    """{"weak_to_full_ratio": retrained over fully supervised}; empty where either was not measured."""
-    weak, full = figures.get("retrain_miou"), figures.get("supervised_miou")
-    return {"weak_to_full_ratio": weak / full} if weak is not None and full else {}
-
-
-def figure(results: dict[str, Any], key: str) -> float | None:
-    """The figure under a dotted key of results.json; None where it was not measured."""
-    value: Any = results
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return None if value is None else float(value)
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,15 @@ from PIL import Image, ImageDraw, ImageFont
 from dsrg import cam, distributed
 from dsrg.data.voc import Photo
 from dsrg.draw import tiles
+from dsrg.draw.overlay import overlay
 from dsrg.errors import InputError
 from dsrg.files import disk, pictures
 from dsrg.labels import BACKGROUND, IGNORE, Classes, palette
 from dsrg.metrics import ConfusionMatrix
-from dsrg.run.folder import Run, inference, networks
+from dsrg.run import inference, networks
+from dsrg.run.folder import Run
 from dsrg.stages.predictions import compare_folders
-from dsrg.study import examples as report
+from dsrg.study import examples
 
 KINDS = ("wrong class", "missed object", "spills over")
 """Foreground of another class; foreground called background; background called foreground."""
@@ -185,7 +187,7 @@ def _add_cams(run: Run, failures: Sequence[Failure]) -> None:
             mirror=settings.mirror,
             amp=run.cfg.amp,
         )[None].cpu()
-        failure.heat = report.heat(pixels.permute(1, 2, 0).numpy(), maps[0].numpy())
+        failure.heat = examples.heat(pixels.permute(1, 2, 0).numpy(), maps[0].numpy())
         if threshold is not None:
             labels = cam.to_labels(inference.enlarge(maps, pixels.shape[-2:]), tags, threshold)[0]
             failure.matrices["cam"] = matrix = ConfusionMatrix(len(run.classes))
@@ -282,9 +284,9 @@ def _row(
         caption = f"IoU {failure.miou(stage):.2f}" if stage in failure.matrices else ""
         picture = failure.heat if stage == "cam" else None
         if picture is None:
-            picture = report.overlay(photo, pictures.read_mask(folders[stage] / f"{failure.photo.id}.png"))
+            picture = overlay(photo, pictures.read_mask(folders[stage] / f"{failure.photo.id}.png"))
         row.append(_captioned(picture, caption, truth))
-    return [*row, _captioned(report.overlay(photo, truth), "")]
+    return [*row, _captioned(overlay(photo, truth), "")]
 
 
 def _captioned(picture: np.ndarray, caption: str, truth: np.ndarray | None = None) -> np.ndarray:

@@ -22,7 +22,8 @@ from dsrg.errors import InputError
 from dsrg.files import disk
 from dsrg.models.acol import ACoL
 from dsrg.models.classifier import Classifier
-from dsrg.run.folder import Run, Stage, inference, networks
+from dsrg.run import inference, networks
+from dsrg.run.folder import Run, Stage
 from dsrg.study.comparison import check_comparable, methods_of, network_names
 from dsrg.study.localization import GtKnown, MaxBoxAcc, PixelAveragePrecision, TopErrors
 

@@ -22,7 +22,8 @@ from dsrg.draw import heatmap, tiles
 from dsrg.errors import InputError
 from dsrg.files import disk
 from dsrg.models.backbone import build_backbone
-from dsrg.run.folder import Run, inference, networks
+from dsrg.run import inference, networks
+from dsrg.run.folder import Run
 from dsrg.schema import Config
 from dsrg.study import svm as probe
 from dsrg.study.svm import Svm

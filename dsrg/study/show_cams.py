@@ -19,7 +19,8 @@ from dsrg.draw import heatmap, tiles
 from dsrg.draw.heatmap import Colour
 from dsrg.errors import InputError
 from dsrg.files import disk
-from dsrg.run.folder import Run, inference, networks
+from dsrg.run import inference, networks
+from dsrg.run.folder import Run
 
 TOP = 5
 """Labels to show of each photograph, the likeliest ones; all where there are fewer classes."""

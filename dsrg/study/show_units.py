@@ -17,7 +17,8 @@ from dsrg.files import disk
 from dsrg.labels import BACKGROUND
 from dsrg.models.acol import ACoL
 from dsrg.models.classifier import Classifier
-from dsrg.run.folder import Run, inference, networks
+from dsrg.run import inference, networks
+from dsrg.run.folder import Run
 from dsrg.study.units import Region, TopImages, class_units, driving_region
 
 BATCH = 16

@@ -30,7 +30,8 @@ from dsrg.app.browser import Page
 from dsrg.app.studio import Studio
 from dsrg.commands import demo_app
 from dsrg.files import disk, pictures, storage
-from dsrg.run.folder import Run, networks
+from dsrg.run import networks
+from dsrg.run.folder import Run
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs/demo/resnet18.yaml"

@@ -13,13 +13,14 @@ from dsrg import config
 from dsrg.app import studio
 from dsrg.app.html import colour_scale, legend, percent
 from dsrg.app.studio import Studio
+from dsrg.draw.overlay import overlay
 from dsrg.errors import InputError
 from dsrg.files import pictures, storage
-from dsrg.run.folder import Run, inference, networks
+from dsrg.run import inference, networks
+from dsrg.run.folder import Run
 from dsrg.stages.masks import make_masks
 from dsrg.stages.predictions import evaluate
 from dsrg.stages.seeds import make_cams, make_seeds
-from dsrg.study import examples as report
 
 ROOT = Path(__file__).parents[2]
 LABELS = {"a": "cat", "b": "dog;traffic light", "c": "cat dog", "d": "dog"}
@@ -198,7 +199,7 @@ def test_small_pictures_are_enlarged_with_their_labels_on_them() -> None:
     labels = rng.integers(0, 4, (50, 100), dtype=np.uint8)
     assert studio.enlarged(picture).shape == (250, 500, 3)
     flat = np.full_like(picture, 90)
-    assert np.array_equal(studio.painted(flat, labels)[2::5, 2::5], report.overlay(flat, labels))
+    assert np.array_equal(studio.painted(flat, labels)[2::5, 2::5], overlay(flat, labels))
     large = rng.integers(0, 256, (480, 20, 3), dtype=np.uint8)
     assert studio.enlarged(large) is large
     assert studio.heat(picture, np.zeros((13, 25), np.float32)).shape == (250, 500, 3)

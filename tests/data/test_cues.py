@@ -24,7 +24,8 @@ from dsrg.data.voc import Photo
 from dsrg.errors import InputError
 from dsrg.files import pictures
 from dsrg.labels import IGNORE, VOC, Classes
-from dsrg.run.folder import Run, inference
+from dsrg.run import inference
+from dsrg.run.folder import Run
 
 REAL = "data/voc2012_localization_cues.pickle.gz"
 FEW = Classes(("background", "cat", "dog", "cow"), "classes.txt")

@@ -22,7 +22,7 @@ from dsrg.errors import InputError
 from dsrg.files import pictures, storage
 from dsrg.labels import palette
 from dsrg.predict import segmenter
-from dsrg.run.folder import inference
+from dsrg.run import inference
 from dsrg.schema import Crf, Seeds
 from dsrg.stages.seeds import Cutter
 

@@ -16,9 +16,9 @@ from dsrg import config
 from dsrg.labels import palette
 from dsrg.page import record
 from dsrg.page.report import write_report
+from dsrg.run import results
 from dsrg.run.folder import Run
-from dsrg.study import examples as report
-from dsrg.study import failures
+from dsrg.study import examples, failures
 
 SECTIONS = ["figures", "classes", "training", "growth", "pictures", "extremes", "configuration", "environment"]
 DOCS_IMAGE = Path(__file__).parents[2] / "docs/images/report.png"
@@ -72,9 +72,9 @@ def test_table_holds_the_figures(opened: Page, run: Run) -> None:
     cells = opened.locator("#figures tbody tr").evaluate_all(
         "all => all.map(row => [row.dataset.key, row.cells[1].dataset.value, row.cells[1].innerText.trim()])"
     )
-    assert [key for key, _, _ in cells] == [key for key, _ in report.ROWS]
+    assert [key for key, _, _ in cells] == [key for key, _ in results.ROWS]
     for key, value, shown in cells:
-        expected = report.figure(figures, key)
+        expected = results.figure(figures, key)
         assert expected is not None
         assert float(value) == expected
         assert shown == f"{expected:.3f}"
@@ -139,7 +139,7 @@ def test_layers_and_strength(opened: Page) -> None:
 
 def test_layers_hold_the_masks_pixels(opened: Page, run: Run) -> None:
     """At full strength the screen shows the palette's colours where the mask has them."""
-    shown = report.examples(run)[1]
+    shown = examples.examples(run)[1]
     assert shown.mask is not None
     opened.locator("#strength").focus()
     opened.keyboard.press("End")
@@ -241,7 +241,7 @@ def test_narrow_screens_and_both_colour_schemes(opened: Page, scheme: str) -> No
 def test_a_run_that_has_not_begun(tmp_path: Path, page: Page) -> None:
     run = Run(config.load(write_cfg(tmp_path)))
     for opened in open_page(page, write_report(run, 2)):
-        assert opened.locator("#figures td").all_inner_texts() == ["not measured"] * len(report.ROWS)
+        assert opened.locator("#figures td").all_inner_texts() == ["not measured"] * len(results.ROWS)
         for section in ("classes", "growth", "extremes", "environment"):
             assert opened.locator(f"#{section} .empty").inner_text().startswith("Not run")
         assert opened.locator("#training .empty").count() == 4

@@ -19,7 +19,7 @@ from trained_run import make_photos, make_trained_run
 import dsrg
 from dsrg.files import disk, pictures
 from dsrg.predict import export, loading
-from dsrg.run.folder import inference
+from dsrg.run import inference
 
 
 @pytest.fixture(scope="module")

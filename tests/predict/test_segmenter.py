@@ -21,7 +21,7 @@ from dsrg.errors import InputError
 from dsrg.files import disk, pictures, storage
 from dsrg.predict import segmenter
 from dsrg.predict.segmenter import Segmenter, to_pixels
-from dsrg.run.folder import inference
+from dsrg.run import inference
 
 
 @pytest.fixture(scope="module")

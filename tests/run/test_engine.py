@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from dsrg.errors import InputError
 from dsrg.files import storage
-from dsrg.run.folder import engine, optim
+from dsrg.run import engine, optim
 
 ITERATIONS = 12
 

@@ -12,7 +12,8 @@ from dsrg.crf import dense_crf
 from dsrg.labels import IGNORE, Classes
 from dsrg.models.deeplab import DeepLab
 from dsrg.predict.segmenter import Segmenter, Settings
-from dsrg.run.folder import Run, inference
+from dsrg.run import inference
+from dsrg.run.folder import Run
 from dsrg.run.networks import predictor
 
 CRF = {

@@ -17,7 +17,8 @@ from dsrg import config, distributed
 from dsrg.data.demo import generate
 from dsrg.files import disk, pictures, storage
 from dsrg.labels import IGNORE
-from dsrg.run.folder import Run, networks
+from dsrg.run import networks
+from dsrg.run.folder import Run
 from dsrg.stages.retrain import train_dsrg
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,8 @@ from dsrg.data.demo import generate
 from dsrg.errors import InputError
 from dsrg.files import disk, storage
 from dsrg.models.acol import ACoL
-from dsrg.run.folder import Run, networks
+from dsrg.run import networks
+from dsrg.run.folder import Run
 from dsrg.stages.classifier import _figures, classify, label_loss, top_error
 from dsrg.stages.seeds import make_cams
 

@@ -10,7 +10,7 @@ from dsrg import losses, schema
 from dsrg.crf import dense_crf
 from dsrg.grow import grow_seeds
 from dsrg.labels import IGNORE
-from dsrg.run.folder import inference
+from dsrg.run import inference
 from dsrg.stages.dsrg import DsrgStep
 
 SIZE, GRID, CLASSES = 65, 9, 4

@@ -18,7 +18,8 @@ from dsrg.data.demo import generate
 from dsrg.draw import chart
 from dsrg.errors import InputError
 from dsrg.pipeline import run_pipeline
-from dsrg.run.folder import Run, engine
+from dsrg.run import engine
+from dsrg.run.folder import Run
 from dsrg.stages.dsrg import DsrgStep
 from dsrg.stages.masks import make_masks
 from dsrg.stages.retrain import train_dsrg

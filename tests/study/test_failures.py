@@ -17,7 +17,8 @@ from dsrg.draw import tiles
 from dsrg.files import storage
 from dsrg.labels import Classes
 from dsrg.metrics import ConfusionMatrix
-from dsrg.run.folder import Run, networks
+from dsrg.run import networks
+from dsrg.run.folder import Run
 from dsrg.study import failures
 from dsrg.study.failures import Failure, category, error_shares, rank, show_failures, worst_confusion
 

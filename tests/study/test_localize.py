@@ -21,7 +21,8 @@ from dsrg.errors import InputError
 from dsrg.files import disk, pictures, storage
 from dsrg.labels import IGNORE
 from dsrg.models.acol import ACoL
-from dsrg.run.folder import Run, inference, networks
+from dsrg.run import inference, networks
+from dsrg.run.folder import Run
 from dsrg.stages.seeds import make_cams, make_seeds
 from dsrg.study.compare_seeds import source_table
 from dsrg.study.localize import COLUMNS, Localizer, Measures, Truth, localize

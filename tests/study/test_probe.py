@@ -14,7 +14,8 @@ from torchvision.transforms import v2
 from dsrg import config
 from dsrg.boxes import map_boxes
 from dsrg.files import storage
-from dsrg.run.folder import Run, inference, networks
+from dsrg.run import inference, networks
+from dsrg.run.folder import Run
 from dsrg.study import svm as probe
 from dsrg.study.probe import Probe, run_probe
 

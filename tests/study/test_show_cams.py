@@ -13,7 +13,8 @@ from dsrg import config, explain
 from dsrg.data.voc import Photo
 from dsrg.draw import heatmap, tiles
 from dsrg.files import storage
-from dsrg.run.folder import Run, networks
+from dsrg.run import networks
+from dsrg.run.folder import Run
 from dsrg.study.show_cams import TILE, VERDICTS, View, _row, show_cams
 
 ROOT = Path(__file__).parents[2]

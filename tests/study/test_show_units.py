@@ -13,7 +13,8 @@ from dsrg import config
 from dsrg.data.demo import generate
 from dsrg.data.training import TrainingSet, joint_transform
 from dsrg.files import storage
-from dsrg.run.folder import Run, inference, networks
+from dsrg.run import inference, networks
+from dsrg.run.folder import Run
 from dsrg.study import show_units as stage
 from dsrg.study.show_units import TILE, show_units
 
