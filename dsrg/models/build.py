@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,49 +17,62 @@ from dsrg.tables import BACKBONES
 HEADS = ("gap", "acol")
 
 
+@dataclass(frozen=True)
+class Head:
+    """What stands on a classifier's features."""
+
+    kind: str = "gap"
+    """"gap" for `Classifier`, "acol" for `ACoL`."""
+    pooling: str = "avg"
+    """As in `Classifier`, like the following two."""
+    dropout: float = 0.0
+    conv: int = 0
+    channels: int = 1024
+    """As in `ACoL`, like the following."""
+    threshold: float = 0.6
+
+    @property
+    def cuts(self) -> bool:
+        """Whether it has convolutions of its own, under which some backbones lose their last halving."""
+        return self.kind == "acol" or self.conv > 0
+
+
 def build_classifier(
     *,
     backbone: str,
     num_classes: int,
     output_stride: int = 16,
     weights: str | Path | None = None,
-    head: str = "gap",
-    pooling: str = "avg",
-    dropout: float = 0.0,
-    conv: int = 0,
-    acol_channels: int = 1024,
-    acol_threshold: float = 0.6,
+    head: Head = Head(),
     freeze_bn: bool = False,
     freeze_stages: int = 0,
 ) -> Classifier | ACoL:
     """The classifier of stage 1.
 
-    With convolutions of its own before the pooling (`conv`, or the head "acol"), AlexNet, VGG16 and GoogLeNet are
+    With convolutions of its own before the pooling (`Head.cuts`), AlexNet, VGG16 and GoogLeNet are
     cut off before their last halving, as the CAM and ACoL papers do; the other backbones stay whole.
 
     Args:
         backbone, output_stride, weights, freeze_bn, freeze_stages: As in `build_backbone`.
         num_classes: C, background included; the classifier gives K = C - 1 logits.
-        head: "gap" for `Classifier`, "acol" for `ACoL`.
-        pooling, dropout, conv: As in `Classifier`; read by "gap" alone.
-        acol_channels, acol_threshold: As in `ACoL`; read by "acol" alone.
+        head: What stands on the features.
 
     Raises:
         InputError: an argument is not possible, or the weights do not fit.
     """
-    if head not in HEADS:
-        raise InputError(f"the head '{head}' is not known; choose one of {', '.join(HEADS)}.")
+    if head.kind not in HEADS:
+        raise InputError(f"the head '{head.kind}' is not known; choose one of {', '.join(HEADS)}.")
     features = build_backbone(
         backbone,
         output_stride=output_stride,
         weights=weights,
         freeze_stages=freeze_stages,
         freeze_bn=freeze_bn,
-        cut=BACKBONES[backbone].cut and (conv > 0 or head == "acol"),
+        cut=BACKBONES[backbone].cut and head.cuts,
     )
-    if head == "acol":
-        return ACoL(features, num_classes - 1, channels=acol_channels, threshold=acol_threshold)
-    return Classifier(features, num_classes - 1, pooling=pooling, dropout=dropout, conv=conv)
+    if head.kind == "acol":
+        return ACoL(features, num_classes - 1, channels=head.channels, threshold=head.threshold)
+    return Classifier(features, num_classes - 1, pooling=head.pooling, dropout=head.dropout, conv=head.conv)
 
 
 def build_deeplab(

@@ -10,7 +10,7 @@ import torch
 from dsrg.files import storage
 from dsrg.models.acol import ACoL
 from dsrg.models.backbone import load_strictly
-from dsrg.models.build import build_classifier, build_deeplab, load_backbone_from
+from dsrg.models.build import Head, build_classifier, build_deeplab, load_backbone_from
 from dsrg.models.classifier import Classifier
 from dsrg.models.deeplab import DeepLab
 from dsrg.run import inference
@@ -45,11 +45,13 @@ def _classifier_arguments(run: Run) -> dict[str, Any]:
     return {
         "backbone": run.cfg.model.backbone,
         "num_classes": len(run.classes),
-        "head": settings.head,
-        "pooling": settings.pooling,
-        "conv": settings.conv,
-        "acol_channels": settings.acol_channels,
-        "acol_threshold": settings.acol_threshold,
+        "head": Head(
+            settings.head,
+            settings.pooling,
+            conv=settings.conv,
+            channels=settings.acol_channels,
+            threshold=settings.acol_threshold,
+        ),
     }
 
 

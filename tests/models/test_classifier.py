@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from dsrg.errors import InputError
-from dsrg.models.build import build_classifier, build_deeplab
+from dsrg.models.build import Head, build_classifier, build_deeplab
 from dsrg.models.classifier import Classifier
 
 
@@ -100,8 +100,6 @@ def test_built_classifier_counts_background_and_stays_frozen() -> None:
         num_classes=7,
         output_stride=16,
         weights=None,
-        pooling="avg",
-        dropout=0.0,
         freeze_bn=True,
         freeze_stages=1,
     ).train()
@@ -127,8 +125,8 @@ def test_convolution_and_acol_follow_the_cut_backbone(backbone: str, depth: int,
     """At 224 pixels VGG16 and GoogLeNet have the paper's 14 x 14 cells."""
     with torch.device("meta"):
         images = torch.empty(2, 3, 224, 224)
-        classifier = build_classifier(backbone=backbone, num_classes=7, output_stride=stride, conv=1024)
-        acol = build_classifier(backbone=backbone, num_classes=7, output_stride=stride, head="acol", acol_channels=64)
+        classifier = build_classifier(backbone=backbone, num_classes=7, output_stride=stride, head=Head(conv=1024))
+        acol = build_classifier(backbone=backbone, num_classes=7, output_stride=stride, head=Head("acol", channels=64))
         assert classifier.features(images).shape == (2, 1024, 224 // stride, 224 // stride)
         assert acol.features(images).shape == (2, depth, 224 // stride, 224 // stride)
         for model in (classifier, acol):
@@ -141,14 +139,14 @@ def test_convolution_and_acol_follow_the_cut_backbone(backbone: str, depth: int,
 
 def test_unknown_head_is_refused() -> None:
     with pytest.raises(InputError, match="'spg'.*gap, acol"):
-        build_classifier(backbone="resnet18", num_classes=7, head="spg")
+        build_classifier(backbone="resnet18", num_classes=7, head=Head("spg"))
 
 
-@pytest.mark.parametrize("head", [{"conv": 8}, {"head": "acol", "acol_channels": 8}])
-def test_a_segmenter_starts_at_a_cut_vgg16(head: dict) -> None:
+@pytest.mark.parametrize("head", [Head(conv=8), Head("acol", channels=8)])
+def test_a_segmenter_starts_at_a_cut_vgg16(head: Head) -> None:
     """What VGG16 loses by the cut, pool5, has no parameters."""
     with torch.device("meta"):
-        classifier = build_classifier(backbone="vgg16", num_classes=7, **head)
+        classifier = build_classifier(backbone="vgg16", num_classes=7, head=head)
         names = [key for key in classifier.state_dict() if key.startswith("backbone.")]
         whole = build_deeplab(backbone="vgg16", num_classes=7, channels=0)
     assert names == [key for key in whole.state_dict() if key.startswith("backbone.")]
