@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from dsrg import tables
+from dsrg.mean_field import Kernels
 from dsrg.shapes import check_probs, check_tags
 from dsrg.tags import own_classes
 
@@ -78,13 +79,10 @@ def dense_crf(
     classes, present = own_classes(tags)  # absent classes stay 0 for ever
     image = torch.arange(len(probs), device=probs.device)[:, None]
     unary = _restricted_log(probs[image, classes], present)
-    kernels = {
-        "bilateral": (bilateral_sxy, bilateral_srgb, bilateral_weight),
-        "gaussian": (gaussian_sxy, gaussian_weight),
-    }
+    kernels = Kernels(iterations, (bilateral_sxy, bilateral_srgb, bilateral_weight), (gaussian_sxy, gaussian_weight))
     # Autocast would multiply the kernels in half precision.
     with torch.autocast(probs.device.type, enabled=False):
-        refined = chosen.mean_field(unary, images, iterations=iterations, **kernels)
+        refined = chosen.mean_field(unary, images, kernels)
     whole = torch.zeros_like(probs)
     whole[image, classes] = refined.to(probs)
     return whole

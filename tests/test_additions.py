@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dsrg import config, crf, tables
 from dsrg.errors import InputError
+from dsrg.mean_field import Kernels
 from dsrg.models.architectures import Architecture
 from dsrg.models.build import build_classifier, build_deeplab
 from dsrg.run import inference
@@ -74,7 +75,7 @@ def test_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close(scalars["loss"], scalars["seed_loss"] + 0.5)
 
 
-def mean_field(unary: Tensor, images: Tensor, **settings: object) -> Tensor:
+def mean_field(unary: Tensor, images: Tensor, kernels: Kernels) -> Tensor:
     """An engine that refines nothing."""
     return unary.softmax(dim=1)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dsrg.mean_field import tiled
+from dsrg.mean_field import Kernels, tiled
 
 SETTINGS = {"iterations": 5, "bilateral": (20.0, 13.0, 10.0), "gaussian": (2.0, 3.0)}
 
@@ -93,7 +93,7 @@ def far_pairs(tiles, cutoff):
 def test_equals_dense_kernels(interpreted, shape, smooth, bilateral, gaussian):
     unary, images = example(*shape, smooth)
     settings = {"iterations": 3, "bilateral": bilateral, "gaussian": gaussian}
-    q = tiled.mean_field(unary, images, **settings)
+    q = tiled.mean_field(unary, images, Kernels(**settings))
     assert q.dtype == torch.float32
     assert (q[unary == -torch.inf] == 0).all()
     np.testing.assert_allclose(q.numpy(), naive(unary, images, **settings), atol=1e-4)
@@ -101,7 +101,7 @@ def test_equals_dense_kernels(interpreted, shape, smooth, bilateral, gaussian):
 
 def test_without_iterations_is_the_softmax(interpreted):
     unary, images = example(1, 3, 4, 5)
-    q = tiled.mean_field(unary, images, **SETTINGS | {"iterations": 0})
+    q = tiled.mean_field(unary, images, Kernels(**SETTINGS | {"iterations": 0}))
     torch.testing.assert_close(q, unary.softmax(1))
 
 
@@ -110,7 +110,7 @@ def test_skipped_tiles_do_not_matter(interpreted):
     far = far_pairs(tiled._tiles(images, *SETTINGS["bilateral"][:2]), tiled._cutoff(20 * 24, 10))
     assert 0.3 < far.double().mean() < 0.9
     settings = SETTINGS | {"iterations": 2}
-    q = tiled.mean_field(unary, images, **settings)
+    q = tiled.mean_field(unary, images, Kernels(**settings))
     np.testing.assert_allclose(q.numpy(), naive(unary, images, **settings), atol=1e-4)
 
 
@@ -153,7 +153,7 @@ def test_oracle(interpreted, shared):
     images = torch.from_numpy(oracle["image_2"]).permute(2, 0, 1)[None]
     sxy, gxy = float(oracle["bilateral_sxy_2"]), float(oracle["gaussian_sxy_2"])
     unary = probs.clamp(min=1e-5).log().float()
-    q = tiled.mean_field(unary, images.float(), iterations=10, bilateral=(sxy, 13, 10), gaussian=(gxy, 3))
+    q = tiled.mean_field(unary, images.float(), Kernels(10, (sxy, 13, 10), (gxy, 3)))
     np.testing.assert_allclose(q[0].numpy(), oracle["refined_2"], atol=1e-4)
 
 
@@ -184,7 +184,7 @@ def test_a_missing_triton_names_the_other_engines(monkeypatch):
     spec.loader.exec_module(module)
     assert not module.available()
     with pytest.raises(ImportError, match=r"needs triton.*engine='exact' or 'pydensecrf'"):
-        module.mean_field(*example(1, 2, 3, 4), **SETTINGS)
+        module.mean_field(*example(1, 2, 3, 4), Kernels(**SETTINGS))
 
 
 @pytest.mark.parametrize(("version", "available"), [("3.2.0", False), ("3.3.0", True), ("3.10.1+git", True)])
@@ -199,7 +199,7 @@ class TestCuda:
         for smooth in (False, True):
             unary, images = example(2, 4, 60, 80, smooth)
             settings = {"iterations": 10, "bilateral": (80.0, 13.0, 10.0), "gaussian": (3.0, 3.0)}
-            q = tiled.mean_field(unary.cuda(), images.cuda(), **settings)
+            q = tiled.mean_field(unary.cuda(), images.cuda(), Kernels(**settings))
             np.testing.assert_allclose(q.cpu().numpy(), naive(unary, images, **settings), atol=1e-3)
 
     def test_memory_grows_with_the_pixels(self):
@@ -208,7 +208,7 @@ class TestCuda:
             unary, images = (tensor.cuda() for tensor in example(1, 4, height, 320))
             torch.cuda.reset_peak_memory_stats()
             before = torch.cuda.memory_allocated()
-            tiled.mean_field(unary, images, **SETTINGS)
+            tiled.mean_field(unary, images, Kernels(**SETTINGS))
             peaks.append(torch.cuda.max_memory_allocated() - before)
             del unary, images
         assert peaks[1] < 2.5 * peaks[0]

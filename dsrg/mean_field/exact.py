@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dsrg.errors import InputError
+from dsrg.mean_field import Kernels
 
 _KERNEL_BYTES = {"cpu": 24 * 2**20, "other": 256 * 2**20}
 """Memory for the kernels of one chunk of images. On the CPU it is that of a last-level cache: every iteration reads
@@ -27,19 +28,14 @@ _NEVER = -64.0
 def mean_field(
     unary: Tensor,
     images: Tensor,
-    *,
-    iterations: int,
-    bilateral: tuple[float, float, float],
-    gaussian: tuple[float, float],
+    settings: Kernels,
 ) -> Tensor:
     """Mean field by one matrix product with the N x N kernels an iteration.
 
     Args:
         unary: (B, P, h, w) log probabilities; -inf where a class takes no part, which no image's first class is.
         images: (B, 3, h, w) RGB in 0..255.
-        iterations: Number of mean-field iterations.
-        bilateral: Standard deviation over position in pixels, over colour, and weight.
-        gaussian: Standard deviation over position in pixels, and weight.
+        settings: Iterations, deviations and weights.
 
     Returns:
         (B, P, h, w) probabilities.
@@ -47,8 +43,8 @@ def mean_field(
     batch, _, height, width = unary.shape
     images = images.to(unary.dtype)
     unary = unary.flatten(2)
-    smoothness = _gaussian_kernel(height, width, gaussian[0], unary).mul_(gaussian[1])
-    positions = _position_exponents(height, width, bilateral[0], unary)
+    smoothness = _gaussian_kernel(height, width, settings.gaussian[0], unary).mul_(settings.gaussian[1])
+    positions = _position_exponents(height, width, settings.bilateral[0], unary)
     limit = _KERNEL_BYTES["cpu" if unary.device.type == "cpu" else "other"]
     chunk = min(batch, max(1, limit // (positions.numel() * positions.element_size())))
     # Written again for every chunk: new memory of this size would come from the system, page by page.
@@ -59,11 +55,11 @@ def mean_field(
     for images_of_chunk in torch.split(counts.argsort(stable=True), chunk):
         most = int(counts[images_of_chunk].max())
         kernels = buffer[: len(images_of_chunk)]
-        _bilateral_kernels(images[images_of_chunk], bilateral[1], positions, out=kernels)
+        _bilateral_kernels(images[images_of_chunk], settings.bilateral[1], positions, out=kernels)
         scale = kernels.sum(dim=2).rsqrt()
-        kernels.mul_(scale[:, :, None] * bilateral[2])
+        kernels.mul_(scale[:, :, None] * settings.bilateral[2])
         torch.addcmul(smoothness, kernels, scale[:, None, :], out=kernels)
-        refined[images_of_chunk, :most] = _iterate(unary[images_of_chunk, :most], kernels, iterations)
+        refined[images_of_chunk, :most] = _iterate(unary[images_of_chunk, :most], kernels, settings.iterations)
     return refined.view(batch, -1, height, width)
 
 

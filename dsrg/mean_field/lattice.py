@@ -8,7 +8,6 @@ Shapes: P classes that take part (each image has its own), h x w pixels.
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import itertools
 import os
@@ -16,6 +15,8 @@ from collections.abc import Sequence
 
 import loky
 import numpy as np
+
+from dsrg.mean_field import Kernels
 
 _ALONE = 8192
 """Batches of fewer pixels stay in this process: sending them costs more than refining them."""
@@ -31,19 +32,14 @@ def available() -> bool:
 def mean_field(
     unaries: Sequence[np.ndarray],
     pictures: Sequence[np.ndarray],
-    *,
-    iterations: int,
-    bilateral: tuple[float, float, float],
-    gaussian: tuple[float, float],
+    kernels: Kernels,
 ) -> list[np.ndarray]:
     """Mean field on the lattice, image by image, in as many processes as there are cores.
 
     Args:
         unaries: Negative log probabilities of each image, (P, h, w) float32.
         pictures: The images, (h, w, 3) uint8.
-        iterations: Number of mean-field iterations.
-        bilateral: Standard deviation over position in pixels, over colour, and weight.
-        gaussian: Standard deviation over position in pixels, and weight.
+        kernels: Iterations, deviations and weights.
 
     Returns:
         Probabilities of each image, (P, h, w) float32.
@@ -51,13 +47,12 @@ def mean_field(
     Raises:
         ImportError: pydensecrf is not installed.
     """
-    refine = functools.partial(_refine, iterations=iterations, bilateral=bilateral, gaussian=gaussian)
     shares = min(len(pictures), _workers())
     if shares == 1 or sum(picture.shape[0] * picture.shape[1] for picture in pictures) < _ALONE:
-        return refine(unaries, pictures)
+        return _refine(unaries, pictures, kernels)
     # loky, unlike multiprocessing, does not import the user's script again in every process.
     pool = loky.get_reusable_executor(_workers(), timeout=_IDLE_SECONDS)
-    jobs = [pool.submit(refine, unaries[rank::shares], pictures[rank::shares]) for rank in range(shares)]
+    jobs = [pool.submit(_refine, unaries[rank::shares], pictures[rank::shares], kernels) for rank in range(shares)]
     shared = itertools.zip_longest(*(job.result() for job in jobs))
     return [refined for turn in shared for refined in turn if refined is not None]
 
@@ -67,13 +62,7 @@ def _workers() -> int:
     return max(1, int(loky.cpu_count()) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
-def _refine(
-    unaries: Sequence[np.ndarray],
-    pictures: Sequence[np.ndarray],
-    iterations: int,
-    bilateral: tuple[float, float, float],
-    gaussian: tuple[float, float],
-) -> list[np.ndarray]:
+def _refine(unaries: Sequence[np.ndarray], pictures: Sequence[np.ndarray], kernels: Kernels) -> list[np.ndarray]:
     try:
         import pydensecrf.densecrf as densecrf  # optional: the exact engine needs no compiled package
     except ImportError as error:
@@ -81,12 +70,13 @@ def _refine(
             "the CRF engine 'pydensecrf' is not installed: run 'pip install pydensecrf2', or use engine='exact'."
         ) from error
     kind = {"kernel": densecrf.DIAG_KERNEL, "normalization": densecrf.NORMALIZE_SYMMETRIC}
+    (sxy, srgb, weight), (gaussian_sxy, gaussian_weight) = kernels.bilateral, kernels.gaussian
     refined = []
     for unary, picture in zip(unaries, pictures, strict=True):
         height, width, _ = picture.shape
         field = densecrf.DenseCRF2D(width, height, len(unary))
         field.setUnaryEnergy(np.ascontiguousarray(unary.reshape(len(unary), -1)))
-        field.addPairwiseGaussian(sxy=gaussian[0], compat=gaussian[1], **kind)
-        field.addPairwiseBilateral(sxy=bilateral[0], srgb=bilateral[1], rgbim=picture, compat=bilateral[2], **kind)
-        refined.append(np.array(field.inference(iterations)).reshape(unary.shape))
+        field.addPairwiseGaussian(sxy=gaussian_sxy, compat=gaussian_weight, **kind)
+        field.addPairwiseBilateral(sxy=sxy, srgb=srgb, rgbim=picture, compat=weight, **kind)
+        refined.append(np.array(field.inference(kernels.iterations)).reshape(unary.shape))
     return refined

@@ -8,25 +8,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dsrg.mean_field import lattice
+from dsrg.mean_field import Kernels, lattice
 
 
 def mean_field(
     unary: Tensor,
     images: Tensor,
-    *,
-    iterations: int,
-    bilateral: tuple[float, float, float],
-    gaussian: tuple[float, float],
+    kernels: Kernels,
 ) -> Tensor:
     """Mean field over each image's own classes alone.
 
     Args:
         unary: (B, P, h, w) log probabilities; -inf where a class takes no part, which no image's first class is.
         images: (B, 3, h, w) RGB in 0..255; rounded to uint8.
-        iterations: Number of mean-field iterations.
-        bilateral: Standard deviation over position in pixels, over colour, and weight.
-        gaussian: Standard deviation over position in pixels, and weight.
+        kernels: Iterations, deviations and weights.
 
     Returns:
         (B, P, h, w) probabilities on the CPU.
@@ -40,7 +35,7 @@ def mean_field(
     unaries = unary.neg().float().cpu().numpy()
     counts = unary[:, :, 0, 0].isfinite().sum(dim=1).tolist()
     own = [energies[:count] for energies, count in zip(unaries, counts, strict=True)]
-    found = lattice.mean_field(own, list(pictures), iterations=iterations, bilateral=bilateral, gaussian=gaussian)
+    found = lattice.mean_field(own, list(pictures), kernels)
     refined = torch.zeros(unary.shape)
     for target, q in zip(refined, found, strict=True):
         target[: len(q)] = torch.from_numpy(q)

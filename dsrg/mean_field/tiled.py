@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dsrg.errors import InputError
+from dsrg.mean_field import Kernels
 
 try:
     import triton
@@ -50,10 +51,7 @@ def available() -> bool:
 def mean_field(
     unary: Tensor,
     images: Tensor,
-    *,
-    iterations: int,
-    bilateral: tuple[float, float, float],
-    gaussian: tuple[float, float],
+    kernels: Kernels,
 ) -> Tensor:
     """Exact mean field in memory linear in the pixels, and without a wait for the device.
 
@@ -61,9 +59,7 @@ def mean_field(
         unary: (B, P, h, w) log probabilities on a CUDA device; -inf where a class takes no part, which is
             never true of all classes of an image.
         images: (B, 3, h, w) RGB in 0..255, on the same device.
-        iterations: Number of mean-field iterations.
-        bilateral: Standard deviation over position in pixels, over colour, and weight.
-        gaussian: Standard deviation over position in pixels, and weight.
+        kernels: Iterations, deviations and weights.
 
     Returns:
         (B, P, h, w) float32 probabilities.
@@ -73,17 +69,17 @@ def mean_field(
     """
     unary, images = unary.float(), images.float()
     _, _, height, width = unary.shape
-    *deviations, weight = bilateral
+    *deviations, weight = kernels.bilateral
     tiles = _tiles(images, *deviations)
     cutoff = _cutoff(height * width, weight)
     scale = _kernel_sums(tiles, torch.ones_like(unary[:, :1]), cutoff).rsqrt()
-    along_rows, along_columns = (_gaussian_kernel(length, gaussian[0], unary) for length in (height, width))
+    along_rows, along_columns = (_gaussian_kernel(length, kernels.gaussian[0], unary) for length in (height, width))
 
     q = unary.softmax(dim=1)
-    for _ in range(iterations):
+    for _ in range(kernels.iterations):
         alike = scale * _kernel_sums(tiles, scale * q, cutoff)
         near = along_rows @ q @ along_columns
-        q = (unary + weight * alike + gaussian[1] * near).softmax(dim=1)
+        q = (unary + weight * alike + kernels.gaussian[1] * near).softmax(dim=1)
     return q
 
 
