@@ -26,6 +26,8 @@ class OneOf:
     """Names that the table has not."""
     fits: Callable[[Any], bool] = lambda line: True
     """Which lines of the table count."""
+    beginnings: tuple[str, ...] = ()
+    """Beginnings behind which any name fits."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -36,8 +38,8 @@ class OneOf:
         return core_schema.no_info_after_validator_function(self._check, handler(source))
 
     def _check(self, name: str) -> str:
-        if name not in self.names:
-            *most, last = map(repr, self.names)
+        if name not in self.names and not name.startswith(self.beginnings):
+            *most, last = map(repr, (*self.names, *(f"{beginning}<name>" for beginning in self.beginnings)))
             expected = f"{', '.join(most)} or {last}" if most else last
             raise PydanticCustomError("one_of", "input should be {expected}", {"expected": expected})
         return name
@@ -89,8 +91,8 @@ class Data(Section):
 class Model(Section):
     """The networks. Both stages share the backbone."""
 
-    backbone: Annotated[str, OneOf(tables.BACKBONES)] = "vgg16"
-    """torchvision network without its classification head."""
+    backbone: Annotated[str, OneOf(tables.BACKBONES, beginnings=tuple(tables.BACKBONE_FAMILIES))] = "vgg16"
+    """Network without its classification head: one of torchvision's, or timm/<name> of timm's convolutional ones."""
     weights: str | None = "torchvision"
     """ImageNet weights: 'torchvision' (downloads them), a file in torchvision's layout, or null (random)."""
     init: Literal["weights", "classifier"] = "weights"
@@ -422,7 +424,7 @@ class Config(Section):
     def _check(self) -> Config:
         if self.shared is not None and self.shared.resolve() == self.run_dir.resolve():
             raise ValueError(f"shared ({self.shared}) is this run's own run_dir; name another run's, or null")
-        normalised = tables.BACKBONES[self.model.backbone].batch_norm
+        normalised = tables.backbone(self.model.backbone).batch_norm
         if self.model.freeze_batch_norm and self.model.weights is None and normalised:
             raise ValueError("model.freeze_batch_norm needs model.weights; random batch norm must train")
         if self.grow.enabled and self.grow.warmup >= self.dsrg.iterations:
@@ -464,7 +466,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _check_cut(self) -> Config:
         name = self.model.backbone
-        backbone = tables.BACKBONES[name]
+        backbone = tables.backbone(name)
         if not backbone.cut or not (self.classifier.conv or self.classifier.head == "acol"):
             return self
         strides = {"classifier": self.classifier.output_stride, "cam": self.cam.output_stride}

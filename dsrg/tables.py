@@ -40,6 +40,8 @@ BACKBONES = {
     "googlenet": Backbone("dsrg.models.architectures:GOOGLENET", cut=True, cut_weights=True),
 }
 """Networks without their classification head, by torchvision's names."""
+BACKBONE_FAMILIES = {"timm/": Backbone("dsrg.models.timm_network:architecture")}
+"""Networks that another library names behind this beginning; the place is a function from the whole name."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,12 @@ CRF_ENGINES = {
     "tiled": "dsrg.mean_field.tiled",
 }
 """Engines of the dense CRF. Each module has `mean_field`, `rank` and `refuse`, as `dsrg.mean_field.exact` has them."""
+
+
+def backbone(name: str) -> Backbone:
+    """The line of a backbone; raises KeyError where there is none."""
+    families = (line for beginning, line in BACKBONE_FAMILIES.items() if name.startswith(beginning))
+    return BACKBONES[name] if name in BACKBONES else next(families, None) or BACKBONES[name]
 
 
 def maps_of(head: str) -> list[str]:

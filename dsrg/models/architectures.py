@@ -34,6 +34,10 @@ class Architecture:
     """Channels of the last stage."""
     cut_channels: int | None = None
     """Channels before the last halving, where the CAM paper cuts this network off; None where it does not."""
+    strided: Callable[[int], Any] | None = None
+    """Makes the network at an output stride; None where strides become dilation here."""
+    download: Callable[[], dict[str, Any]] | None = None
+    """The state_dict of its trained weights; None where torchvision has them by the network's name."""
 
 
 def _make_mobilenet_v2() -> Any:

@@ -101,7 +101,7 @@ def build_backbone(
     """Make a backbone.
 
     Args:
-        name: One of `tables.BACKBONES`.
+        name: One of `tables.BACKBONES`, or of a family of `tables.BACKBONE_FAMILIES`.
         output_stride: 8, 16 or 32. Strides beyond it become dilation, as in DeepLab.
         weights: None (random), "torchvision" (download) or a state_dict file in torchvision's layout; half
             precision, a wrapping {"state_dict": ...} and "module." prefixes are understood.
@@ -123,7 +123,7 @@ def build_backbone(
         raise InputError(f"{name} is not among the networks that the CAM paper cuts ({known}).")
     if cut and output_stride == max(OUTPUT_STRIDES):
         raise InputError(f"output_stride {output_stride} is not possible with {name} cut at stride 16; choose 8 or 16.")
-    network = architecture.make()
+    network = architecture.strided(output_stride) if architecture.strided else architecture.make()
     if weights is not None:
         state = _read_weights(name, weights)
         body = {key: value for key, value in state.items() if not key.startswith(architecture.head)}
@@ -131,7 +131,8 @@ def build_backbone(
     stages = architecture.split(network)
     if cut:
         _remove_last_halving(stages)
-    _set_output_stride([layer for stage in stages for layer in stage], output_stride)
+    if architecture.strided is None:
+        _set_output_stride([layer for stage in stages for layer in stage], output_stride)
     return Backbone(
         [nn.Sequential(*stage) for stage in stages],
         out_channels=architecture.cut_channels if cut and architecture.cut_channels else architecture.out_channels,
@@ -231,14 +232,20 @@ def vgg16_fc(weights: str | Path, channels: int = 1024) -> dict[str, Tensor]:
 
 
 def _architecture(name: str) -> Architecture:
-    if name not in BACKBONES:
-        raise InputError(f"the backbone '{name}' is not known; choose one of {', '.join(BACKBONES)}.")
-    architecture: Architecture = tables.part(BACKBONES[name].place)
+    try:
+        found = tables.part(tables.backbone(name).place)
+    except KeyError:
+        known = ", ".join([*BACKBONES, *(f"{beginning}<name>" for beginning in tables.BACKBONE_FAMILIES)])
+        raise InputError(f"the backbone '{name}' is not known; choose one of {known}.") from None
+    architecture: Architecture = found if isinstance(found, Architecture) else found(name)
     return architecture
 
 
 def _read_weights(name: str, weights: str | Path) -> Mapping[str, Any]:
     """torchvision's state_dict of the network `name`, downloaded or from a file, without wrappers and prefixes."""
+    download = _architecture(name).download
+    if download is not None and str(weights) in ("timm", "torchvision"):
+        return download()
     if str(weights) == "torchvision":
         try:
             entry = torchvision.models.get_model_weights(name).IMAGENET1K_V1

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dsrg import tables
 from dsrg.errors import InputError
 from dsrg.models.acol import ACoL
 from dsrg.models.backbone import build_backbone, load_strictly, vgg16_fc
 from dsrg.models.classifier import Classifier
 from dsrg.models.deeplab import DeepLab
-from dsrg.tables import BACKBONES
 
 HEADS = ("gap", "acol")
 
@@ -68,7 +68,7 @@ def build_classifier(
         weights=weights,
         freeze_stages=freeze_stages,
         freeze_bn=freeze_bn,
-        cut=BACKBONES[backbone].cut and head.cuts,
+        cut=tables.backbone(backbone).cut and head.cuts,
     )
     if head.kind == "acol":
         return ACoL(features, num_classes - 1, channels=head.channels, threshold=head.threshold)
@@ -102,7 +102,7 @@ def build_deeplab(
         backbone, output_stride=output_stride, weights=weights, freeze_stages=freeze_stages, freeze_bn=freeze_bn
     )
     model = DeepLab(features, num_classes, rates=rates, channels=channels, dropout=dropout, pool_features=pool_features)
-    if BACKBONES[backbone].fc and weights is not None and channels:
+    if tables.backbone(backbone).fc and weights is not None and channels:
         model.copy_fc(vgg16_fc(weights, channels))
     return model
 

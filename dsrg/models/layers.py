@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -31,24 +32,29 @@ class RectifiedMaxPool2d(nn.MaxPool2d):
 
 
 class InputScale(nn.Module):
-    """From images without ImageNet's mean and deviation to images in -1..1, which GoogLeNet was trained on.
+    """From images without ImageNet's mean and deviation to images without those that a network was trained on.
 
-    torchvision calls this `transform_input`, and its GoogLeNet's weights need it. It cannot go into the weights of
-    the first convolution: the zeros that pad the images are grey (0.5) only after it.
+    With 0.5 each, the default, these lie in -1..1: torchvision calls that `transform_input`, and its GoogLeNet's
+    weights need it. It cannot go into the weights of the first convolution: the zeros that pad the images are grey
+    only after it.
+
+    Args:
+        mean: The network's own RGB mean on a 0..1 scale.
+        std: Its own standard deviation.
     """
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, mean: Sequence[float] = (0.5, 0.5, 0.5), std: Sequence[float] = (0.5, 0.5, 0.5)) -> None:
         super().__init__()
-        mean, std = torch.tensor(IMAGENET_MEAN)[:, None, None], torch.tensor(IMAGENET_STD)[:, None, None]
+        theirs, own = torch.tensor([IMAGENET_MEAN, IMAGENET_STD]), torch.tensor([[*mean], [*std]])
         # constants: no part of a checkpoint
-        self.register_buffer("scale", 2 * std, persistent=False)
-        self.register_buffer("shift", 2 * mean - 1, persistent=False)
+        self.register_buffer("scale", (theirs[1] / own[1])[:, None, None], persistent=False)
+        self.register_buffer("shift", ((theirs[0] - own[0]) / own[1])[:, None, None], persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """2 (mean + std * images) - 1 of images (B, 3, H, W)."""
+        """The images (B, 3, H, W), normalised anew."""
         return images * self.scale + self.shift
 
 

@@ -1,0 +1,141 @@
+"""Backbones of timm (PyTorch Image Models): any of its convolutional networks that is a chain of layers.
+
+A network is asked for as 'timm/<its name in timm>'. timm makes it at the output stride, by its own means. Its layers
+are taken in the order in which they are registered and divided into stages at the modules that timm lists as its
+feature levels. That this chain gives the network's own features, on the grid that all backbones have, is checked when
+it is taken apart.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from typing import Any
+
+import torch
+from torch import nn
+
+from dsrg.errors import InputError
+from dsrg.models.architectures import NUM_STAGES, Architecture, Stages
+from dsrg.models.layers import InputScale
+
+PREFIX = "timm/"
+_CONTAINERS = ("blocks", "stages", "features")
+"""Sequences of blocks, whose members are layers of the chain."""
+_SIZE = 65
+"""Side of the image, in pixels, on which the chain is compared with the network."""
+
+
+def architecture(name: str) -> Architecture:
+    """How a network of timm is made and taken apart.
+
+    Args:
+        name: 'timm/<name>'.
+
+    Raises:
+        InputError: timm is not installed, has no such network, or it has no grid of features or no output stride.
+    """
+    if importlib.util.find_spec("timm") is None:
+        raise InputError(f"model.backbone = {name}: needs timm; run python -m pip install 'dsrg[timm]'.")
+    with torch.device("meta"):
+        network = _make(name, 32)
+    config = network.pretrained_cfg
+    return Architecture(
+        make=functools.partial(_make, name, 32),
+        split=functools.partial(_split, name),
+        head=(f"{config.get('classifier', 'classifier')}.",),
+        out_channels=network.num_features,
+        strided=functools.partial(_make, name),
+        download=functools.partial(_download, name),
+    )
+
+
+def _make(name: str, output_stride: int) -> Any:
+    import timm
+
+    try:
+        network = timm.create_model(
+            name.removeprefix(PREFIX), pretrained=False, num_classes=0, global_pool="", output_stride=output_stride
+        )
+    except (TypeError, AssertionError):  # an output stride, which it does not know
+        raise InputError(
+            f"model.backbone = {name}: cannot be made at an output stride; choose a convolutional network of timm."
+        ) from None
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"model.backbone = {name}: timm has no such network ({' '.join(str(error).split())}); "
+            "timm.list_models() has their names."
+        ) from None
+    return network
+
+
+def _download(name: str) -> dict[str, Any]:
+    """timm's own weights, by its names, from its hub.
+
+    Raises:
+        InputError: they cannot be had.
+    """
+    import timm
+
+    try:
+        network = timm.create_model(name.removeprefix(PREFIX), pretrained=True)
+    except Exception as error:  # each hub client has errors of its own
+        raise InputError(
+            f"timm's weights of {name} could not be downloaded ({type(error).__name__}); give a file as model.weights."
+        ) from None
+    state: dict[str, Any] = network.state_dict()
+    return state
+
+
+def _split(name: str, network: Any) -> Stages:
+    chain = _chain(network)
+    reached = {level["module"]: level["reduction"] for level in network.feature_info}
+    levels = len(network.feature_info)
+    stages: Stages = [[] for _ in range(NUM_STAGES)]
+    # A level for each halving; where timm lists fewer, the stem has several.
+    at = max(0, NUM_STAGES - levels)
+    for key, layer in chain:
+        stages[min(at, NUM_STAGES - 1)].append(layer)
+        if key in reached:
+            at += 1
+    _check(name, network, stages)
+    config = network.pretrained_cfg
+    stages[0].insert(0, InputScale(config["mean"], config["std"]))
+    return stages
+
+
+def _chain(network: Any) -> list[tuple[str, nn.Module]]:
+    """The layers before the pooling with their names, in the order in which they are registered."""
+    head = {"global_pool", "head_drop", str(network.pretrained_cfg.get("classifier", "")).partition(".")[0], "head"}
+    layers: list[tuple[str, nn.Module]] = []
+    for key, child in network.named_children():
+        if key in head:
+            continue
+        if key in _CONTAINERS and isinstance(child, nn.Sequential):
+            layers += [(f"{key}.{number}", block) for number, block in child.named_children()]
+        else:
+            layers.append((key, child))
+    return layers
+
+
+@torch.no_grad()
+def _check(name: str, network: Any, stages: Stages) -> None:
+    """Refuse a network whose features the chain does not give."""
+    before = network.training
+    network.eval()
+    device = next(network.parameters()).device
+    image = torch.linspace(-1, 1, 3 * _SIZE * _SIZE, device=device).view(1, 3, _SIZE, _SIZE)
+    expected = network.forward_features(image)
+    try:
+        found = nn.Sequential(*(layer for stage in stages for layer in stage))(image)
+    except (RuntimeError, TypeError, ValueError):
+        found = None
+    network.train(before)
+    cells = (_SIZE - 1) // network.feature_info[-1]["reduction"] + 1
+    fits = isinstance(found, torch.Tensor) and found.ndim == 4 and found.shape[2:] == (cells, cells)
+    same = fits and found.shape == expected.shape and (device.type == "meta" or torch.equal(found, expected))
+    if not same:
+        raise InputError(
+            f"model.backbone = {name}: is no chain of layers that ends in a grid of (size - 1) / stride + 1 cells; "
+            "choose another network, such as timm/tf_efficientnet_lite0 or timm/resnet18."
+        )
