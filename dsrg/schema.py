@@ -44,6 +44,7 @@ class OneOf:
             raise PydanticCustomError("one_of", "input should be {expected}", {"expected": expected})
         return name
 
+
 # Upper bounds are far above what anybody means: they stop a slip of the hand before it asks for all of the memory.
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, le=1e6)]
