@@ -3,10 +3,12 @@
 import torch
 from torch import nn
 
+from dsrg import tables
 from dsrg.explain import cam, grad_cam, grad_cam_pp, saliency
 from dsrg.models.acol import ACoL
 from dsrg.models.classifier import Classifier
 
+METHODS = {name: tables.part(maps.place) for name, maps in tables.MAPS.items()}
 LAYER_METHODS = {"cam": cam, "grad_cam": grad_cam, "grad_cam_pp": grad_cam_pp}
 """The methods that take a layer."""
 PLAIN_METHODS = {**LAYER_METHODS, "saliency": saliency}

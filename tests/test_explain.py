@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from explain_networks import LAYER_METHODS, PLAIN_METHODS, example, out_of_place
+from explain_networks import LAYER_METHODS, METHODS, PLAIN_METHODS, example, out_of_place
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
 from dsrg import explain
-from dsrg.explain import METHODS, acol, cam, grad_cam, grad_cam_pp, saliency
+from dsrg.explain import acol, cam, grad_cam, grad_cam_pp, saliency
 
 
 def naive_gradient(model, image, label):
@@ -90,11 +90,12 @@ def test_grad_cam_behind_pooling_is_rectified_cam(network, batch, classes, size,
 def test_many_classes_and_images_equal_one_at_a_time(method, network, batch, classes, seed):
     network = {"acol": "acol", "cam": "gap"}.get(method, network)
     model, images, wanted = example(network, batch, classes, 6, seed=seed)
-    maps = METHODS[method](model, images, wanted)
+    find = METHODS[method]
+    maps = find(model, images, wanted)
     assert maps.shape == (batch, classes, *((6, 6) if method == "saliency" else (3, 3)))
     assert method == "cam" or (maps >= 0).all()
     for b, m in np.ndindex(*wanted.shape):
-        alone = METHODS[method](model, images[b : b + 1], wanted[b : b + 1, m : m + 1])
+        alone = find(model, images[b : b + 1], wanted[b : b + 1, m : m + 1])
         torch.testing.assert_close(maps[b, m], alone[0, 0])
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from explain_networks import LAYER_METHODS, PLAIN_METHODS, example, layer_hooks
+from explain_networks import LAYER_METHODS, METHODS, PLAIN_METHODS, example, layer_hooks
 from torch import nn
 
-from dsrg.explain import METHODS, cam, grad_cam, grad_cam_pp, saliency
+from dsrg.explain import cam, grad_cam, grad_cam_pp, saliency
 from dsrg.models.build import build_classifier
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dsrg.data.classes import read_classes
 from dsrg.errors import InputError
-from dsrg.labels import COCO, IGNORE, VOC, palette, read_classes
+from dsrg.labels import COCO, IGNORE, VOC, palette
 
 
 def test_palette_holds_the_colours_of_the_voc_devkit() -> None:

@@ -19,6 +19,7 @@ from dsrg.labels import IGNORE
 from dsrg.pipeline import run_pipeline
 from dsrg.run import engine
 from dsrg.run.folder import Run
+from dsrg.run.results import ROWS, figure, table
 from dsrg.stages.classifier import classify
 from dsrg.stages.masks import make_masks
 from dsrg.stages.retrain import retrain, train_dsrg, train_supervised
@@ -26,7 +27,6 @@ from dsrg.stages.seeds import make_cams, make_seeds
 from dsrg.study.compare_masks import CONFIDENCES, mask_table
 from dsrg.study.compare_masks import SCALES as MASK_SCALES
 from dsrg.study.compare_seeds import GIVEN, WAYS, seed_table
-from dsrg.study.examples import ROWS, figure, table
 
 ROOT = Path(__file__).parents[1]
 QUICK = (

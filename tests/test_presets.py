@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from dsrg import config, losses, schema
-from dsrg.labels import BACKGROUND, IGNORE, read_classes
+from dsrg.data.classes import read_classes
+from dsrg.labels import BACKGROUND, IGNORE
 from dsrg.models.deeplab import DeepLab
 from dsrg.run import inference, networks, trainer
 from dsrg.run.folder import Run

@@ -16,8 +16,8 @@ import pytest
 from format_oracles import check_coco, check_labelme
 from PIL import Image
 
+from dsrg.data.classes import read_classes
 from dsrg.files import pictures
-from dsrg.labels import read_classes
 
 REPOSITORY = Path(__file__).parents[1]
 COMMANDS = re.findall(r"^    dsrg (.+)", (REPOSITORY / "README.md").read_text(encoding="utf-8"), re.MULTILINE)

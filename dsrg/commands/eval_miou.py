@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dsrg.cli import guard
+from dsrg.data.classes import read_classes
 from dsrg.files import disk
-from dsrg.labels import read_classes
 from dsrg.stages.predictions import compare_folders
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from dsrg import config
 from dsrg.cli import guard
 from dsrg.data import cues
+from dsrg.data.classes import read_classes
 from dsrg.errors import InputError
-from dsrg.labels import read_classes
 from dsrg.run.folder import Run
 
 

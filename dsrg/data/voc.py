@@ -16,13 +16,14 @@ from tqdm import tqdm
 
 from dsrg.boxes import LabelledBoxes
 from dsrg.data.annotations import read_boxes_for, read_label_names
+from dsrg.data.classes import read_classes
 from dsrg.data.ids import check_id, read_ids
 from dsrg.data.photograph import Found, is_photograph, walk
 from dsrg.data.table import ENDINGS as TABLE_ENDINGS
 from dsrg.data.table import read_labels
 from dsrg.errors import InputError
 from dsrg.files import pictures
-from dsrg.labels import BACKGROUND, PRESETS, Classes, read_classes
+from dsrg.labels import BACKGROUND, PRESETS, Classes
 
 Refuse = Callable[[InputError, Path, str], None]
 """Gets a fault, the file that has it, and the id of the photograph that it concerns ('' for none)."""

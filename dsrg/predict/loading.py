@@ -10,9 +10,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from dsrg import config, distributed
+from dsrg.data.classes import read_classes
 from dsrg.errors import InputError
 from dsrg.files import disk, storage
-from dsrg.labels import PRESETS, Classes, read_classes
+from dsrg.labels import PRESETS, Classes
 from dsrg.models.backbone import load_strictly
 from dsrg.models.build import build_deeplab
 from dsrg.predict import metadata

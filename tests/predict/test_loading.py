@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 from trained_run import make_photos, make_trained_run
 
 import dsrg
+from dsrg import tables
 from dsrg.errors import InputError
 from dsrg.files import storage
-from dsrg.models.architectures import ARCHITECTURES
 from dsrg.models.build import build_deeplab
 from dsrg.predict import loading, metadata
 
@@ -169,7 +169,7 @@ def test_a_runs_tensors_are_compared_before_the_network_takes_memory(tmp_path: P
         dsrg.load(run, "cpu")
 
 
-@pytest.mark.parametrize("backbone", ARCHITECTURES)
+@pytest.mark.parametrize("backbone", tables.BACKBONES)
 def test_every_backbone_is_built_without_memory_first(backbone: str) -> None:
     with torch.device("meta"):
         model = build_deeplab(backbone=backbone, num_classes=4, rates=(1,), channels=0)

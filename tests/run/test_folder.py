@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from helpers import NAMES, make_voc
 
+from dsrg.data.classes import read_classes
 from dsrg.errors import InputError
 from dsrg.files import disk
-from dsrg.labels import read_classes
 from dsrg.run.folder import Run, Stage
 from dsrg.schema import Config
 
