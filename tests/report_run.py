@@ -11,6 +11,7 @@ from dsrg import config
 from dsrg.files import pictures, storage
 from dsrg.run import networks
 from dsrg.run.folder import Run, Stage
+from dsrg.run.table import predictions_of
 
 HOSTILE = "<script>alert(1)</script>"
 """A class name that a careless page would run."""
@@ -73,14 +74,14 @@ def make_run(root: Path) -> Run:
     write_log(run.directory / "retrain", ("loss", "lr"))
     write_log(run.directory / "supervised", ("loss", "lr"))
     for network in ("dsrg", "retrain"):
-        weights = networks.segmenter(Run(config.load(root / "run.yaml", ["model.init=weights"]))).state_dict()
+        weights = networks.new_segmenter(Run(config.load(root / "run.yaml", ["model.init=weights"]))).state_dict()
         storage.save_checkpoint(run.directory / network / "checkpoint.pt", {"model": weights})
     return run
 
 
 def predict(run: Run, network: str) -> None:
     """Predictions of the validation split: the n-th photograph's first n quarters of the columns are background."""
-    stage = run.predictions(network)
+    stage = run.stage(predictions_of(network))
     stage.begin()
     for seed, name in enumerate(VAL):
         mask = quadrants(16, 12, seed)

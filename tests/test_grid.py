@@ -20,9 +20,9 @@ from dsrg.predict.export import PixelsToMask
 from dsrg.predict.segmenter import Segmenter, Settings
 from dsrg.run import inference, networks
 from dsrg.run.folder import Run
+from dsrg.stages.cams import make_cams
 from dsrg.stages.masks import make_masks
 from dsrg.stages.predictions import evaluate
-from dsrg.stages.seeds import make_cams
 from dsrg.study.compare_masks import mask_table
 from dsrg.study.failures import show_failures
 from dsrg.study.localize import localize
@@ -154,10 +154,12 @@ def make_run(root: Path, cells: int) -> Run:
     ]
     run = Run(config.load(PRESET, words))
     torch.manual_seed(0)
-    classifier = networks.classifier(run).state_dict()
+    classifier = networks.new_classifier(run).state_dict()
     storage.save_checkpoint(run.directory / "classifier/checkpoint.pt", {"model": classifier})
     for name in ("dsrg", "retrain"):
-        storage.save_checkpoint(run.directory / name / "checkpoint.pt", {"model": networks.segmenter(run).state_dict()})
+        storage.save_checkpoint(
+            run.directory / name / "checkpoint.pt", {"model": networks.new_segmenter(run).state_dict()}
+        )
     return run
 
 

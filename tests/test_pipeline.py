@@ -20,10 +20,12 @@ from dsrg.pipeline import run_pipeline
 from dsrg.run import engine
 from dsrg.run.folder import Run
 from dsrg.run.results import ROWS, figure, table
+from dsrg.stages.cams import make_cams
 from dsrg.stages.classifier import classify
+from dsrg.stages.dsrg import train_dsrg
 from dsrg.stages.masks import make_masks
-from dsrg.stages.retrain import retrain, train_dsrg, train_supervised
-from dsrg.stages.seeds import make_cams, make_seeds
+from dsrg.stages.retrain import retrain, train_supervised
+from dsrg.stages.seeds import make_seeds
 from dsrg.study.compare_masks import CONFIDENCES, mask_table
 from dsrg.study.compare_masks import SCALES as MASK_SCALES
 from dsrg.study.compare_seeds import GIVEN, WAYS, seed_table
@@ -177,7 +179,7 @@ def test_deleted_files_of_a_finished_stage_are_made_again(data: Path, finished: 
     for name in names:
         (run_dir / name).unlink()
     with pytest.raises(InputError, match=r"seeds: this stage is not finished; run tools/make_seeds\.py first"):
-        make_run(data, run_dir).require("seeds", "tools/make_seeds.py")
+        make_run(data, run_dir).require("seeds")
     run_pipeline(make_run(data, run_dir, "compile=true"))  # nothing trains again, so nothing is compiled
     for name in names:
         assert (run_dir / name).read_bytes() == (finished / name).read_bytes()

@@ -16,9 +16,10 @@ from dsrg.errors import InputError
 from dsrg.files import disk, pictures, storage
 from dsrg.run import engine
 from dsrg.run.folder import Run
+from dsrg.stages.cams import make_cams
 from dsrg.stages.masks import make_masks
 from dsrg.stages.predictions import evaluate
-from dsrg.stages.seeds import make_cams, make_seeds
+from dsrg.stages.seeds import make_seeds
 from dsrg.study.localize import localize
 
 FOLDERS = ("cams", "seeds", "masks", "dsrg/predictions/val")

@@ -21,6 +21,7 @@ from dsrg.labels import IGNORE
 from dsrg.run import inference, networks
 from dsrg.run.folder import Run
 from dsrg.run.records import RECORD, read_record
+from dsrg.run.table import final
 from dsrg.schema import Seeds
 from dsrg.stages.seeds import cut_seeds
 
@@ -68,7 +69,7 @@ class Studio:
         self.run = run
         self.classes = run.classes
         self._classifier = networks.trained_classifier(run)
-        self.network = final_network(run)
+        self.network = final(run.has_network)
         """'retrain', 'dsrg' or None: the stage that trained the network that makes the masks."""
         self._predict = None
         if self.network is not None:
@@ -171,15 +172,6 @@ def proposal(scores: np.ndarray) -> list[int]:
     """
     labels: list[int] = (np.flatnonzero(scores > SURE) + 1).tolist()
     return labels or [int(scores.argmax()) + 1]
-
-
-def final_network(run: Run) -> str | None:
-    """The stage that trained the run's last network without true masks: 'retrain', 'dsrg', or None."""
-    for name in ("retrain", "dsrg"):
-        stage = run.stage(name)
-        if stage.finished or (stage.foreign and (stage.directory / "checkpoint.pt").is_file()):
-            return name
-    return None
 
 
 def own_thresholds(run: Run) -> tuple[Seeds, str]:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from dsrg import cli
 from dsrg.run.folder import Run
+from dsrg.stages.cams import make_cams
 from dsrg.stages.classifier import classify
-from dsrg.stages.seeds import make_cams, make_seeds
+from dsrg.stages.seeds import make_seeds
 
 
 def call(run: Run) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from dsrg import cli
 from dsrg.run.folder import Run
+from dsrg.stages.dsrg import train_dsrg
 from dsrg.stages.predictions import evaluate
-from dsrg.stages.retrain import train_dsrg
 
 
 def call(run: Run) -> None:

@@ -177,7 +177,7 @@ def choose(
 def enlarge(seeds: np.ndarray, height: int, width: int) -> np.ndarray:
     """Seeds at a photograph's size, each pixel that of the nearest cell, corner on corner.
 
-    `dsrg.run.folder.inference.on_grid` gives a grid of GRID cells back exactly from photographs of 41 pixels a side and more,
+    `dsrg.run.inference.on_grid` gives a grid of GRID cells back exactly from photographs of 41 pixels a side and more,
     and after training's warp to 321 x 321 from those of 71 and more.
 
     Args:

@@ -17,6 +17,7 @@ from dsrg.files import pictures
 from dsrg.labels import BACKGROUND, IGNORE, Classes, palette
 from dsrg.run import inference
 from dsrg.run.folder import Run
+from dsrg.run.table import predictions_of
 from dsrg.study import failures
 from dsrg.study.examples import Example
 from dsrg.study.failures import Failure
@@ -103,7 +104,7 @@ def ranked(run: Run, failure: Failure, network: str) -> Ranked:
     small = tiles.fit(picture, min(SIDE, max(picture.shape[:2])))
     size = small.shape[:2]
     paths = {
-        "prediction": run.predictions(network).directory / f"{photo.id}.png",
+        "prediction": run.stage(predictions_of(network)).directory / f"{photo.id}.png",
         "truth": run.folder.mask_path(photo),
     }
     layers = {name: _mask(pictures.read_mask(path), size) for name, path in paths.items()}

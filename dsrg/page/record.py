@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,28 +11,13 @@ from dsrg.errors import InputError
 from dsrg.files import disk
 from dsrg.page.charts import Chart, Line, line_chart
 from dsrg.run import records
-from dsrg.run.folder import Run, Stage
+from dsrg.run.folder import Run
 from dsrg.run.results import ratio
+from dsrg.run.stage import Stage
+from dsrg.run.table import STAGES
 from dsrg.schema import Config, Section
 
-STAGES: tuple[tuple[str, str, Callable[[Run], Stage]], ...] = (
-    ("classifier", "classifier", lambda run: run.stage("classifier")),
-    ("cams", "CAMs", lambda run: run.stage("cams")),
-    ("seeds", "seeds", lambda run: run.stage("seeds")),
-    ("dsrg", "DSRG training", lambda run: run.stage("dsrg")),
-    ("dsrg predictions", "DSRG predictions", lambda run: run.predictions("dsrg")),
-    ("masks", "masks", lambda run: run.stage("masks")),
-    ("retrain", "retraining", lambda run: run.stage("retrain")),
-    ("predictions", "predictions", lambda run: run.predictions("retrain")),
-    ("supervised", "full supervision", lambda run: run.stage("supervised")),
-    ("supervised predictions", "supervised predictions", lambda run: run.predictions("supervised")),
-)
-"""Each stage's name in results.json, its name on the page, and how a run finds it, in order."""
 FINISHED, UNFINISHED, FOREIGN, NOT_RUN = "finished", "unfinished", "put there by the user", "not run"
-NETWORKS = {"dsrg": "DSRG", "retrain": "retrained", "supervised": "fully supervised"}
-"""The networks that masks are predicted with, and their names on the page."""
-TRAININGS = {"classifier": "classifier", "dsrg": "DSRG", "retrain": "retraining", "supervised": "full supervision"}
-"""The stages that train, and their names on the page."""
 LOSSES = {
     "loss_a": "first classifier's loss",
     "loss_b": "second classifier's loss",
@@ -95,8 +80,8 @@ def statuses(run: Run) -> dict[str, Status]:
         InputError: a stage's folder was made with other settings than the run's.
     """
     found = {}
-    for name, title, find in STAGES:
-        stage = find(run)
+    for name, facts in STAGES.items():
+        stage = run.stage(name)
         seconds = None
         if stage.recorded:
             state = FINISHED if stage.finished else UNFINISHED
@@ -104,7 +89,7 @@ def statuses(run: Run) -> dict[str, Status]:
         else:
             state = FOREIGN if stage.foreign else NOT_RUN
         shared = run.directory.resolve() not in stage.directory.resolve().parents
-        found[name] = Status(name, title, stage, state, seconds, shared)
+        found[name] = Status(name, facts.title, stage, state, seconds, shared)
     return found
 
 
@@ -129,7 +114,7 @@ def training(run: Run, status: Status) -> Training:
     planned = settings.iterations
     if name == "supervised":
         planned = run.cfg.supervised.iterations or planned
-    title = TRAININGS[name]
+    title = status.title
     if not lines:
         return Training(title, status.state, 0, planned, ())
     positions = [line["iteration"] for line in lines]

@@ -24,11 +24,11 @@ from dsrg.page import pictures, record
 from dsrg.page.record import Status
 from dsrg.run import results
 from dsrg.run.folder import Run
+from dsrg.run.table import NETWORKS, STAGES, TRAININGS, final, predictions_of
 from dsrg.stages.predictions import compare_folders
 from dsrg.study import examples, failures
 from dsrg.study.examples import Example
 
-PREDICTIONS = {"retrain": "predictions", "dsrg": "dsrg predictions", "supervised": "supervised predictions"}
 """The stage that predicts with each network; the first that has run gives the worst and best photographs."""
 EXTREMES = 6
 """Worst validation photographs, and best ones, at most."""
@@ -36,13 +36,6 @@ MOST_PICTURES = 100
 """Photographs that the page may show: each takes some 40 kB of it."""
 HIGHLIGHTS = ("classifier_map", "dsrg_miou", "retrain_miou", "weak_to_full_ratio")
 """Figures that the page begins with."""
-TOOLS = {
-    "classifier": "tools/make_seeds.py",
-    "dsrg": "tools/train_dsrg.py",
-    "retrain": "tools/retrain.py",
-    "supervised": "tools/train_supervised.py",
-}
-"""The tool that runs each training."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +104,9 @@ def _context(run: Run, found: Mapping[str, Status], shown: Sequence[Example]) ->
         "rows": [(key, title, results.figure(figures, key)) for key, title in results.ROWS],
         "highlights": [(title, results.figure(figures, key)) for key, title in results.ROWS if key in HIGHLIGHTS],
         "measured": measured,
-        "networks": record.NETWORKS,
+        "networks": NETWORKS,
         "classes": _classes(run, found, figures, measured),
-        "trainings": [(record.training(run, found[name]), TOOLS[name]) for name in record.TRAININGS],
+        "trainings": [(record.training(run, found[name]), STAGES[name].command) for name in TRAININGS],
         "growth": record.growth(run, found["dsrg"]),
         "layers": pictures.LAYERS | {"cam": pictures.SOURCES[run.cfg.seeds.source]},
         "first_layer": next((card.first for card in cards if card.first), ""),
@@ -132,8 +125,8 @@ def _classes(
 ) -> tuple[list[str], list[ClassRow]]:
     """The networks whose IoU by class is known, and a row for each class."""
     known: dict[str, Mapping[str, float | None]] = {}
-    for network in record.NETWORKS:
-        status = found[PREDICTIONS[network]]
+    for network in NETWORKS:
+        status = found[predictions_of(network)]
         if f"{network}_iou" in figures:
             known[network] = figures[f"{network}_iou"]
         elif measured and status.state == record.FOREIGN:
@@ -157,10 +150,12 @@ def _classes(
 
 def _extremes(run: Run, found: Mapping[str, Status]) -> Extremes | None:
     """None where no network has predicted the validation split."""
-    network = next((name for name, stage in PREDICTIONS.items() if found[stage].usable), None)
+    network = final(lambda name: found[predictions_of(name)].usable)
+    if network is None and found[predictions_of("supervised")].usable:
+        network = "supervised"
     if network is None:
         return None
-    folder = found[PREDICTIONS[network]].stage.directory
+    folder = found[predictions_of(network)].stage.directory
     ordered = failures.rank(failures.compare(run, {network: folder}), network)
     values = [failure.miou(network) for failure in ordered]
     ordered = [failure for failure, value in zip(ordered, values, strict=True) if not math.isnan(value)]

@@ -54,7 +54,7 @@ class Segmentation:
     probs: np.ndarray | None = None
     """(C, H, W) float32 where they were asked for: the network's own, before the CRF, whose are near 0 or 1 nearly
     everywhere, and of all classes, whichever the mask was restricted to. Of a large photograph they are as large as the
-    copy that was segmented, see `dsrg.run.folder.large`."""
+    copy that was segmented, see `dsrg.run.large`."""
 
     @property
     def present(self) -> tuple[str, ...]:
@@ -107,7 +107,7 @@ class Settings:
     mirror: bool = True
     """Average over the mirror image too."""
     merge: str = "probabilities"
-    """As in `dsrg.run.folder.inference.predict_probs`."""
+    """As in `dsrg.run.inference.predict_probs`."""
     crf: bool = True
     """Refine with the dense CRF."""
     crf_tags: bool = True
@@ -254,7 +254,7 @@ class Segmenter:
         return max(1, min(batch, MOST_PROBS // (len(self.classes) * shape[0] * shape[1])))
 
     def copy_of(self, picture: np.ndarray, size: int | None = None) -> np.ndarray:
-        """The picture (H, W, 3) uint8 as it is segmented: itself, or of a large one a copy, see `dsrg.run.folder.large`."""
+        """The picture (H, W, 3) uint8 as it is segmented: itself, or of a large one a copy, see `dsrg.run.large`."""
         return large.copy_of(picture, len(self.classes), size or self.settings.size)
 
     def network_sizes(

@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,33 +23,13 @@ from dsrg.run import contents
 from dsrg.run.records import RECORD, read_record
 from dsrg.run.stage import Stage as Stage
 from dsrg.run.stage import flatten
+from dsrg.run.table import CHECKPOINT, LOCALIZE, SEGMENTER_KEYS, STAGES, Facts
 from dsrg.schema import Config
 
-STAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "classifier": (("classifier",), ()),
-    "cams": (("cam",), ("classifier",)),
-    "seeds": (("seeds",), ("cams",)),
-    "dsrg": (("crf", "grow", "losses", "dsrg"), ("seeds",)),
-    "masks": (("crf", "masks"), ("dsrg",)),
-    "retrain": (("retrain",), ("masks",)),
-    "supervised": (("retrain",), ()),
-    "localize": (("localize",), ("classifier",)),
-}
-"""Each stage's folder: the configuration sections that decide on its output, and the stages that it builds on."""
-SINGLE_KEYS = {"cams": ("seeds.source",), "localize": ("cam.output_stride", "data.annotations")}
-"""Keys of other sections that decide on a stage's output too."""
-CLASSIFIER_STAGES = ("classifier", "cams", "seeds")
-ENDINGS = {"cams": ".npz", "seeds": ".png", "masks": ".png"}
-"""The stages that write a file for each training photograph, and how its name ends."""
-TRAININGS = ("classifier", "dsrg", "retrain", "supervised")
-"""The stages that train a network, whose file is CHECKPOINT."""
-CHECKPOINT = "checkpoint.pt"
+Figures = dict[str, Any]
+"""What a stage measured, by name."""
 CLASS_LIST = "classes.txt"
 """The run's copy of the data set's class list."""
-SEGMENTER_KEYS = tuple(
-    f"model.{key}" for key in ("init", "output_stride", "pool_features", "aspp_rates", "aspp_channels", "dropout")
-)
-"""Keys of the section model that the classifier's stages do not depend on."""
 
 
 class Run:
@@ -111,58 +91,60 @@ class Run:
         self._lock = self._lock or locks.lock_folder(self.directory)
 
     def stage(self, name: str) -> Stage:
-        """The stage whose folder is `name`, one of STAGES."""
-        directory, trains = self.directory_of(name), name in TRAININGS
-        files = [photo.id + ENDINGS[name] for photo in self.train] if name in ENDINGS else []
+        """The stage of that name, one of `table.STAGES`."""
+        facts, directory = STAGES[name], self.directory_of(name)
+        photos = (self.val if facts.predicts else self.train) if facts.ending else []
         return Stage(
             directory,
-            self._settings(name),
-            self._refuse_to_make if self._is_shared(name) else self._record,
-            files,
-            needs=(CHECKPOINT,) if trains else (),
-            contents=functools.partial(self._contents, name),
+            self._settings(name, facts),
+            self._refuse_to_make if self._is_shared(facts) else self._record,
+            [photo.id + facts.ending for photo in photos],
+            needs=(CHECKPOINT,) if facts.trains else (),
+            contents=(
+                functools.partial(self._predicted_contents, self.cfg.data.val_split)
+                if facts.predicts
+                else functools.partial(self._contents, name)
+            ),
             measured_on=self._val_contents if name == "classifier" else dict,
             check=functools.partial(self._check_file, directory),
-            trains=trains,
+            trains=facts.trains,
         )
 
     def directory_of(self, name: str) -> Path:
         """The folder of a stage, which lies in another run's where `shared` names one."""
-        if self.cfg.shared is not None and name in CLASSIFIER_STAGES:
-            return self.cfg.shared / name
-        return self.directory / name
-
-    def predictions(self, network: str) -> Stage:
-        """The predictions of a trained network for the validation split: predictions/ for the final network."""
-        own = Path() if network == "retrain" else Path(network)
-        settings = self._settings(network) | self._section("crf", "test")
-        directory = self.directory / own / "predictions" / self.cfg.data.val_split
-        return self._predictions(
-            directory, settings, self.cfg.data.val_split, [f"{photo.id}.png" for photo in self.val]
-        )
+        facts = STAGES[name]
+        base = self.cfg.shared if self.cfg.shared is not None and facts.shared else self.directory
+        return base / facts.folder.format(val=self.cfg.data.val_split)
 
     def localization(self, split: str, method: str) -> Stage:
         """The boxes that the classifier's maps of one method give in a split."""
-        settings = self._settings("localize")
+        settings = self._settings("localize", LOCALIZE)
         if method != "saliency":
             del settings["localize.saliency_blur"]
-        return self._predictions(self.directory / "localize" / split / method, settings, split, ["boxes.json"])
-
-    def _predictions(self, directory: Path, settings: dict[str, Any], split: str, files: list[str]) -> Stage:
+        directory = self.directory / LOCALIZE.folder / split / method
         return Stage(
             directory,
             settings,
             self._record,
-            files,
+            ["boxes.json"],
             contents=functools.partial(self._predicted_contents, split),
             check=functools.partial(self._check_file, directory),
         )
 
-    def require(self, name: str, tool: str) -> Path:
+    def has_network(self, name: str) -> bool:
+        """Whether the network of a stage that trains is there: trained by this run, or put there by the user.
+
+        Raises:
+            InputError: the folder was made with other settings or from other data, or its network is broken.
+        """
+        stage = self.stage(name)
+        return stage.usable or (stage.foreign and (stage.directory / CHECKPOINT).is_file())
+
+    def require(self, name: str) -> Path:
         """The folder of a stage that must be finished, or have been put there by the user.
 
         Raises:
-            InputError: it is not; `tool` makes it. Or the user's own files lack some, or do not fit the photographs.
+            InputError: it is not. Or the user's own files lack some, or do not fit the photographs.
         """
         stage = self.stage(name)
         if stage.foreign:
@@ -172,17 +154,46 @@ class Run:
             elif distributed.is_main():
                 self.folder.check(self.train, masks=stage.directory)
         elif not stage.usable:
-            if self._is_shared(name):
+            if self._is_shared(STAGES[name]):
                 self._refuse_to_make()
-            raise InputError(f"{stage.directory}: this stage is not finished; run {tool} first.")
+            raise InputError(f"{stage.directory}: is not finished; run {STAGES[name].command} first.")
         return stage.directory
 
-    def seed(self) -> None:
-        """Set the random numbers; every stage begins so, and so does not depend on which ran before it."""
-        torch.manual_seed(self.cfg.seed + distributed.rank())
+    def make(
+        self,
+        name: str,
+        prepare: Callable[[Stage], Callable[[], Figures]],
+        measure: Callable[[Stage], Figures] = lambda stage: {},
+    ) -> Stage:
+        """Make a stage, or find it finished, or measure what the user put in its place.
 
-    def _settings(self, name: str) -> dict[str, Any]:
-        sections, after = STAGES[name]
+        Args:
+            name: One of `table.STAGES`.
+            prepare: Checks and reads all that the stage needs, and refuses what does not fit; nothing is written yet,
+                so a wrong path leaves nothing behind. Its result does the work and returns what it found on the way.
+            measure: Figures of a folder whose files are all there, the user's own included.
+
+        Raises:
+            InputError: as `prepare`, `Stage.finished` and `require`.
+        """
+        stage = self.stage(name)
+        if stage.finished:
+            return stage
+        figures: Figures = {}
+        if stage.foreign:
+            self.require(name)
+        else:
+            # Every stage begins so, and so does not depend on which ran before it.
+            torch.manual_seed(self.cfg.seed + distributed.rank())
+            work = prepare(stage)
+            stage.begin()
+            figures = work()
+        distributed.barrier()
+        stage.finish(figures | measure(stage))
+        return stage
+
+    def _settings(self, name: str, facts: Facts) -> dict[str, Any]:
+        sections, after = facts.sections, facts.after
         if name == "seeds" and self.cfg.seeds.crf:
             sections += ("crf",)
         if name == "supervised" and self.cfg.model.init == "classifier":
@@ -191,25 +202,25 @@ class Run:
         if name == "supervised":
             settings["supervised.iterations"] = self.cfg.supervised.iterations
         del settings["data.annotations"]  # true boxes, which localisation alone reads
-        if name in (*CLASSIFIER_STAGES, "localize"):
+        if facts.of_classifier:
             settings = {key: value for key, value in settings.items() if key not in SEGMENTER_KEYS}
-        for key in SINGLE_KEYS.get(name, ()):
+        for key in facts.keys:
             settings[key] = self._section(key.partition(".")[0])[key]
-        if self._is_shared(name):
+        if self._is_shared(facts):
             settings["seed"] = self._shared_seed()
         for earlier in after:
-            before = self._settings(earlier)
-            if self._is_shared(earlier) and not self._is_shared(name):
+            before = self._settings(earlier, STAGES[earlier])
+            if self._is_shared(STAGES[earlier]) and not self._is_shared(facts):
                 before["shared.seed"] = before.pop("seed")  # the stage's own random seed is this run's
             settings |= before
         return settings
 
-    def _is_shared(self, name: str) -> bool:
-        return self.cfg.shared is not None and name in CLASSIFIER_STAGES
+    def _is_shared(self, facts: Facts) -> bool:
+        return self.cfg.shared is not None and facts.shared
 
     def _shared_seed(self) -> int | None:
         """The random seed that the shared stages were made with; None where none of them has a record."""
-        for name in reversed(CLASSIFIER_STAGES):
+        for name in reversed([name for name, facts in STAGES.items() if facts.shared]):
             path = self.directory_of(name) / RECORD
             if path.exists():
                 seed = read_record(path).settings.get("seed")

@@ -6,6 +6,7 @@ import functools
 from typing import Any
 
 import torch
+from torch import nn
 
 from dsrg.files import storage
 from dsrg.models.acol import ACoL
@@ -15,10 +16,11 @@ from dsrg.models.classifier import Classifier
 from dsrg.models.deeplab import DeepLab
 from dsrg.run import inference
 from dsrg.run.folder import Run
+from dsrg.run.table import CHECKPOINT
 from dsrg.schema import Inference, Model
 
 
-def classifier(run: Run) -> Classifier | ACoL:
+def new_classifier(run: Run) -> Classifier | ACoL:
     """The classifier before its training."""
     settings = run.cfg.model
     return build_classifier(
@@ -34,8 +36,7 @@ def trained_classifier(run: Run) -> Classifier | ACoL:
     """The classifier after its training, in eval mode at the CAMs' output stride, on the run's device."""
     stride = run.cfg.cam.output_stride or run.cfg.classifier.output_stride
     model = build_classifier(**_classifier_arguments(run), output_stride=stride)
-    path = run.require("classifier", "tools/make_seeds.py") / "checkpoint.pt"
-    load_strictly(model, storage.load_network(path), str(path))
+    load_trained(run, "classifier", model)
     return model.to(run.device).to(memory_format=torch.channels_last).eval()
 
 
@@ -55,7 +56,7 @@ def _classifier_arguments(run: Run) -> dict[str, Any]:
     }
 
 
-def segmenter(run: Run) -> DeepLab:
+def new_segmenter(run: Run) -> DeepLab:
     """The segmentation network before its training, its backbone at ImageNet's or the classifier's weights."""
     settings = run.cfg.model
     model = build_deeplab(
@@ -65,7 +66,7 @@ def segmenter(run: Run) -> DeepLab:
         freeze_stages=settings.freeze_stages,
     )
     if settings.init == "classifier":
-        path = run.require("classifier", "tools/make_seeds.py") / "checkpoint.pt"
+        path = run.require("classifier") / CHECKPOINT
         load_backbone_from(model, storage.load_network(path), str(path))
     return model
 
@@ -86,9 +87,18 @@ def segmenter_arguments(settings: Model, num_classes: int) -> dict[str, Any]:
 def trained_segmenter(run: Run, name: str) -> DeepLab:
     """The network that the stage 'dsrg', 'retrain' or 'supervised' trained, in eval mode, on the run's device."""
     model = build_deeplab(**segmenter_arguments(run.cfg.model, len(run.classes)))
-    path = run.require(name, f"the stage '{name}'") / "checkpoint.pt"
-    load_strictly(model, storage.load_network(path), str(path))
+    load_trained(run, name, model)
     return model.to(run.device).to(memory_format=torch.channels_last).eval()
+
+
+def load_trained(run: Run, name: str, model: nn.Module) -> None:
+    """Load the weights that a stage trained.
+
+    Raises:
+        InputError: the stage is not finished, or its checkpoint is another network's.
+    """
+    path = run.require(name) / CHECKPOINT
+    load_strictly(model, storage.load_network(path), str(path))
 
 
 def predictor(run: Run, model: DeepLab, settings: Inference) -> inference.Predictor:

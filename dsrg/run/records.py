@@ -32,7 +32,7 @@ class StageRecord(BaseModel):
     settings: dict[str, Any]
     """Dotted configuration keys that decide on the output, and their values."""
     contents: dict[str, str] = {}
-    """What the files outside the run were, by `dsrg.run.folder.contents`; empty in records from before there was one."""
+    """What the files outside the run were, by `dsrg.run.contents`; empty in records from before there was one."""
     measured_on: dict[str, str] = {}
     """Likewise, of the files that the figures alone depend on."""
 

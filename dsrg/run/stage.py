@@ -34,7 +34,7 @@ class Stage:
         on_begin: Called before the folder is first written to.
         files: Names that the folder must hold before the stage counts as finished.
         needs: Names that a foreign folder must hold, where these are more.
-        contents: What the files outside the run are on which the output depends (`dsrg.run.folder.contents`); asked for late,
+        contents: What the files outside the run are on which the output depends (`dsrg.run.contents`); asked for late,
             since it takes a look at each.
         measured_on: Likewise, of the files on which the figures alone depend.
         check: Reads one of `files`, or raises InputError; None reads none.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from dsrg import distributed, metrics
 from dsrg.data.training import TrainingSet, joint_transform, make_loader
 from dsrg.errors import InputError
 from dsrg.run import networks
-from dsrg.run.folder import Run, Stage
+from dsrg.run.folder import Figures, Run, Stage
 from dsrg.run.inference import normalise
 from dsrg.run.trainer import train
 
@@ -33,21 +32,21 @@ def classify(run: Run) -> Stage:
     Raises:
         InputError: loss = single_label, but a photograph has several labels.
     """
-    stage = run.stage("classifier")
-    if stage.foreign:
-        run.require("classifier", "dsrg train-classifier")
-    if stage.foreign or stage.finished:
-        return stage
     settings = run.cfg.classifier
-    if settings.loss == "single_label":
-        _refuse_several_labels(run)
-    run.seed()
-    model = networks.classifier(run)
-    stage.begin()  # after the weights are read: a wrong path leaves nothing behind
-    step = functools.partial(_step, head=settings.head, loss=settings.loss)
-    train(run, stage, model, step, settings, mask_dir=None)
-    stage.finish(_figures(*_scores(run, model), run.classes.foreground, settings.loss))
-    return stage
+
+    def prepare(stage: Stage) -> Callable[[], Figures]:
+        if settings.loss == "single_label":
+            _refuse_several_labels(run)
+        model = networks.new_classifier(run)
+        step = functools.partial(_step, head=settings.head, loss=settings.loss)
+
+        def work() -> Figures:
+            train(run, stage, model, step, settings, mask_dir=None)
+            return _figures(*_scores(run, model), run.classes.foreground, settings.loss)
+
+        return work
+
+    return run.make("classifier", prepare)
 
 
 def label_loss(logits: Tensor, tags: Tensor, loss: str) -> Tensor:
@@ -77,9 +76,9 @@ def top_error(scores: Tensor, tags: Tensor, top: int) -> float:
     return 1 - float(right.double().mean())
 
 
-def _figures(scores: Tensor, tags: Tensor, names: Sequence[str], loss: str) -> dict[str, Any]:
+def _figures(scores: Tensor, tags: Tensor, names: Sequence[str], loss: str) -> Figures:
     precision = metrics.average_precision(scores, tags)
-    figures: dict[str, Any] = {
+    figures: Figures = {
         "classifier_map": float(np.nanmean(precision)),
         "classifier_ap": {name: float(value) for name, value in zip(names, precision, strict=True)},
     }

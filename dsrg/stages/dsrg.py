@@ -1,6 +1,11 @@
-"""The step that the project is named after: softmax, dense CRF, growing, seed loss and boundary loss."""
+"""Deep Seeded Region Growing (Huang et al., CVPR 2018), the training that the project is named after.
+
+Each iteration: softmax, dense CRF, growing of the seeds, seed loss and boundary loss.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +14,28 @@ from dsrg import losses, tables
 from dsrg.crf import dense_crf
 from dsrg.grow import grow_seeds
 from dsrg.labels import IGNORE, palette
-from dsrg.run import inference
+from dsrg.run import inference, networks
+from dsrg.run.folder import Figures, Run, Stage
+from dsrg.run.trainer import train
 from dsrg.schema import Config
+
+
+def train_dsrg(run: Run) -> Stage:
+    """Train the segmentation network on the seeds (Sect. 3).
+
+    Writes dsrg/checkpoint.pt, metrics.jsonl, TensorBoard events.
+    """
+
+    def prepare(stage: Stage) -> Callable[[], Figures]:
+        seeds, model, step = run.require("seeds"), networks.new_segmenter(run), DsrgStep(run.cfg)
+
+        def work() -> Figures:
+            train(run, stage, model, step, run.cfg.dsrg, seeds, step.pictures)
+            return {}
+
+        return work
+
+    return run.make("dsrg", prepare)
 
 
 class DsrgStep:

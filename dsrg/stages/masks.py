@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from dsrg import distributed
@@ -10,7 +11,7 @@ from dsrg.files import pictures
 from dsrg.labels import IGNORE
 from dsrg.metrics import ConfusionMatrix
 from dsrg.run import inference, networks
-from dsrg.run.folder import Run, Stage
+from dsrg.run.folder import Figures, Run, Stage
 
 
 def make_masks(run: Run) -> Stage:
@@ -20,36 +21,30 @@ def make_masks(run: Run) -> Stage:
     Figures: masks_coverage, the share of labelled pixels; where ground-truth masks exist, masks_miou, the training
     split's mIoU over the labelled pixels. Both are measured only. The user's own masks are left as they are.
     """
-    stage = run.stage("masks")
-    if stage.finished:
-        return stage
-    if stage.foreign:
-        run.require("masks", "dsrg make-masks")
-    else:
-        _write_masks(run, stage)
-    distributed.barrier()
-    stage.finish(_measure(run, stage) if distributed.is_main() else {})
-    return stage
+
+    def prepare(stage: Stage) -> Callable[[], Figures]:
+        model, settings = networks.trained_segmenter(run, "dsrg"), run.cfg.masks
+
+        def work() -> Figures:
+            inference.write_masks(
+                networks.predictor(run, model, settings),
+                run.train,
+                stage.directory,
+                with_tags=True,
+                crf=run.cfg.crf.arguments() if settings.crf else None,
+                crf_tags=run.cfg.crf.tags,
+                confidence=settings.confidence,
+                device=run.device,
+                workers=run.cfg.workers,
+            )
+            return {}
+
+        return work
+
+    return run.make("masks", prepare, lambda stage: _measure(run, stage) if distributed.is_main() else {})
 
 
-def _write_masks(run: Run, stage: Stage) -> None:
-    run.require("dsrg", "dsrg train-dsrg")
-    stage.begin()
-    model = networks.trained_segmenter(run, "dsrg")
-    inference.write_masks(
-        networks.predictor(run, model, run.cfg.masks),
-        run.train,
-        stage.directory,
-        with_tags=True,
-        crf=run.cfg.crf.arguments() if run.cfg.masks.crf else None,
-        crf_tags=run.cfg.crf.tags,
-        confidence=run.cfg.masks.confidence,
-        device=run.device,
-        workers=run.cfg.workers,
-    )
-
-
-def _measure(run: Run, stage: Stage) -> dict[str, float]:
+def _measure(run: Run, stage: Stage) -> Figures:
     known = run.folder.has_masks(run.train)
 
     def compare(photo: Photo) -> tuple[ConfusionMatrix, int, int]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-from dsrg import distributed
 from dsrg.errors import InputError
 from dsrg.files import pictures
 from dsrg.labels import Classes
 from dsrg.metrics import ConfusionMatrix
 from dsrg.run import inference, networks
-from dsrg.run.folder import Run, Stage
+from dsrg.run.folder import Figures, Run, Stage
+from dsrg.run.table import predictions_of
 
 
 def evaluate(run: Run, network: str) -> Stage:
@@ -26,38 +25,33 @@ def evaluate(run: Run, network: str) -> Stage:
     Figures, where ground-truth masks exist: <network>_miou, and <network>_iou by class. The user's own predictions are
     measured and left as they are.
     """
-    stage = run.predictions(network)
-    if stage.finished:
-        return stage
-    if stage.foreign:
-        stage.require_foreign()
-        stage.read_files()
-    else:
-        _predict(run, network, stage)
-    distributed.barrier()
-    figures: dict[str, Any] = {}
-    if run.folder.has_masks(run.val):
+
+    def prepare(stage: Stage) -> Callable[[], Figures]:
+        model, settings = networks.trained_segmenter(run, network), run.cfg.test
+
+        def work() -> Figures:
+            inference.write_masks(
+                networks.predictor(run, model, settings),
+                run.val,
+                stage.directory,
+                with_tags=False,
+                crf=run.cfg.crf.arguments() if settings.crf else None,
+                device=run.device,
+                workers=run.cfg.workers,
+            )
+            return {}
+
+        return work
+
+    def measure(stage: Stage) -> Figures:
+        if not run.folder.has_masks(run.val):
+            return {}
         matrix = compare_folders(
             stage.directory, run.folder.mask_dir, run.classes, [photo.id for photo in run.val], run.cfg.workers
         )
-        figures = {f"{network}_miou": matrix.mean_iou(), f"{network}_iou": run.classes.by_name(matrix.iou())}
-    stage.finish(figures)
-    return stage
+        return {f"{network}_miou": matrix.mean_iou(), f"{network}_iou": run.classes.by_name(matrix.iou())}
 
-
-def _predict(run: Run, network: str, stage: Stage) -> None:
-    run.require(network, f"the stage '{network}'")
-    stage.begin()
-    model = networks.trained_segmenter(run, network)
-    inference.write_masks(
-        networks.predictor(run, model, run.cfg.test),
-        run.val,
-        stage.directory,
-        with_tags=False,
-        crf=run.cfg.crf.arguments() if run.cfg.test.crf else None,
-        device=run.device,
-        workers=run.cfg.workers,
-    )
+    return run.make(predictions_of(network), prepare, measure)
 
 
 def compare_folders(

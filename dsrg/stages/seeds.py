@@ -1,12 +1,12 @@
-"""Maps of the training photographs' own classes (CAM or another source), and the seeds that are cut from them."""
+"""Seeds, cut from the maps of the training photographs' own classes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,63 +19,11 @@ from dsrg.crf import dense_crf
 from dsrg.data.voc import Photo, read_mask_for
 from dsrg.errors import InputError
 from dsrg.files import pictures, storage
-from dsrg.metrics import ConfusionMatrix, SeedQuality
-from dsrg.run import inference, networks
-from dsrg.run.folder import Run, Stage
+from dsrg.metrics import SeedQuality
+from dsrg.run import inference
+from dsrg.run.folder import Figures, Run, Stage
 from dsrg.schema import Crf, Seeds
-
-CAM_THRESHOLDS = tuple(round(0.02 * step, 2) for step in range(1, 41))
-"""Background thresholds among which the CAMs' mIoU takes the best, as is usual for the figure."""
-
-
-def make_cams(run: Run) -> Stage:
-    """Write cams/<id>.npz, the normalised maps of each training photograph's own classes at a quarter of its size.
-
-    They are CAMs, or what seeds.source names. Where ground-truth masks exist, the figures hold cam_miou: the mIoU of
-    the labels cut from the maps at the background threshold that is best for it (cam_threshold). No later stage reads
-    either.
-    """
-    stage = run.stage("cams")
-    if stage.finished:
-        return stage
-    if stage.foreign:
-        run.require("cams", "dsrg make-seeds")
-    else:
-        run.require("classifier", "dsrg make-seeds or dsrg run-pipeline")
-        stage.begin()
-        todo = [p for p in distributed.share(run.train) if not (stage.directory / f"{p.id}.npz").is_file()]
-        write_maps(run, todo, stage.directory, run.cfg.seeds.source)
-    distributed.barrier()
-    measured = run.folder.has_masks(run.train)
-    stage.finish(measure_cams(run, run.train, stage.directory) if measured else {})
-    return stage
-
-
-def write_maps(run: Run, photos: Sequence[Photo], directory: Path, source: str) -> None:
-    """Write directory/<id>.npz, the maps of one source at the scales of the section cam, for each of the photographs.
-
-    Args:
-        run: With a trained classifier.
-        photos: The photographs.
-        directory: Where the files go.
-        source: As in `inference.activation_maps`.
-    """
-    if not photos:
-        return
-    model, settings = networks.trained_classifier(run), run.cfg.cam
-    for photo in tqdm(photos, f"maps, {source}", disable=not distributed.is_main()):
-        maps = inference.activation_maps(
-            model,
-            inference.read_pixels(photo).to(run.device),
-            torch.from_numpy(photo.tags),
-            source=source,
-            scales=settings.scales,
-            size=settings.size,
-            mirror=settings.mirror,
-            amp=run.cfg.amp,
-        )
-        own = np.flatnonzero(photo.tags[1:])
-        storage.write_cams(directory / f"{photo.id}.npz", own + 1, maps[own].cpu().numpy())
+from dsrg.stages.cams import spread, true_mask
 
 
 def make_seeds(run: Run) -> Stage:
@@ -87,36 +35,29 @@ def make_seeds(run: Run) -> Stage:
     Raises:
         InputError: a saliency map is missing, broken, or of another size than its photograph.
     """
-    stage = run.stage("seeds")
-    if stage.finished:
-        return stage
-    figures: dict[str, Any] = {}
-    if stage.foreign:
-        run.require("seeds", "dsrg make-seeds")
-    else:
-        figures = _write_seeds(run, stage)
-    if run.folder.has_masks(run.train):
-        figures["seeds"] = _measure_seeds(run, stage.directory)
-    stage.finish(figures)
-    return stage
+
+    def prepare(stage: Stage) -> Callable[[], Figures]:
+        cam_dir, saliency = run.require("cams"), run.cfg.seeds.saliency_dir
+        if run.cfg.seeds.background == "saliency" and saliency is not None:
+            for photo in run.train:  # before anything is written
+                if not pictures.mask_file(saliency, photo.id).is_file():
+                    raise InputError(f"{saliency / photo.id}.png: the saliency map does not exist; add it.")
+        return functools.partial(_write_seeds, run, cam_dir, stage.directory)
+
+    def measure(stage: Stage) -> Figures:
+        return {"seeds": _measure_seeds(run, stage.directory)} if run.folder.has_masks(run.train) else {}
+
+    return run.make("seeds", prepare, measure)
 
 
-def _write_seeds(run: Run, stage: Stage) -> dict[str, Any]:
+def _write_seeds(run: Run, cam_dir: Path, directory: Path) -> Figures:
     """Write the seeds that are missing; the thresholds, where a rule found them."""
-    run.require("cams", "dsrg make-seeds")
-    saliency = run.cfg.seeds.saliency_dir
-    if run.cfg.seeds.background == "saliency" and saliency is not None:
-        for photo in run.train:  # before anything is written
-            if not pictures.mask_file(saliency, photo.id).is_file():
-                raise InputError(f"{saliency / photo.id}.png: the saliency map does not exist; add it.")
-    stage.begin()
-    todo = [p for p in distributed.share(run.train) if not (stage.directory / f"{p.id}.png").is_file()]
-    settings = with_thresholds(run.cfg.seeds, run.directory_of("cams"), run.train)
-    cutter = Cutter(run.directory_of("cams"), stage.directory, settings, run.cfg.crf)
+    todo = [p for p in distributed.share(run.train) if not (directory / f"{p.id}.png").is_file()]
+    settings = with_thresholds(run.cfg.seeds, cam_dir, run.train)
+    cutter = Cutter(cam_dir, directory, settings, run.cfg.crf)
     with cutter.pool(run.cfg.workers) as pool:
         for _ in tqdm(pool.map(cutter.write, todo), "seeds", len(todo), disable=not distributed.is_main()):
             pass
-    distributed.barrier()
     if settings.thresholds == "fixed":
         return {}
     return settings.model_dump(include={"foreground_threshold", "background_threshold"})
@@ -204,7 +145,7 @@ def cut_seeds(
     tags = tags[None]
     if not settings.crf:
         return cam.to_seeds(
-            _spread(classes, maps, tags.shape[1], (height, width)),
+            spread(classes, maps, tags.shape[1], (height, width)),
             tags,
             foreground_threshold=settings.foreground_threshold,
             background=settings.background,
@@ -213,7 +154,7 @@ def cut_seeds(
             saliency=saliency,
             saliency_threshold=settings.saliency_threshold,
         )[0]
-    cams = _spread(classes, maps, tags.shape[1])
+    cams = spread(classes, maps, tags.shape[1])
     small = functional.interpolate(pixels[None].float(), cams.shape[-2:], mode="bilinear", antialias=True)
     arguments = crf.arguments(scale=width / cams.shape[-1])
 
@@ -225,45 +166,10 @@ def cut_seeds(
     return functional.interpolate(seeds[None], (height, width), mode="nearest-exact")[0, 0]
 
 
-def _spread(classes: np.ndarray, maps: np.ndarray, count: int, size: tuple[int, int] | None = None) -> Tensor:
-    """The maps of a photograph's own classes among those of all `count` classes, at `size` where one is given, zero for
-    absent classes: (1, count - 1, H, W) in [0, 1]."""
-    own = torch.from_numpy(maps)[None]
-    if size is not None:
-        own = inference.enlarge(own, size)
-    cams = torch.zeros(1, count - 1, *own.shape[-2:])
-    cams[0, classes - 1] = own[0]
-    return cams
-
-
-def _truth(run: Run, photo: Photo) -> np.ndarray:
-    size = pictures.read_image(photo.path).size
-    return read_mask_for(run.folder.mask_path(photo), size, len(run.classes), photo.path)
-
-
-def measure_cams(run: Run, photos: Sequence[Photo], cam_dir: Path) -> dict[str, Any]:
-    """cam_miou of the photographs' CAMs in `cam_dir` at the threshold that is best for it, cam_threshold."""
-    matrices = [ConfusionMatrix(len(run.classes)) for _ in CAM_THRESHOLDS]
-    for photo in tqdm(distributed.share(photos), "measuring cams", disable=not distributed.is_main()):
-        truth = _truth(run, photo)
-        classes, maps = storage.read_cams(cam_dir / f"{photo.id}.npz", photo.own, truth.shape)
-        cams = _spread(classes, maps, len(photo.tags), (truth.shape[0], truth.shape[1]))
-        strongest, winner = (part[0].numpy() for part in cams.max(dim=1))
-        for threshold, matrix in zip(CAM_THRESHOLDS, matrices, strict=True):
-            # The same labels as cam.to_labels gives, with one argmax for all thresholds.
-            matrix.update(np.where(strongest > threshold, winner + 1, 0), truth)
-    totals = [ConfusionMatrix(len(run.classes)) for _ in CAM_THRESHOLDS]
-    for part in distributed.gather(matrices):  # every process calls this: it waits for the others
-        for total, matrix in zip(totals, part, strict=True):
-            total += matrix
-    best = max(range(len(totals)), key=lambda index: totals[index].mean_iou())
-    return {"cam_miou": totals[best].mean_iou(), "cam_threshold": CAM_THRESHOLDS[best]}
-
-
 def _measure_seeds(run: Run, directory: Path) -> dict[str, float]:
     quality = SeedQuality(len(run.classes))
     for photo in tqdm(distributed.share(run.train), "measuring seeds", disable=not distributed.is_main()):
-        truth = _truth(run, photo)
+        truth = true_mask(run, photo)
         path = directory / f"{photo.id}.png"
         quality.update(read_mask_for(path, truth.shape[::-1], len(run.classes), photo.path), truth)
     total = SeedQuality(len(run.classes))

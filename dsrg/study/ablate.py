@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,31 +12,11 @@ from dsrg import config, distributed
 from dsrg.draw import chart
 from dsrg.errors import InputError
 from dsrg.files import disk
-from dsrg.run.folder import Run, Stage
+from dsrg.run.folder import Run
+from dsrg.run.table import STAGES, predictions_of
 from dsrg.schema import Config
-from dsrg.stages.classifier import classify
-from dsrg.stages.masks import make_masks
-from dsrg.stages.predictions import evaluate
-from dsrg.stages.retrain import retrain, train_dsrg, train_supervised
-from dsrg.stages.seeds import make_cams, make_seeds
+from dsrg.stages.order import MAKERS, planned
 
-Steps = dict[str, tuple[Callable[[Run], Stage], Callable[[Run], Stage]]]
-"""By name: the call that finds a stage, and the one that makes it or finds it finished."""
-
-SHARED: Steps = {
-    "classifier": (lambda run: run.stage("classifier"), classify),
-    "cams": (lambda run: run.stage("cams"), make_cams),
-    "seeds": (lambda run: run.stage("seeds"), make_seeds),
-}
-STEPS: Steps = {
-    "dsrg": (lambda run: run.stage("dsrg"), train_dsrg),
-    "dsrg predictions": (lambda run: run.predictions("dsrg"), lambda run: evaluate(run, "dsrg")),
-    "masks": (lambda run: run.stage("masks"), make_masks),
-    "retrain": (lambda run: run.stage("retrain"), retrain),
-    "predictions": (lambda run: run.predictions("retrain"), lambda run: evaluate(run, "retrain")),
-    "supervised": (lambda run: run.stage("supervised"), train_supervised),
-    "supervised predictions": (lambda run: run.predictions("supervised"), lambda run: evaluate(run, "supervised")),
-}
 NAMES = ("seed_loss", "boundary_loss", "grow_softmax", "grow_crf", "retraining", "supervised")
 """What --only may name, in the order of the table."""
 
@@ -50,7 +30,7 @@ class Variant:
     folder: str
     """Where its runs lie, below ablation/."""
     steps: tuple[str, ...]
-    """Names in STEPS, in order."""
+    """Names of stages, in order."""
     figure: str
     """Which of the stages' figures the row shows."""
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -94,9 +74,9 @@ def variants(cfg: Config) -> list[Variant]:
     softmax = boundary | {"grow.enabled": True, "grow.on": "softmax"}
     crf = softmax | {"grow.on": "crf"}
     evidence, own = ("softmax", softmax) if cfg.grow.on == "softmax" else ("CRF", crf)
-    dsrg = ("dsrg", "dsrg predictions")
-    last = ("dsrg", "masks", "retrain", "predictions")
-    full = ("supervised", "supervised predictions")
+    dsrg = ("dsrg", predictions_of("dsrg"))
+    last = ("dsrg", "masks", "retrain", predictions_of("retrain"))
+    full = ("supervised", predictions_of("supervised"))
     return [
         Variant("seed_loss", "seed loss", "seed_loss", dsrg, "dsrg_miou", seed_loss),
         Variant("boundary_loss", "+ boundary loss", "boundary_loss", dsrg, "dsrg_miou", boundary),
@@ -165,15 +145,14 @@ class Ablation:
         items = [(variant, seed) for seed in self.seeds for variant in self.todo]
         for number, (variant, seed) in enumerate(items, 1):
             run = self.runs[variant.folder, seed]
-            steps = [STEPS[name] for name in variant.steps]
-            done = all(find(run).finished for find, _ in steps)
+            done = all(run.stage(name).finished for name in variant.steps)
             _say(
                 f"[{number}/{len(items)}] {variant.title}, random seed {seed}: "
                 + ("finished already" if done else str(run.directory))
             )
             if not done:
-                for _, make in steps:
-                    make(run)
+                for name in variant.steps:
+                    MAKERS[name](run)
                 results = self._write()
         _say(
             f"\n{self.table()}\n\n{', '.join(str(self.directory / f'ablation.{end}') for end in ('json', 'md', 'png'))}"
@@ -188,8 +167,7 @@ class Ablation:
         rows = [Row("cam", "CAM at its best threshold", self.base.cfg.data.train_split, cam)]
         val = self.base.cfg.data.val_split
         for variant in self.variants:
-            find, _ = STEPS[variant.steps[-1]]
-            found = {seed: find(self.runs[variant.folder, seed]) for seed in self.seeds}
+            found = {seed: self.runs[variant.folder, seed].stage(variant.steps[-1]) for seed in self.seeds}
             figures = {seed: stage.figures.get(variant.figure) for seed, stage in found.items() if stage.finished}
             values = {seed: figure for seed, figure in figures.items() if figure is not None}
             rows.append(Row(variant.name, variant.title, val, values))
@@ -217,16 +195,13 @@ class Ablation:
 
     def _share(self) -> None:
         """Make what the variants share, where it is missing, once."""
-        names = list(SHARED)
-        if self.base.stage("seeds").foreign:  # somebody's own seeds need no CAM
-            names = ["classifier"] if self.base.cfg.model.init == "classifier" else []
-        found = {name: SHARED[name][0](self.base) for name in names}
+        found = {name: self.base.stage(name) for name in planned(self.base) if STAGES[name].shared}
         todo = [name for name, stage in found.items() if not (stage.foreign or stage.finished)]
         _say(
             f"shared stages in {self.base.directory}: {', '.join(todo) + ' to be made' if todo else 'finished already'}"
         )
         for name in todo:
-            SHARED[name][1](self.base)
+            MAKERS[name](self.base)
 
     def _write(self) -> dict[str, Any]:
         rows = self.rows()
@@ -242,9 +217,9 @@ class Ablation:
                 }
                 for row in rows
             },
-            "shared": _finished(self.base, SHARED),
+            "shared": _finished(self.base, shared=True),
             "runs": {
-                folder: {str(seed): _finished(self.runs[folder, seed], STEPS) for seed in self.seeds}
+                folder: {str(seed): _finished(self.runs[folder, seed], shared=False) for seed in self.seeds}
                 for folder in dict.fromkeys(variant.folder for variant in self.variants)
             },
         }
@@ -269,9 +244,9 @@ class Ablation:
         )
 
 
-def _finished(run: Run, steps: Steps) -> dict[str, Any]:
-    """Figures and seconds of a run's finished stages."""
-    found = {name: find(run) for name, (find, _) in steps.items()}
+def _finished(run: Run, *, shared: bool) -> dict[str, Any]:
+    """Figures and seconds of a run's finished stages: of those that the variants share, or of the others."""
+    found = {name: run.stage(name) for name, facts in STAGES.items() if facts.shared == shared}
     stages = {name: stage for name, stage in found.items() if stage.finished}
     figures: dict[str, Any] = {}
     for stage in stages.values():

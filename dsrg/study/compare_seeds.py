@@ -13,9 +13,11 @@ from dsrg.data.voc import Photo, read_mask_for
 from dsrg.errors import InputError
 from dsrg.files import disk, pictures
 from dsrg.metrics import SeedQuality
+from dsrg.run import networks
 from dsrg.run.folder import Run
 from dsrg.schema import Seeds
-from dsrg.stages.seeds import Cutter, measure_cams, with_thresholds, write_maps
+from dsrg.stages.cams import measure_cams, write_maps
+from dsrg.stages.seeds import Cutter, with_thresholds
 from dsrg.study.comparison import check_comparable, methods_of, network_names
 from dsrg.tables import MAPS
 
@@ -58,7 +60,7 @@ def seed_table(run: Run, every: int = 1) -> str:
     """
     given = run.stage("seeds").foreign
     if not given or run.stage("cams").directory.is_dir():
-        run.require("cams", "tools/make_seeds.py")
+        run.require("cams")
     photos, cam_dir = _measured(run, every), run.directory_of("cams")
     figures, ways = {}, {"this configuration": run.cfg.seeds} | {k: Seeds(**v) for k, v in WAYS.items()}
     if given:
@@ -94,13 +96,14 @@ def source_table(runs: Sequence[Run], sources: Sequence[str] = (), every: int = 
     each = methods_of(runs, sources, SOURCES, "--sources")
     photos = _measured(runs[0], every)
     for run in runs:
-        run.require("classifier", "tools/train_classifier.py")
+        run.require("classifier")
     rows: dict[str, dict[str, Any]] = {}
     for run, network, own in zip(runs, network_names(runs), each, strict=True):
+        model = networks.trained_classifier(run)
         for source in own:
             with tempfile.TemporaryDirectory() as folder:
                 cam_dir = Path(folder)
-                write_maps(run, photos, cam_dir, source)
+                write_maps(run, model, photos, cam_dir, source)
                 settings = with_thresholds(run.cfg.seeds, cam_dir, photos)
                 maps = measure_cams(run, photos, cam_dir)
                 values = maps | _quality(run, settings, cam_dir, photos, f"{network}, {source}")
@@ -136,7 +139,7 @@ def _quality(run: Run, settings: Seeds, cam_dir: Path, photos: Sequence[Photo], 
 
 def _quality_of_given(run: Run, photos: Sequence[Photo]) -> dict[str, Any]:
     """Figures of the seeds that lie in the run's folder."""
-    quality, folder = SeedQuality(len(run.classes)), run.require("seeds", "tools/make_seeds.py")
+    quality, folder = SeedQuality(len(run.classes)), run.require("seeds")
     for photo in tqdm(photos, GIVEN):
         seeds = pictures.read_mask(folder / f"{photo.id}.png", len(run.classes))
         size = (seeds.shape[1], seeds.shape[0])

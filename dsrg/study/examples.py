@@ -18,6 +18,7 @@ from dsrg.files import pictures, storage
 from dsrg.models.deeplab import DeepLab
 from dsrg.run import inference, networks
 from dsrg.run.folder import Run
+from dsrg.run.table import final
 from dsrg.stages.dsrg import DsrgStep
 
 COLUMNS = ("photo", "CAM", "seeds", "grown seeds", "mask", "prediction", "truth")
@@ -53,17 +54,11 @@ def examples(run: Run, count: int = 12) -> list[Example]:
         InputError: a stage's folder was made with other settings, or one of its files is broken.
     """
     chosen = [run.train[index] for index in np.linspace(0, len(run.train) - 1, min(count, len(run.train))).astype(int)]
-    grow = _grown_seeds(run) if trained(run, "dsrg") else None
-    final = next((name for name in ("retrain", "dsrg") if trained(run, name)), None)
-    model = networks.trained_segmenter(run, final) if final else None
+    grow = _grown_seeds(run) if run.has_network("dsrg") else None
+    network = final(run.has_network)
+    model = networks.trained_segmenter(run, network) if network else None
     shown = tqdm(chosen, "pictures", disable=not distributed.is_main())
     return [_example(run, photo, grow, model) for photo in shown]
-
-
-def trained(run: Run, name: str) -> bool:
-    """Whether the network of the stage 'dsrg', 'retrain' or 'supervised' is trained, or put there by the user."""
-    stage = run.stage(name)
-    return (stage.finished or stage.foreign) and (stage.directory / "checkpoint.pt").is_file()
 
 
 def draw_grid(shown: Sequence[Example], path: Path) -> None:

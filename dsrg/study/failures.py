@@ -25,6 +25,7 @@ from dsrg.labels import BACKGROUND, IGNORE, Classes, palette
 from dsrg.metrics import ConfusionMatrix
 from dsrg.run import inference, networks
 from dsrg.run.folder import Run
+from dsrg.run.table import FINAL, NETWORKS, STAGES, final, predictions_of
 from dsrg.stages.predictions import compare_folders
 from dsrg.study import examples
 
@@ -33,7 +34,6 @@ KINDS = ("wrong class", "missed object", "spills over")
 CATEGORIES = (*KINDS, "void/other")
 """Kinds of photograph: by the kind of most of its wrong pixels, or 'void/other' where none has more than half."""
 TITLES = {"cam": "CAM of its labels", "dsrg": "DSRG", "retrain": "retrained", "supervised": "fully supervised"}
-TOOLS = {"dsrg": "tools/train_dsrg.py", "retrain": "tools/retrain.py", "supervised": "tools/train_supervised.py"}
 TILE = 220
 """Long side of a picture on the pages, in pixels."""
 
@@ -71,18 +71,18 @@ def show_failures(run: Run, count: int = 20) -> dict[str, Any]:
     if count < 1:
         raise InputError(f"--count {count}: show at least one photograph.")
     folders = prediction_folders(run)
-    final = "retrain" if "retrain" in folders else "dsrg"
+    network = final(folders.__contains__) or ""  # one of the two is there
     if not run.folder.has_masks(run.val):
         raise InputError(f"{run.folder.mask_dir}: failures are told by true masks, which are missing; add them.")
-    ranked = rank(compare(run, folders), final)
+    ranked = rank(compare(run, folders), network)
     if not distributed.is_main():
         return {}
     worst = ranked[:count]
     _add_cams(run, worst)
-    summary = _summary(run, ranked, count, final)
+    summary = _summary(run, ranked, count, network)
     out = run.directory / "failures"
     disk.write_json(out / "failures.json", summary)
-    pages = _draw(run, worst, folders, final)
+    pages = _draw(run, worst, folders, network)
     names = tiles.write_pages(out, "failures", pages)
     print(_table(summary, run.classes))
     print("\n" + ", ".join(str(out / name) for name in ("failures.json", *names)))
@@ -97,8 +97,8 @@ def prediction_folders(run: Run) -> dict[str, Path]:
             configuration's.
     """
     folders = {}
-    for network in ("dsrg", "retrain", "supervised"):
-        stage = run.predictions(network)
+    for network in NETWORKS:
+        stage = run.stage(predictions_of(network))
         if stage.foreign:  # as everywhere, a folder without a record is the user's own
             stage.require_foreign()
             folders[network] = stage.directory
@@ -108,19 +108,21 @@ def prediction_folders(run: Run) -> dict[str, Path]:
         if not stage.finished:
             if network == "supervised":  # for comparison only, and trained last
                 continue
-            raise InputError(f"{stage.directory}: the predictions are not finished; run {TOOLS[network]} first.")
+            raise InputError(
+                f"{stage.directory}: the predictions are not finished; run {STAGES[network].command} first."
+            )
         folders[network] = stage.directory
-    if not folders.keys() & {"dsrg", "retrain"}:
-        directory = run.predictions("retrain").directory
-        raise InputError(f"{directory}: there are no predictions yet; run tools/run_pipeline.py first.")
+    if final(folders.__contains__) is None:
+        directory = run.directory_of(predictions_of(FINAL[0]))
+        raise InputError(f"{directory}: there are no predictions yet; run dsrg run-pipeline first.")
     return folders
 
 
-def rank(failures: Sequence[Failure], final: str) -> list[Failure]:
-    """The lowest mean IoU of the stage `final` first, ties by id; photographs whose truth is all void come last."""
+def rank(failures: Sequence[Failure], network: str) -> list[Failure]:
+    """The lowest mean IoU of one network first, ties by id; photographs whose truth is all void come last."""
 
     def key(failure: Failure) -> tuple[float, str]:
-        value = failure.miou(final)
+        value = failure.miou(network)
         return (math.inf if math.isnan(value) else value, failure.photo.id)
 
     return sorted(failures, key=key)
@@ -194,15 +196,15 @@ def _add_cams(run: Run, failures: Sequence[Failure]) -> None:
             matrix.update(labels, pictures.read_mask(run.folder.mask_path(failure.photo), len(run.classes)))
 
 
-def _summary(run: Run, ranked: Sequence[Failure], count: int, final: str) -> dict[str, Any]:
+def _summary(run: Run, ranked: Sequence[Failure], count: int, network: str) -> dict[str, Any]:
     """The content of failures.json; ranked[:count] may have the stage 'cam', which the rest has not."""
     stages = [stage for stage in TITLES if stage in ranked[0].matrices and stage != "cam"]
     kinds = {stage: [category(failure.matrices[stage].counts) for failure in ranked] for stage in stages}
     return {
-        "final": final,
+        "final": network,
         "photographs": len(ranked),
         "categories": {
-            "worst": {name: kinds[final][:count].count(name) for name in CATEGORIES},
+            "worst": {name: kinds[network][:count].count(name) for name in CATEGORIES},
             "all": {stage: {name: kinds[stage].count(name) for name in CATEGORIES} for stage in stages},
         },
         "confusion": {stage: _confusion(run, [failure.matrices[stage] for failure in ranked]) for stage in stages},
@@ -212,16 +214,16 @@ def _summary(run: Run, ranked: Sequence[Failure], count: int, final: str) -> dic
                 "labels": _labels(run, failure.photo),
                 "category": kind,
                 "void": failure.void,
-                "error_shares": error_shares(failure.matrices[final].counts),
-                "worst_confusion": worst_confusion(failure.matrices[final].counts, run.classes),
+                "error_shares": error_shares(failure.matrices[network].counts),
+                "worst_confusion": worst_confusion(failure.matrices[network].counts, run.classes),
                 "miou": {stage: failure.miou(stage) for stage in failure.matrices},
                 "iou": {
                     name: value
-                    for name, value in run.classes.by_name(failure.matrices[final].iou()).items()
+                    for name, value in run.classes.by_name(failure.matrices[network].iou()).items()
                     if value is not None
                 },
             }
-            for failure, kind in zip(ranked[:count], kinds[final][:count], strict=True)
+            for failure, kind in zip(ranked[:count], kinds[network][:count], strict=True)
         ],
     }
 
@@ -262,24 +264,23 @@ def _table(summary: dict[str, Any], classes: Classes) -> str:
     return "\n".join(lines)
 
 
-def _draw(run: Run, failures: Sequence[Failure], folders: dict[str, Path], final: str) -> list[Image.Image]:
+def _draw(run: Run, failures: Sequence[Failure], folders: dict[str, Path], network: str) -> list[Image.Image]:
     """The photographs' rows on as many pages as keep below PAGE."""
     cams = () if failures[0].heat is None else ("cam",)
-    weak = [stage for stage in ("dsrg", "retrain") if stage in folders]
-    stages = (*cams, *weak, *(stage for stage in ("supervised",) if stage in folders))
+    stages = (*cams, *(network for network in NETWORKS if network in folders))
     titles = ["worst first", "photograph, its labels"]
-    titles += [TITLES[stage] + " (final)" * (stage == final) for stage in stages]
+    titles += [TITLES[stage] + " (final)" * (stage == network) for stage in stages]
     titles.append("truth (elsewhere its outline)")
-    rows = [_row(run, failure, place, stages, folders, final) for place, failure in enumerate(failures, 1)]
+    rows = [_row(run, failure, place, stages, folders, network) for place, failure in enumerate(failures, 1)]
     return tiles.pages(titles, rows, TILE)
 
 
 def _row(
-    run: Run, failure: Failure, place: int, stages: Sequence[str], folders: dict[str, Path], final: str
+    run: Run, failure: Failure, place: int, stages: Sequence[str], folders: dict[str, Path], network: str
 ) -> list[np.ndarray]:
     photo = inference.read_pixels(failure.photo).permute(1, 2, 0).numpy()
     truth = pictures.read_mask(run.folder.mask_path(failure.photo))
-    row = [_words(run, failure, place, final), _captioned(photo, ", ".join(_labels(run, failure.photo)))]
+    row = [_words(run, failure, place, network), _captioned(photo, ", ".join(_labels(run, failure.photo)))]
     for stage in stages:
         caption = f"IoU {failure.miou(stage):.2f}" if stage in failure.matrices else ""
         picture = failure.heat if stage == "cam" else None
@@ -300,16 +301,16 @@ def _captioned(picture: np.ndarray, caption: str, truth: np.ndarray | None = Non
     return tiles.captioned(tile, [caption])
 
 
-def _words(run: Run, failure: Failure, place: int, final: str) -> np.ndarray:
+def _words(run: Run, failure: Failure, place: int, network: str) -> np.ndarray:
     """Place, id, category, the worst confusion, and IoU by class beside the class's colour."""
-    counts = failure.matrices[final].counts
+    counts = failure.matrices[network].counts
     font = ImageFont.load_default(13)
-    lines = [f"{place}. {failure.photo.id}", f"{category(counts)}, IoU {failure.miou(final):.2f}"]
+    lines = [f"{place}. {failure.photo.id}", f"{category(counts)}, IoU {failure.miou(network):.2f}"]
     for part in (worst_confusion(counts, run.classes) or "").replace(": ", ":\n").splitlines():
         lines += textwrap.wrap(part, 36)
     if failure.void > 0.2:  # such truth says little, and can leave a class a handful of pixels
         lines.append(f"truth void on {100 * failure.void:.0f} %")
-    iou = run.classes.by_name(failure.matrices[final].iou())
+    iou = run.classes.by_name(failure.matrices[network].iou())
     shown = [(index, name) for index, name in enumerate(run.classes.names) if _occurs(failure, index)]
     sheet = Image.new("RGB", (TILE, 17 * (len(lines) + len(shown)) + 10), "white")
     pen = ImageDraw.Draw(sheet)

@@ -78,7 +78,7 @@ def localize(
     split = split or runs[0].cfg.data.val_split
     truth = Truth(runs[0], split)
     for run, _, method in jobs:  # before anything is written
-        run.require("classifier", "tools/train_classifier.py")
+        run.require("classifier")
         _ = run.localization(split, method).finished
     rows = []
     for run, name, method in jobs:

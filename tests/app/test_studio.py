@@ -18,9 +18,11 @@ from dsrg.errors import InputError
 from dsrg.files import pictures, storage
 from dsrg.run import inference, networks
 from dsrg.run.folder import Run
+from dsrg.run.table import final
+from dsrg.stages.cams import make_cams
 from dsrg.stages.masks import make_masks
 from dsrg.stages.predictions import evaluate
-from dsrg.stages.seeds import make_cams, make_seeds
+from dsrg.stages.seeds import make_seeds
 
 ROOT = Path(__file__).parents[2]
 LABELS = {"a": "cat", "b": "dog;traffic light", "c": "cat dog", "d": "dog"}
@@ -39,9 +41,9 @@ def make_run(data: Path, run_dir: Path, *overrides: str, trained: tuple[str, ...
     words = [f"data.root={data}", f"run_dir={run_dir}", *SMALL, *overrides]
     run = Run(config.load(ROOT / "configs/demo/resnet18.yaml", words))
     torch.manual_seed(0)
-    storage.save_checkpoint(run_dir / "classifier/checkpoint.pt", {"model": networks.classifier(run).state_dict()})
+    storage.save_checkpoint(run_dir / "classifier/checkpoint.pt", {"model": networks.new_classifier(run).state_dict()})
     for name in trained:
-        storage.save_checkpoint(run_dir / name / "checkpoint.pt", {"model": networks.segmenter(run).state_dict()})
+        storage.save_checkpoint(run_dir / name / "checkpoint.pt", {"model": networks.new_segmenter(run).state_dict()})
     return run
 
 
@@ -157,11 +159,11 @@ def test_the_last_network_makes_the_masks(data: Path, tmp_path: Path) -> None:
     assert used.network is None
     with pytest.raises(InputError, match=re.escape(f"{tmp_path}: no segmentation network is trained")):
         used.mask(picture, labels, crf=False)
-    assert studio.final_network(make_run(data, tmp_path, trained=("dsrg",))) == "dsrg"
+    assert final(make_run(data, tmp_path, trained=("dsrg",)).has_network) == "dsrg"
     run = make_run(data, tmp_path, trained=("dsrg", "retrain"))
-    assert studio.final_network(run) == "retrain"
+    assert final(run.has_network) == "retrain"
     run.stage("retrain").begin()  # in training
-    assert studio.final_network(run) == "dsrg"
+    assert final(run.has_network) == "dsrg"
 
 
 def test_thresholds_that_no_stage_has_worked_out_are_told(data: Path, tmp_path: Path) -> None:

@@ -293,7 +293,7 @@ def test_the_tool_fills_seeds_that_the_run_takes_for_the_users(demo: Demo, tool:
         np.testing.assert_array_equal(inference.on_grid(torch.from_numpy(pixels), (GRID, GRID)), demo.seeds[name])
     run = Run(config.load(CFG, [f"data.root={demo.root}", f"run_dir={demo.run_dir}", "device=cpu"]))
     assert run.stage("seeds").foreign
-    assert run.require("seeds", "a tool") == seeds  # reads and checks every file
+    assert run.require("seeds") == seeds  # reads and checks every file
 
 
 def test_what_is_there_already_is_kept(demo: Demo, tool: Tool) -> None:

@@ -18,6 +18,7 @@ from dsrg.page import record
 from dsrg.page.report import write_report
 from dsrg.run import results
 from dsrg.run.folder import Run
+from dsrg.run.table import predictions_of
 from dsrg.study import examples, failures
 
 SECTIONS = ["figures", "classes", "training", "growth", "pictures", "extremes", "configuration", "environment"]
@@ -82,7 +83,7 @@ def test_table_holds_the_figures(opened: Page, run: Run) -> None:
 
 
 def test_iou_by_class_is_that_of_the_masks(opened: Page, run: Run) -> None:
-    folders = {name: run.predictions(name).directory for name in ("dsrg", "retrain", "supervised")}
+    folders = {name: run.stage(predictions_of(name)).directory for name in ("dsrg", "retrain", "supervised")}
     expected = [naive_iou(run, folder) for folder in folders.values()]
     opened.locator("#classes summary").click()
     rows = opened.locator("#classes tbody tr").all()
@@ -187,7 +188,7 @@ def test_curves_show_the_logs_values(opened: Page) -> None:
 
 
 def test_worst_and_best_are_ranked(opened: Page, run: Run) -> None:
-    folder = run.predictions("retrain").directory
+    folder = run.stage(predictions_of("retrain")).directory
     ordered = failures.rank(failures.compare(run, {"retrain": folder}), "retrain")
     expected = [*ordered[:3], *ordered[:2:-1]]
     shown = opened.locator("#extremes .card")
@@ -274,11 +275,11 @@ def test_the_tool_names_file_and_size(run: Run, tool: Tool) -> None:
 
 def test_predictions_of_the_users_own_are_measured(tmp_path: Path) -> None:
     run = make_run(tmp_path)
-    (run.predictions("retrain").directory / "stage.json").unlink()
+    (run.stage(predictions_of("retrain")).directory / "stage.json").unlink()
     figures = record.results(record.statuses(run))
     assert "retrain_iou" not in figures
     text = write_report(run, 1).read_text()
-    for value in naive_iou(run, run.predictions("retrain").directory).values():
+    for value in naive_iou(run, run.stage(predictions_of("retrain")).directory).values():
         assert f"retrained: IoU {value:.4f}" in text
 
 

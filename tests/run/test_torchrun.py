@@ -19,7 +19,7 @@ from dsrg.files import disk, pictures, storage
 from dsrg.labels import IGNORE
 from dsrg.run import networks
 from dsrg.run.folder import Run
-from dsrg.stages.retrain import train_dsrg
+from dsrg.stages.dsrg import train_dsrg
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs/demo/resnet18.yaml"
@@ -107,7 +107,7 @@ def made(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Pat
     overrides = [f"data.root={data}", *QUICK]
     run = make_run(*overrides, f"run_dir={one}")
     torch.manual_seed(0)
-    for name, model in (("classifier", networks.classifier(run)), ("dsrg", networks.segmenter(run))):
+    for name, model in (("classifier", networks.new_classifier(run)), ("dsrg", networks.new_segmenter(run))):
         storage.save_checkpoint(one / name / "checkpoint.pt", {"model": model.state_dict()})
         shutil.copytree(one / name, two / name)
     make_all(run)

@@ -18,8 +18,8 @@ from dsrg.files import disk, storage
 from dsrg.models.acol import ACoL
 from dsrg.run import networks
 from dsrg.run.folder import Run
+from dsrg.stages.cams import make_cams
 from dsrg.stages.classifier import _figures, classify, label_loss, top_error
-from dsrg.stages.seeds import make_cams
 
 ROOT = Path(__file__).parents[2]
 QUICK = (

@@ -20,9 +20,8 @@ from dsrg.errors import InputError
 from dsrg.pipeline import run_pipeline
 from dsrg.run import engine
 from dsrg.run.folder import Run
-from dsrg.stages.dsrg import DsrgStep
+from dsrg.stages.dsrg import DsrgStep, train_dsrg
 from dsrg.stages.masks import make_masks
-from dsrg.stages.retrain import train_dsrg
 from dsrg.study.ablate import Ablation, Row, variants
 from dsrg.study.examples import draw_grid, examples
 

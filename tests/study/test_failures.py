@@ -133,7 +133,7 @@ def test_dsrg_is_final_without_retraining_and_a_classifier_adds_the_cam(cfg: Pat
     folder = tmp_path / "run"
     predict(folder / "dsrg/predictions/val", tmp_path / "data", {"p3": 1})
     run = Run(config.load(cfg))
-    storage.save_checkpoint(folder / "classifier/checkpoint.pt", {"model": networks.classifier(run).state_dict()})
+    storage.save_checkpoint(folder / "classifier/checkpoint.pt", {"model": networks.new_classifier(run).state_dict()})
     told = show_failures(run, 1)
     assert (told["final"], [photo["id"] for photo in told["worst"]]) == ("dsrg", ["p3"])
     # Words, photograph, CAM, DSRG, truth.

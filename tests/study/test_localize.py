@@ -23,7 +23,8 @@ from dsrg.labels import IGNORE
 from dsrg.models.acol import ACoL
 from dsrg.run import inference, networks
 from dsrg.run.folder import Run
-from dsrg.stages.seeds import make_cams, make_seeds
+from dsrg.stages.cams import make_cams
+from dsrg.stages.seeds import make_seeds
 from dsrg.study.compare_seeds import source_table
 from dsrg.study.localize import COLUMNS, Localizer, Measures, Truth, localize
 
@@ -62,7 +63,7 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for kind, settings in KINDS.items():
         run = make_run(data, folder / kind, *settings)
         torch.manual_seed(2)
-        model = networks.classifier(run).eval()
+        model = networks.new_classifier(run).eval()
         heads = [model.branch_a[-1], model.branch_b[-1]] if isinstance(model, ACoL) else [model.linear]
         pixels = torch.stack([inference.read_pixels(photo) for photo in run.train])
         with torch.no_grad():

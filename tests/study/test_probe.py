@@ -30,7 +30,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_voc(root / "data", size=(40, 30))
     run = Run(config.load(CONFIG, words(root)))
     torch.manual_seed(0)
-    storage.save_checkpoint(root / "run/classifier/checkpoint.pt", {"model": networks.classifier(run).state_dict()})
+    storage.save_checkpoint(root / "run/classifier/checkpoint.pt", {"model": networks.new_classifier(run).state_dict()})
     random = np.random.default_rng(0)
     for name, colour in COLOURS.items():
         (root / "colours" / name).mkdir(parents=True)

@@ -36,7 +36,7 @@ def make_run(data: Path, run_dir: Path, *overrides: str) -> Run:
     """A run whose classifier says cat for sure and perhaps dog, whatever it sees."""
     run = Run(config.load(ROOT / "configs/demo/resnet18.yaml", words(data, run_dir, *overrides)))
     torch.manual_seed(0)
-    state = networks.classifier(run).state_dict()
+    state = networks.new_classifier(run).state_dict()
     if "linear.bias" in state:
         state["linear.bias"] = torch.tensor([3.0, 1.0, -3.0])
     storage.save_checkpoint(run_dir / "classifier/checkpoint.pt", {"model": state})

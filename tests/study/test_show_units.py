@@ -36,7 +36,7 @@ def words(data: Path, run_dir: Path, *overrides: str) -> list[str]:
 def make_run(data: Path, run_dir: Path, *overrides: str) -> Run:
     run = Run(config.load(CONFIG, words(data, run_dir, *overrides)))
     torch.manual_seed(0)
-    storage.save_checkpoint(run_dir / "classifier/checkpoint.pt", {"model": networks.classifier(run).state_dict()})
+    storage.save_checkpoint(run_dir / "classifier/checkpoint.pt", {"model": networks.new_classifier(run).state_dict()})
     return run
 
 
