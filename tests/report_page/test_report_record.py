@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from report_run import FIGURES, LOG, finish, make_run, write_cfg, write_log
 
-from dsrg import config
+from dsrg import config, disk
 from dsrg.errors import InputError
 from dsrg.report_page import record
 from dsrg.report_page.page import code, duration
