@@ -58,13 +58,18 @@ def open_regular(path: str | Path, what: str = "file", *, limit: int | None = No
 def unreadable(path: str | Path, what: str, error: OSError | ValueError) -> InputError:
     """The sentence for a path that cannot be opened: missing, forbidden, a link to itself, no name for a file."""
     code = getattr(error, "errno", None)
+    if code == errno.ENOENT and Path(path).is_symlink():
+        end = Path(path).readlink()
+        return InputError(f"{path}: is a link to {end}, which does not exist; mend or remove it.", f"{what} missing")
     if code in (errno.ENOENT, errno.ENOTDIR):
         return InputError(f"{path}: the {what} does not exist; check the path.", f"{what} missing")
     if code == errno.ELOOP:
         return InputError(f"{path}: is a link that leads back to itself; remove it.", f"{what} unreadable")
     shown = str(path).encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
     reason = getattr(error, "strerror", None) or str(error)
-    return InputError(f"{shown}: the {what} cannot be opened ({reason}); check the path and its permissions.")
+    return InputError(
+        f"{shown}: the {what} cannot be opened ({reason}); check the path and its permissions.", f"{what} unreadable"
+    )
 
 
 def read_bytes(path: str | Path, what: str = "file", *, limit: int | None = LARGEST_TEXT) -> bytes:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from dsrg import cam, distributed, explain, pictures
+from dsrg import cam, distributed, explain, grid, pictures
 from dsrg.crf import dense_crf
 from dsrg.data.voc import Photo
 from dsrg.labels import IGNORE
@@ -96,7 +96,7 @@ def activation_maps(
     """
     height, width = pixels.shape[-2:]
     maps: list[Tensor] = []
-    for images in pyramid(pixels, scales, size, mirror):
+    for images in pyramid(model, pixels, scales, size, mirror):
         with torch.autocast(pixels.device.type, torch.bfloat16, enabled=amp):
             raw = _raw_maps(model, images, tags.to(pixels.device), source)
         maps += _unmirror(raw.float(), mirror)
@@ -121,49 +121,73 @@ def _raw_maps(model: nn.Module, images: Tensor, tags: Tensor, source: str) -> Te
 
 @torch.no_grad()
 def predict_probs(
-    model: nn.Module, pixels: Tensor, *, scales: Sequence[float], size: int | None, mirror: bool, amp: bool = False
+    model: nn.Module,
+    pixels: Tensor,
+    *,
+    scales: Sequence[float],
+    size: int | None,
+    mirror: bool,
+    merge: str = "probabilities",
+    amp: bool = False,
 ) -> Tensor:
-    """Class probabilities of one photograph at its own size: the mean of the softmax over scales and mirror image.
+    """Class probabilities of one photograph at its own size, over scales and the mirror image.
 
     Args:
         model: A segmentation network in eval mode.
         pixels: (3, H, W) uint8 on the model's device.
         scales, size, mirror: As in `activation_maps`.
+        merge: What the passes, one a scale and one a mirror image, are merged as. "probabilities": the mean of their
+            softmax. "logits": the softmax of their sum, as the authors' test does. Every pass adds to the sum, so more
+            passes are surer, and the CRF's kernels weigh less against them.
 
     Returns:
         (C, H, W) float32.
     """
-    return predict_batch(model, [pixels], scales=scales, size=size, mirror=mirror, amp=amp)[0]
+    return predict_batch(model, [pixels], scales=scales, size=size, mirror=mirror, merge=merge, amp=amp)[0]
 
 
 @torch.no_grad()
 def predict_batch(
-    model: nn.Module, photos: Sequence[Tensor], *, scales: Sequence[float], size: int | None, mirror: bool, amp: bool
+    model: nn.Module,
+    photos: Sequence[Tensor],
+    *,
+    scales: Sequence[float],
+    size: int | None,
+    mirror: bool,
+    merge: str = "probabilities",
+    amp: bool = False,
 ) -> list[Tensor]:
     """Class probabilities of several photographs, each at its own size, as `predict_probs` gives them.
 
     Args:
         model: A segmentation network in eval mode.
         photos: (3, H, W) uint8 on the model's device; their `network_sizes` must be equal.
-        scales, size, mirror: As in `activation_maps`.
+        scales, size, mirror, merge: As in `predict_probs`.
 
     Returns:
         (C, H, W) float32 for each photograph.
     """
     sums: list[Tensor] = []
     passes = 0
-    for inputs in zip(*(pyramid(pixels, scales, size, mirror) for pixels in photos), strict=True):
+    for inputs in zip(*(pyramid(model, pixels, scales, size, mirror) for pixels in photos), strict=True):
         images = torch.cat(inputs).contiguous(memory_format=torch.channels_last)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=amp):
             logits = model(images)
         sides = [_unmirror(own, mirror) for own in logits.float().split(len(inputs[0]))]
         for one in zip(*sides, strict=True):  # added up at once: at full size each takes C H W numbers
-            found = [
-                enlarge(maps, pixels.shape[-2:]).softmax(dim=1)[0] for maps, pixels in zip(one, photos, strict=True)
-            ]
+            large = (enlarge(maps, pixels.shape[-2:]) for maps, pixels in zip(one, photos, strict=True))
+            found = [(own if merge == "logits" else own.softmax(dim=1))[0] for own in large]
             sums = [total.add_(more) for total, more in zip(sums, found, strict=True)] if sums else found
             passes += 1
-    return [total / passes for total in sums]
+    return [total.softmax(dim=0) if merge == "logits" else total / passes for total in sums]
+
+
+def merge_probs(parts: Sequence[Tensor], merge: str) -> Tensor:
+    """What `predict_probs` gives for several scales, from what it gives for each of them alone, (C, H, W)."""
+    if merge == "logits":  # the softmax of summed logits is that of summed log-probabilities
+        logs = [part.clamp(min=torch.finfo(part.dtype).tiny).log() for part in parts]
+        return torch.stack(logs).sum(dim=0).softmax(dim=0)
+    return torch.stack(list(parts)).mean(dim=0)
 
 
 def write_masks(
@@ -314,19 +338,28 @@ def _end_with(sentinel: int) -> None:
     os._exit(1)
 
 
-def pyramid(pixels: Tensor, scales: Sequence[float], size: int | None, mirror: bool) -> Iterable[Tensor]:
-    """Network inputs (1 or 2, 3, h, w), one a scale; the second is the mirror image."""
-    for target in network_sizes(pixels.shape[-2:], scales, size):
+def pyramid(
+    model: nn.Module, pixels: Tensor, scales: Sequence[float], size: int | None, mirror: bool
+) -> Iterable[Tensor]:
+    """The network's inputs (1 or 2, 3, h, w), one a scale, of `network_sizes`; the second is the mirror image."""
+    for target in network_sizes(model, pixels.shape[-2:], scales, size):
         image = functional.interpolate(pixels[None].float(), target, mode="bilinear", antialias=True)
         yield normalise(torch.cat([image, image.flip(-1)]) if mirror else image)
 
 
-def network_sizes(shape: Sequence[int], scales: Sequence[float], size: int | None) -> list[tuple[int, int]]:
-    """Height and width of the network's input at each scale, for a photograph of `shape` (H, W)."""
-    base = 1.0 if size is None else size / max(shape)
-    # The networks' grids fit sizes of 8 n + 1 corner on corner; at least one cell and a bit must remain.
-    height, width = ([max(33, 8 * round(side * base * scale / 8) + 1) for scale in scales] for side in shape)
+def network_sizes(
+    model: nn.Module, shape: Sequence[int], scales: Sequence[float], size: int | None
+) -> list[tuple[int, int]]:
+    """Height and width of the network's input at each scale, on its own grid, for a photograph of `shape` (H, W)."""
+    base, stride = 1.0 if size is None else size / max(shape), output_stride(model)
+    height, width = ([grid.nearest(side * base * scale, stride) for scale in scales] for side in shape)
     return list(zip(height, width, strict=True))
+
+
+def output_stride(model: nn.Module) -> int:
+    """Pixels of the input for each cell of the output, as the network itself says; of one that does not say, the
+    coarsest, whose sizes fit all grids."""
+    return int(getattr(model, "output_stride", grid.COARSEST))
 
 
 def _unmirror(maps: Tensor, mirror: bool) -> list[Tensor]:

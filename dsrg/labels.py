@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from dsrg import disk
 from dsrg.errors import InputError
 
 BACKGROUND = 0
 """Index of the background class in every mask."""
 IGNORE = 255
 """Index of a pixel without a label: "unlabelled" in seeds, "void" in ground truth."""
+BACKGROUND_NAMES = ("background", "_background_")
+"""What lists of classes call class 0; the second is LabelMe's."""
+LARGEST_LIST = disk.MIB
+"""Bytes of a class list; 255 names of 100 letters have a tenth at most."""
+LONGEST_NAME = 100
+"""Letters of a class's name."""
+_MOST_SHOWN = 25
 
 # fmt: off
 VOC = (
@@ -62,9 +72,12 @@ class Classes:
         try:
             return self.names.index(name)
         except ValueError:
-            known = ", ".join(self.foreground)
+            known = ", ".join(self.foreground[:_MOST_SHOWN])
+            if len(self.foreground) > _MOST_SHOWN:
+                known += f" and {len(self.foreground) - _MOST_SHOWN} more"
             raise InputError(
-                f"{where}: the label '{name}' is not in {self.source} ({known}); correct the label or add the class.",
+                f"{where}: the label '{name[:60]}' is not in {self.source} ({known}); correct the label or add the "
+                "class.",
                 "unknown label",
             ) from None
 
@@ -73,26 +86,34 @@ def read_classes(path: str | Path) -> Classes:
     """Read a class list: a preset's name ('voc', 'coco') or a file with one name a line, background first.
 
     Raises:
-        InputError: the file is missing, empty, does not start with 'background', repeats a name, or is too long.
+        InputError: the file is missing, empty, does not start with 'background', repeats a name, is too long, or
+            has a name that cannot be a class's.
     """
     if str(path) in PRESETS:
         return Classes(PRESETS[str(path)], f"the preset '{path}'")
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: the class list does not exist; write one class name a line, 'background' first.")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: the class list is not in UTF-8; save it anew in that encoding.") from None
-    names = tuple(line.strip() for line in lines if line.strip())
-    if len(names) < 2 or names[0] != "background":
-        raise InputError(f"{path}: the first line must be 'background' and at least one class must follow.")
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise InputError(f"{path}: the class '{repeated[0]}' is listed twice; remove one of the lines.")
+    text = disk.read_text(path, "class list", limit=LARGEST_LIST)
+    names = tuple(line.strip() for line in text.split("\n") if line.strip())
     if len(names) > IGNORE:
-        raise InputError(f"{path}: {len(names)} classes are listed, but 8-bit masks hold at most {IGNORE}.")
+        raise InputError(f"{path}: {len(names):,} classes are listed, but 8-bit masks hold at most {IGNORE}.")
+    if len(names) < 2 or names[0] not in BACKGROUND_NAMES:
+        raise InputError(f"{path}: the first line must be 'background' and at least one class must follow.")
+    for name in names:
+        if fault_of_name(name):
+            raise InputError(f"{path}: the class {name[:60]!a} {fault_of_name(name)}; rename it.")
+    names = (BACKGROUND_NAMES[0], *names[1:])
+    repeated = next((name for name, count in Counter(names).items() if count > 1), None)
+    if repeated is not None:
+        raise InputError(f"{path}: the class '{repeated}' is listed twice; remove one of the lines.")
     return Classes(names, str(path))
+
+
+def fault_of_name(name: str) -> str:
+    """What is wrong with a class's name, which must fit into lists, tables, JSON and captions; '' where nothing is."""
+    if not name or name != name.strip() or ";" in name or len(name.splitlines()) != 1:
+        return "is empty or has a ';', a line's end or a blank at an end"
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+        return "holds a control character"
+    return f"has {len(name)} letters, and {LONGEST_NAME} are the most" if len(name) > LONGEST_NAME else ""
 
 
 def palette() -> np.ndarray:

@@ -67,6 +67,7 @@ def _from_run(folder: Path, device: str, network: str | None) -> Segmenter:
         scales=cfg.test.scales,
         size=cfg.test.size,
         mirror=cfg.test.mirror,
+        merge=cfg.test.merge,
         crf=cfg.test.crf,
         crf_tags=cfg.crf.tags,
         crf_arguments=cfg.crf.arguments(),

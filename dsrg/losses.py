@@ -16,12 +16,13 @@ _RATIO_MIN, _RATIO_MAX = 0.05, 20.0
 
 
 def floor_probs(probs: Tensor, minimum: float = 1e-4) -> Tensor:
-    """Raise probabilities (B, C, ...) to at least `minimum` and renormalise them over the classes.
+    """Add `minimum` to probabilities (B, C, ...) and renormalise them over the classes, as the authors' layer does.
 
-    The floor bounds the logarithms that follow (-log 1e-4 = 9.2), as in SEC and DSRG. A class below the floor
-    passes no gradient of its own.
+    The floor bounds the logarithms that follow (-log 1e-4 = 9.2). It is added, for values cut off at it would pass no
+    gradient: the class's own logit gets -p (1 - p) / (p + minimum) from -log p, -0.33 where p is half the minimum. So a
+    network that is sure of the wrong class still learns.
     """
-    floored = probs.clamp(min=minimum)
+    floored = probs + minimum
     return floored / floored.sum(dim=1, keepdim=True)
 
 

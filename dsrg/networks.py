@@ -96,5 +96,6 @@ def predictor(run: Run, model: DeepLab, settings: Inference) -> inference.Predic
         scales=settings.scales,
         size=settings.size,
         mirror=settings.mirror,
+        merge=settings.merge,
         amp=run.cfg.amp,
     )

@@ -1,51 +1,156 @@
-"""Photographs and masks: every picture that the project reads from a file is read here."""
+"""Photographs and masks: every picture that the project reads from a file is read here.
+
+What a file is its first bytes say, not its name. Only the formats named here are decoded, for Pillow knows fifty more,
+some of which start other programs; and the size is bounded before anything is decoded.
+"""
 
 from __future__ import annotations
 
 import io
+import re
+import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import (
+    BmpImagePlugin,
+    ExifTags,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
 from dsrg import disk
 from dsrg.errors import InputError
 from dsrg.labels import IGNORE, palette
 
-IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png")
-"""File name endings of photographs, in lower case."""
+JPEG_EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".jif")
+IMAGE_EXTENSIONS = (*JPEG_EXTENSIONS, ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+"""File name endings of photographs, in lower case: the one list of every door."""
+MAX_PIXELS = 150_000_000
+"""Largest photograph or mask: decoded it takes 600 MB in Pillow, and as an array 450 MB more."""
+MAX_SIDE = 65_535
+"""Largest width and height, JPEG's own; a strip that is longer costs more than its pixels."""
+MAX_BYTES = 512 * disk.MIB
+"""Largest file of a photograph or mask."""
+_MAX_CHUNKS = 2**18
+"""Chunks of a PNG; 8 KiB each, as libpng writes them, give 2 GiB."""
+_MAX_SEGMENTS = 2**14
+_MAX_SCANS = 100
+"""Scans of a JPEG; progressive ones have about ten. Each costs a few bytes, and a pass over the whole picture."""
+_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
+"""The beginning of a segment or the end; in the pixels' data 0xff stands before 0 or a restart's number alone."""
 
 
-def read_image(path: str | Path) -> Image.Image:
-    """Read and fully decode a photograph as RGB.
+class _Format(NamedTuple):
+    """One kind of file that is decoded."""
+
+    begins: re.Pattern[bytes]
+    """Its first bytes."""
+    read: Callable[..., Image.Image]
+    """Pillow's reader of the header. Called by itself, since Image.open warns from 89 million pixels on."""
+
+
+FORMATS = {
+    "JPEG": _Format(re.compile(rb"\xff\xd8\xff"), JpegImagePlugin.jpeg_factory),  # the cameras' MPO is a JPEG too
+    "PNG": _Format(re.compile(rb"\x89PNG\r\n\x1a\n"), PngImagePlugin.PngImageFile),
+    "WebP": _Format(re.compile(rb"RIFF.{4}WEBP", re.DOTALL), WebPImagePlugin.WebPImageFile),
+    "BMP": _Format(re.compile(rb"BM"), BmpImagePlugin.BmpImageFile),
+    "TIFF": _Format(re.compile(rb"II\*\0|MM\0\*|II\+\0|MM\0\+"), TiffImagePlugin.TiffImageFile),
+    "GIF": _Format(re.compile(rb"GIF8[79]a"), GifImagePlugin.GifImageFile),
+}
+_PHONE = re.compile(rb".{4}ftyp(?:hei|hev|mif|msf|avi)", re.DOTALL)
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What sets a picture of each EXIF orientation upright."""
+
+
+class _Decoded(NamedTuple):
+    image: Image.Image
+    bits: int
+    """Bits a channel in the file; Pillow turns some of 16 into 8, and grey ones of fewer into others of 8."""
+    pictures: int
+    """How many the file holds. Those of a JPEG, a telephone's MPO whose first is the photograph, count as one, and so
+    do those of an animated PNG."""
+
+
+def read_image(path: str | Path, what: str = "photograph") -> Image.Image:
+    """Read and fully decode a photograph as RGB, its pixels as they are stored, transparency laid over white.
+
+    Args:
+        path: A JPEG, PNG, WebP, BMP, TIFF or GIF.
+        what: What it is, for the error.
 
     Raises:
-        InputError: the file is missing, truncated or no image.
+        InputError: the file is missing, no regular file, none of these formats, damaged or too large; or it has more
+            than 8 bits a channel, or several pictures.
     """
-    return _decode(path, "photograph").convert("RGB")
+    return _photograph(path, what, tuple(FORMATS), MAX_PIXELS, MAX_BYTES)
 
 
-def read_upright(path: str | Path) -> Image.Image:
-    """Read a photograph as viewers show it: RGB, turned as its EXIF orientation says.
+def read_upright(
+    path: str | Path,
+    *,
+    formats: Sequence[str] = tuple(FORMATS),
+    max_pixels: int = MAX_PIXELS,
+    max_bytes: int = MAX_BYTES,
+) -> Image.Image:
+    """Read a photograph as viewers show it: as `read_image`, and turned as its EXIF orientation says.
 
     `read_image` takes the pixels as they are stored, which is what masks of data sets are drawn on.
+
+    Args:
+        path: The file.
+        formats: The only ones of FORMATS to take.
+        max_pixels: Largest width times height.
+        max_bytes: Largest file.
 
     Raises:
         InputError: as `read_image`.
     """
-    return upright(_decode(path, "photograph"))
+    return turned(_photograph(path, "photograph", formats, max_pixels, max_bytes))
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """The image in RGB, turned as its EXIF orientation says.
+def read_size(path: str | Path) -> tuple[int, int]:
+    """Width and height in pixels of a photograph as it is stored, from its header alone.
+
+    Raises:
+        InputError: as `read_image`, as far as the header tells.
+    """
+    return _open(path, "photograph", tuple(FORMATS), MAX_PIXELS, MAX_BYTES)[0].size
+
+
+def upright(image: Image.Image, name: str = "image") -> Image.Image:
+    """An image that somebody opened, as `read_upright` gives photographs; `name` is for the error.
 
     Raises:
         InputError: it has more than 8 bits a channel, of which `convert` would keep the wrong ones.
     """
-    if image.mode[0] in "IF":
-        name = getattr(image, "filename", "") or "image"
-        raise InputError(f"{name}: has more than 8 bits a channel ({image.mode}); save it with 8.")
-    return (ImageOps.exif_transpose(image) if orientation(image) != 1 else image).convert("RGB")
+    return turned(_to_rgb(image, getattr(image, "filename", "") or name))
+
+
+def turned(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF orientation says; itself where that is upright."""
+    turn = _TURNS.get(orientation(image))
+    if turn is None:
+        return image
+    result = image.transpose(turn)
+    # The metadata would have it turned once more.
+    result.info = {key: value for key, value in image.info.items() if key == "icc_profile"}
+    return result
 
 
 def orientation(image: Image.Image) -> int:
@@ -64,17 +169,26 @@ def read_mask(path: str | Path, num_classes: int | None = None) -> np.ndarray:
         num_classes: When given, any other index than 0..num_classes-1 and 255 is refused.
 
     Raises:
-        InputError: the file is missing, broken, in colour, or holds an index out of range.
+        InputError: the file is missing, no PNG, damaged, in colour, or holds an index out of range.
     """
-    image = _decode(path, "mask")
-    if image.mode not in ("P", "L"):
+    image, bits, _ = _decode(path, "mask", ("PNG",), MAX_PIXELS, MAX_BYTES)
+    if image.mode not in ("P", "L") or (image.mode == "L" and bits != 8):  # Pillow makes 85 of the 1 of 2 bits
+        form = image.mode if image.mode != "L" else f"grey of {bits} bits"
         raise InputError(
-            f"{path}: a mask must be a palette or grey 8-bit PNG of class indices, not {image.mode}.", "mask in colour"
+            f"{path}: a mask must be a palette or grey 8-bit PNG of class indices, not {form}.", "mask in colour"
         )
     mask = np.array(image)
     if num_classes is not None:
         check_indices(mask, num_classes, path)
     return mask
+
+
+def mask_file(folder: Path, name: str) -> Path:
+    """The file of the mask `name` in a folder, whose ending may be in capitals; <name>.png where there is none."""
+    path = folder / f"{name}.png"
+    if path.exists():
+        return path
+    return next((other for ending in (".PNG", ".Png") if (other := folder / f"{name}{ending}").exists()), path)
 
 
 def check_indices(mask: np.ndarray, num_classes: int, path: str | Path) -> None:
@@ -98,17 +212,129 @@ def write_mask(path: str | Path, mask: np.ndarray) -> None:
     disk.write_bytes(path, buffer.getvalue())
 
 
-def _decode(path: str | Path, kind: str) -> Image.Image:
+def _photograph(path: str | Path, what: str, formats: Sequence[str], max_pixels: int, max_bytes: int) -> Image.Image:
+    image, bits, count = _decode(path, what, formats, max_pixels, max_bytes)
+    if bits > 8 and image.mode[0] not in "IF":  # Pillow has cut them off
+        raise _too_deep(path, f"{image.mode} of {bits}")
+    if count > 1:
+        raise InputError(f"{path}: holds {count} pictures; save each as a file of its own.", f"{what} of several")
+    return _to_rgb(image, path)
+
+
+def _open(
+    path: str | Path, what: str, formats: Sequence[str], max_pixels: int, max_bytes: int
+) -> tuple[Image.Image, str, bytes]:
+    """A picture whose header alone is read and found within bounds, its format and its file's bytes."""
     try:
-        image = Image.open(path)
+        content = disk.read_bytes(path, what, limit=max_bytes)
+    except InputError as error:
+        mend = "does not exist; add it or take its name off the split."
+        raise InputError(str(error).replace("does not exist; check the path.", mend), error.kind) from None
+    form = next((name for name, form in FORMATS.items() if form.begins.match(content)), None)
+    if form is None or form not in formats:
+        raise _undecodable(path, what, _unknown(content, form, formats))
+    try:
+        if form == "PNG":
+            _check_png(content)
+        elif form == "JPEG":
+            _check_jpeg(content)
+        image = FORMATS[form].read(io.BytesIO(content))
+    except Exception as error:  # SyntaxError, struct.error, OSError and others, as the header is broken
+        raise _undecodable(path, what, str(error) or type(error).__name__) from None
+    width, height = image.size
+    if max(width, height) > MAX_SIDE:
+        most = f"a side may have at most {MAX_SIDE:,}"
+    elif width * height > max_pixels:
+        most = f"at most {max_pixels / 1e6:g} million are taken"
+    else:
+        return image, form, content
+    raise InputError(f"{path}: has {width} x {height} pixels, but {most}; make it smaller.", f"{what} too large")
+
+
+def _decode(path: str | Path, what: str, formats: Sequence[str], max_pixels: int, max_bytes: int) -> _Decoded:
+    image, form, content = _open(path, what, formats, max_pixels, max_bytes)
+    bits = 8
+    try:
+        if form == "PNG":
+            bits = content[24]
+        elif isinstance(image, TiffImagePlugin.TiffImageFile):
+            bits = max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (8,)))
+        count = getattr(image, "n_frames", 1) if form in ("WebP", "TIFF", "GIF") else 1
         image.load()
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: the {kind} does not exist; add it or take its name off the split.", f"{kind} missing"
-        ) from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise InputError(
-            f"{path}: the {kind} cannot be decoded ({reason}); replace the file.", f"{kind} unreadable"
-        ) from None
-    return image
+    except MemoryError:
+        sentence = f"{path}: {image.width} x {image.height} pixels need more memory than there is; make it smaller."
+        raise InputError(sentence, f"{what} too large") from None
+    except Exception as error:  # a hostile file can make a decoder raise anything
+        raise _undecodable(path, what, str(error) or type(error).__name__) from None
+    return _Decoded(image, bits, count)
+
+
+def _check_png(content: bytes) -> None:
+    """Hold every chunk against its checksum, which Pillow leaves out for the pixels.
+
+    Raises:
+        ValueError: one does not fit, or the file ends before its end.
+    """
+    view, place = memoryview(content), 8
+    for _ in range(_MAX_CHUNKS):
+        end = place + 12 + int.from_bytes(view[place : place + 4], "big")
+        if end > len(content) or place + 12 > len(content):
+            raise ValueError("the file is truncated")
+        if zlib.crc32(view[place + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
+            raise ValueError("a checksum is wrong, so the file is damaged")
+        if content[place + 4 : place + 8] == b"IEND":
+            return
+        place = end
+    raise ValueError(f"has more than {_MAX_CHUNKS:,} chunks")
+
+
+def _check_jpeg(content: bytes) -> None:
+    """Refuse a JPEG of very many scans or segments, which cost far more time than bytes.
+
+    Raises:
+        ValueError: it has too many.
+    """
+    place, scans = 2, 0
+    for _ in range(_MAX_SEGMENTS):
+        marker = _MARKER.search(content, place)
+        if marker is None or marker[0][-1] == 0xD9:  # the end; a telephone's video may follow
+            return
+        scans += marker[0][-1] == 0xDA
+        if scans > _MAX_SCANS:
+            raise ValueError(f"has more than {_MAX_SCANS} scans")
+        place = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2], "big")
+    raise ValueError(f"has more than {_MAX_SEGMENTS:,} segments")
+
+
+def _unknown(content: bytes, form: str | None, formats: Sequence[str]) -> str:
+    """What is said of a file that is of none of the formats to be taken."""
+    taken = " or ".join(filter(None, (", ".join(formats[:-1]), formats[-1])))
+    if form is None and not _PHONE.match(content):
+        return f"not an image: no {taken}"
+    return f"{f'a {form}' if form else 'HEIC or AVIF'}, whatever its name, and no {taken}"
+
+
+def _to_rgb(image: Image.Image, name: str | Path) -> Image.Image:
+    """The picture in RGB, with its metadata; transparency over white, in strips, since it takes four copies."""
+    if image.mode[0] in "IF":
+        raise _too_deep(name, image.mode)
+    if not image.has_transparency_data:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    result = Image.new("RGB", image.size)
+    rows = max(1, 2**22 // image.width)
+    for top in range(0, image.height, rows):
+        box = (0, top, image.width, min(top + rows, image.height))
+        strip = image.crop(box)
+        strip = (strip.convert("LA") if strip.mode == "La" else strip).convert("RGBA")
+        result.paste(Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip).convert("RGB"), box)
+    result.info = {key: value for key, value in image.info.items() if key != "transparency"}
+    return result
+
+
+def _too_deep(name: str | Path, form: str) -> InputError:
+    return InputError(f"{name}: has more than 8 bits a channel ({form}); save it with 8.", "photograph too deep")
+
+
+def _undecodable(path: str | Path, what: str, reason: str) -> InputError:
+    mend = "export it anew as PNG" if what == "mask" else "replace the file"
+    return InputError(f"{path}: the {what} cannot be decoded ({reason}); {mend}.", f"{what} unreadable")

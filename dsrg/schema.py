@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from dsrg import grid
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -84,8 +86,8 @@ class Train(Section):
     """Optimiser steps."""
     batch: PositiveInt = 20
     """Photographs in a step, over all processes together."""
-    size: Annotated[int, Field(ge=33)] = 321
-    """Side of the square network input, in pixels."""
+    size: Annotated[int, Field(ge=grid.SMALLEST)] = 321
+    """Side of the square network input, in pixels: a multiple of the network's output stride, and one."""
     resize: Literal["warp", "crop"] = "warp"
     """'warp' squeezes the whole photograph into the square; 'crop' scales at random and cuts a square out."""
     scale: tuple[Positive, Positive] = (0.5, 1.5)
@@ -299,11 +301,14 @@ class Inference(Section):
     """Dense prediction of whole photographs."""
 
     scales: Scales = (0.75, 1.0, 1.25)
-    """Sizes to average over, times the base size."""
+    """Sizes to merge, times the base size."""
     size: PositiveInt | None = None
     """Long side of the photograph at scale 1, in pixels; null for its own size."""
     mirror: bool = True
-    """Average over the mirror image too."""
+    """Merge the mirror image too."""
+    merge: Literal["probabilities", "logits"] = "probabilities"
+    """What scales and mirror images are merged as: the mean of their probabilities; or the softmax of their summed
+    logits, as in the authors' test, which is surer the more they are, so that the CRF changes less."""
     crf: bool = True
     """Refine with the dense CRF at full size."""
 
@@ -393,6 +398,23 @@ class Config(Section):
                 f"seeds.source = {source} needs classifier.head = {HEADS_OF[source]}, which is {head}; set "
                 f"seeds.source to {'acol' if head == 'acol' else 'cam'}, grad_cam or grad_cam_pp"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> Config:
+        segmenter = ("model.output_stride", self.model.output_stride)
+        sections = {
+            "classifier": (self.classifier.size, "classifier.output_stride", self.classifier.output_stride),
+            "dsrg": (self.dsrg.size, *segmenter),
+            "retrain": (self.retrain.size, *segmenter),
+        }
+        for section, (size, key, stride) in sections.items():
+            if not grid.fits(size, stride):
+                below, above = grid.neighbours(size, stride)
+                raise ValueError(
+                    f"{section}.size = {size} is off the grid of {key} = {stride}, which has sizes of {stride} n + 1; "
+                    f"choose {below} or {above}"
+                )
         return self
 
     @model_validator(mode="after")

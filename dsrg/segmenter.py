@@ -85,6 +85,8 @@ class Settings:
     """Long side of the photograph at scale 1, in pixels; None for its own."""
     mirror: bool = True
     """Average over the mirror image too."""
+    merge: str = "probabilities"
+    """As in `dsrg.inference.predict_probs`."""
     crf: bool = True
     """Refine with the dense CRF."""
     crf_tags: bool = True
@@ -230,7 +232,8 @@ class Segmenter:
         self, shape: Sequence[int], scales: Sequence[float] | None = None, size: int | None = None
     ) -> tuple[tuple[int, int], ...]:
         """The sizes at which the network sees a photograph of `shape` (H, W)."""
-        return tuple(inference.network_sizes(shape, scales or self.settings.scales, size or self.settings.size))
+        scales, size = scales or self.settings.scales, size or self.settings.size
+        return tuple(inference.network_sizes(self.model, shape, scales, size))
 
     def probabilities(
         self, pictures: Sequence[np.ndarray], scales: Sequence[float] | None = None, size: int | None = None
@@ -242,6 +245,7 @@ class Segmenter:
             scales=scales or self.settings.scales,
             size=size or self.settings.size,
             mirror=self.settings.mirror,
+            merge=self.settings.merge,
             amp=self.settings.amp,
         )
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dsrg import heatmap, inference, networks, report
+from dsrg import heatmap, inference, networks, pictures, report
 from dsrg.data.voc import Photo
 from dsrg.errors import InputError
 from dsrg.labels import IGNORE
@@ -85,8 +85,9 @@ class Studio:
 
         From one forward pass at `localize.size`, as tools/show_cams.py has them.
         """
-        (images,) = inference.pyramid(self._pixels(picture), (1.0,), self.run.cfg.localize.size, False)
-        logits = self._classifier(images)[0].float()
+        model, size = self._classifier, self.run.cfg.localize.size
+        (images,) = inference.pyramid(model, self._pixels(picture), (1.0,), size, mirror=False)
+        logits = model(images)[0].float()
         return np.asarray((logits.sigmoid() if self.several else logits.softmax(0)).cpu().numpy())
 
     def maps(self, picture: np.ndarray, labels: Sequence[int], known: Maps | None = None) -> Maps:
@@ -212,15 +213,7 @@ def usual_long_side(run: Run) -> int:
         InputError: a photograph is missing or broken.
     """
     places = np.linspace(0, len(run.train) - 1, min(SAMPLE, len(run.train))).astype(int)
-    sides = []
-    for place in places:
-        path = run.train[place].path
-        try:
-            with Image.open(path) as image:  # reads the head of the file alone
-                sides.append(max(image.size))
-        except OSError:
-            raise InputError(f"{path}: the photograph cannot be decoded; replace the file.") from None
-    return max(sides)
+    return max(max(pictures.read_size(run.train[place].path)) for place in places)
 
 
 def examples(run: Run, count: int) -> list[Photo]:

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch.nn import functional
 
+from dsrg import pictures
 from dsrg.errors import InputError
 
-FORMATS = ("JPEG", "PNG", "WEBP")
-"""Pillow's decoders that may see the file (JPEG's reads the cameras' MPO too). Pillow knows fifty more, some of which
-start other programs."""
+FORMATS = ("JPEG", "PNG", "WebP")
+"""Those of `pictures.FORMATS` that are taken."""
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 """File name endings of these formats."""
 MAX_PIXELS = 50_000_000
-"""Largest upload: decoded, it takes 150 MB."""
+"""Largest upload: smaller than `pictures.MAX_PIXELS`, for many may come at a time."""
 MAX_BYTES = 25_000_000
 """Largest file, in bytes."""
 
@@ -45,9 +45,9 @@ def read_upload(
 ) -> Upload:
     """Read a photograph that anybody may have made.
 
-    Its EXIF orientation is applied, transparency is laid over white, grey and 16-bit pictures become RGB, and of an
-    animation the first picture is taken. What is larger than `long_side` is made smaller (bicubic, antialiased); a
-    smaller one stays.
+    It is read as any photograph (`pictures.read_upright`): its EXIF orientation is applied, transparency is laid over
+    white, and grey becomes RGB. What is larger than `long_side` is made smaller (bicubic, antialiased); a smaller one
+    stays.
 
     Args:
         path: The file.
@@ -56,8 +56,9 @@ def read_upload(
         max_bytes: Largest file.
 
     Raises:
-        InputError: the file is missing, is no JPEG, PNG or WebP, is broken, or is too large. The sentence has
-            the file's name alone, not its folder, for it is shown to the stranger.
+        InputError: the file is missing, is no JPEG, PNG or WebP, is broken or too large, has more than 8 bits a channel
+            or several pictures. The sentence has the file's name alone, not its folder, for it is shown to the
+            stranger.
     """
     path = Path(path)
     if path.is_file() and path.stat().st_size > max_bytes:
@@ -66,21 +67,14 @@ def read_upload(
             f"{path.name}: is {size} large, but at most {max_bytes / 1e6:g} MB are taken; make it smaller."
         )
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            width, height = image.size
-            if width * height > max_pixels:
-                raise _too_large(path, f"{width} x {height}", max_pixels)
-            upright = _to_rgb(ImageOps.exif_transpose(image))
-    except InputError:
-        raise
-    except Image.DecompressionBombError:  # from twice Pillow's own limit on
-        raise _too_large(path, f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0)}", max_pixels) from None
-    except FileNotFoundError:
-        raise InputError(f"{path.name}: the photograph does not exist; choose another.") from None
-    except Exception:  # a hostile file can make a decoder raise anything
-        raise InputError(
-            f"{path.name}: is not a photograph that can be read; choose a JPEG, PNG or WebP file."
-        ) from None
+        upright = pictures.read_upright(path, formats=FORMATS, max_pixels=max_pixels, max_bytes=max_bytes)
+    except InputError as error:
+        sentence = str(error).replace(str(path), path.name)
+        if error.kind == "photograph missing":
+            sentence = f"{path.name}: the photograph does not exist; choose another."
+        elif error.kind == "photograph unreadable":
+            sentence = f"{path.name}: is not a photograph that can be read; choose a JPEG, PNG or WebP file."
+        raise InputError(sentence, error.kind) from None
     full_size = (upright.height, upright.width)
     share = long_side / max(full_size)
     if share < 1:
@@ -111,19 +105,3 @@ def enlarge_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         wins = share > largest
         result[wins], largest[wins] = label, share[wins]
     return result
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion cuts off at 255 instead of dividing
-        grey = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255)
-        image = Image.fromarray(grey.astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
-
-
-def _too_large(path: Path, size: str, max_pixels: int) -> InputError:
-    return InputError(
-        f"{path.name}: has {size} pixels, but at most {max_pixels / 1e6:g} million are taken; make it smaller."
-    )

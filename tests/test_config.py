@@ -308,6 +308,26 @@ def test_a_missing_base_is_named(write: Write, tmp_path: Path) -> None:
             ["retrain.warmup=9", "supervised.iterations=10"],
             "retrain.warmup (10) must be below supervised.iterations (10)",
         ),
+        *(
+            (
+                [f"{stride}={cells}", f"{section}.size={size}", *others],
+                [f"{stride}={cells}", f"{section}.size={right}", *others],
+                f"{section}.size = {size} is off the grid of {stride} = {cells}, which has sizes of {cells} n + 1; "
+                f"choose {below} or {above}.",
+            )
+            for section, stride, others in (
+                ("classifier", "classifier.output_stride", ["model.backbone=resnet18"]),
+                ("dsrg", "model.output_stride", []),
+                ("retrain", "model.output_stride", []),
+            )
+            for cells, size, below, above, right in (
+                (8, 320, 313, 321, 321),
+                (16, 224, 209, 225, 225),
+                (16, 329, 321, 337, 321),
+                (32, 256, 225, 257, 257),
+                (32, 34, 33, 65, 33),
+            )
+        ),
         (
             ["dsrg.iterations=10", "grow.warmup=10"],
             ["dsrg.iterations=10", "grow.warmup=10", "grow.enabled=false"],

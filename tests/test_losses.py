@@ -104,9 +104,26 @@ def test_finite_under_bfloat16_autocast():
 
 def test_floor():
     probs = floor_probs(torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1))
-    torch.testing.assert_close(probs.flatten(), torch.tensor([1.0, 1e-4, 1e-4]) / 1.0002)
-    untouched = torch.rand(2, 3, 4, 4).softmax(1)
-    torch.testing.assert_close(floor_probs(untouched), untouched)
+    torch.testing.assert_close(probs.flatten(), torch.tensor([1.0001, 1e-4, 1e-4]) / 1.0003)
+    ordinary = torch.rand(2, 3, 4, 4).softmax(1)
+    torch.testing.assert_close(floor_probs(ordinary), ordinary, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("label", [0, 2], ids=["background", "foreground"])
+@pytest.mark.parametrize("wrong", [5e-5, 1e-4, 1e-6, 1e-3, 0.3])
+def test_a_seed_below_the_floor_passes_the_gradient_of_the_authors_layer(wrong, label):
+    """Their softmax layer, p = (p + 1e-4) / sum(p + 1e-4), and their seed loss on one pixel, differentiated by hand."""
+    p = np.full(4, (1 - wrong) / 3)
+    p[label] = wrong
+    # Every p + 1e-4 is divided by the same 1 + 4e-4, so dL/dp is -1 / (p + 1e-4) at the seed's class alone.
+    expected = [(p[label] * (p[c] - (c == label))) / (wrong + 1e-4) for c in range(4)]
+    if wrong == 5e-5:
+        assert expected[label] == pytest.approx(-1 / 3, abs=1e-4)
+    logits = torch.from_numpy(np.log(p)).view(1, 4, 1, 1).requires_grad_()
+    loss = seed_loss(floored_softmax(logits), torch.full((1, 1, 1), label))
+    loss.backward()
+    assert loss.item() == pytest.approx(-math.log((wrong + 1e-4) / (1 + 4e-4)))
+    np.testing.assert_allclose(logits.grad.flatten().numpy(), expected, rtol=1e-9)
 
 
 def test_refuses_shapes_that_do_not_fit():

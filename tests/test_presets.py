@@ -174,14 +174,32 @@ def rate(settings: schema.Train, iteration: int) -> float:
     return optimizer.param_groups[0]["initial_lr"] * scheduler.lr_lambdas[0](iteration)
 
 
+@pytest.mark.parametrize("name", CLASSES)
+def test_own_seeds_are_cut_by_the_best_rule_that_no_mask_chooses(name: str) -> None:
+    """As voc6 has it; its seeds are measured in docs/reproduction.md."""
+    cfg = load(name)
+    assert (cfg.seeds.background, cfg.seeds.thresholds, cfg.seeds.crf) == ("cam", "otsu", True)
+    assert cfg.seeds == load("voc6/mobilenet_v2").seeds
+    saliency = ("seeds.background=saliency", "seeds.saliency_dir=maps", "seeds.thresholds=fixed", "seeds.crf=false")
+    assert load(name, *saliency).seeds.saliency_threshold == 0.06  # DRFI, as docs/reproduction.md says it
+
+
+def test_the_published_settings_merge_logits_and_no_other_preset_does() -> None:
+    for name in config.presets():
+        cfg = load(name)
+        assert (cfg.masks.merge, cfg.test.merge) == (("logits",) * 2 if name in CLASSES else ("probabilities",) * 2)
+
+
 def test_inference_sizes() -> None:
     """On a photograph of 500 x 375: the long side of the authors' squares for the masks, its own size for the test."""
     cfg = load("voc12/vgg16_official")
     pixels = torch.zeros(3, 375, 500, dtype=torch.uint8)
+    with torch.device("meta"):
+        network = networks.segmenter(unweighted("voc12/vgg16_official"))
     sides = {}
     for name in ("masks", "test"):
         settings: schema.Inference = getattr(cfg, name)
-        inputs = list(inference.pyramid(pixels, settings.scales, settings.size, settings.mirror))
+        inputs = list(inference.pyramid(network, pixels, settings.scales, settings.size, settings.mirror))
         assert all(len(images) == 1 for images in inputs)  # no mirror image
         sides[name] = [images.shape[-1] for images in inputs]
     assert sides == {"masks": [241, 321, 401], "test": [377, 497, 625]}

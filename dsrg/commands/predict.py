@@ -67,14 +67,17 @@ def _work(
 ) -> None:
     segmenter = loading.load(model, device, network=network)
     segmenter.restriction(None, options["classes"])  # a wrong name is found before anything is read
-    sources, others = find_sources(inputs, recursive=recursive, without=out)
-    if others:
-        print(f"left out, no photographs or videos by their endings: {', '.join(map(str, others))}")
+    sources, left = find_sources(inputs, recursive=recursive, without=out)
+    if left.others:
+        print(f"left out, no photographs or videos by their endings: {', '.join(map(str, left.others))}")
+    if left.skipped:
+        print(f"left out, hidden, the system's or found twice: {', '.join(map(str, left.skipped))}")
     labels = None if tags is None else read_tags(tags, sources, segmenter.classes)
     made: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     start = time.monotonic()
     named = {"model": str(model.resolve()), "inputs": [str(path.resolve()) for path in inputs]}
-    count = predict(segmenter, sources, out, Options(tags=labels, **made), **named)
+    unread = [str(fault) for fault in left.faults.values()]
+    count = predict(segmenter, sources, out, Options(tags=labels, **made), unread=unread, **named)
     seconds = time.monotonic() - start
     print(f"{out}: {count} masks in {seconds:.1f} s, {1000 * seconds / max(1, count):.0f} ms each")
 

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--crops", action=argparse.BooleanOptionalAction, default=True, help="second round on crops by CAM"
     )
     parser.add_argument("--count", type=int, default=Probe.count, metavar="N", help="photographs to draw heat maps of")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as classifier.size=224")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as classifier.size=225")
     options = vars(parser.parse_intermixed_args(arguments))
     cfg, overrides = options.pop("cfg"), options.pop("overrides")
     return guard(lambda: run_probe(config.load(cfg, overrides), Probe(**options)))

@@ -19,10 +19,13 @@ from typing import Any
 
 import numpy as np
 
+from dsrg import disk
 from dsrg.errors import InputError
 
-LARGEST = 2**30
-"""Bytes that a file may have once unpacked; the authors' cues of VOC have a tenth."""
+LARGEST = 2**28
+"""Bytes that a file may have once unpacked, and all its arrays together; the authors' cues of VOC have 104 million."""
+MOST_STEPS = 4_000_000
+"""Opcodes that a file may have, each of which can take some 100 bytes of memory; the authors' cues have 391,603."""
 
 _NAMES = {
     **{
@@ -112,13 +115,12 @@ def read_arrays(path: str | Path) -> dict[str, Any]:
 
 
 def _unpack(path: Path) -> bytes:
-    if not path.is_file():
-        raise InputError(f"{path}: the file does not exist; check the path.")
     try:
-        with path.open("rb") as file:
+        with disk.open_regular(path, "pickle") as file:
             packed = file.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if packed else path.open("rb") as stream:
-            content = bytes(stream.read(LARGEST + 1))  # what a small file could unpack to has no bound
+            file.seek(0)
+            with gzip.GzipFile(fileobj=file) if packed else file as stream:
+                content = bytes(stream.read(LARGEST + 1))  # what a small file could unpack to has no bound
     except (OSError, EOFError, zlib.error) as error:
         raise _BrokenError(str(error)) from None
     if len(content) > LARGEST:
@@ -128,7 +130,9 @@ def _unpack(path: Path) -> bytes:
 
 def _run(content: bytes) -> dict[str, Any]:
     machine = _Machine()
-    for opcode, argument, _ in pickletools.genops(content):
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+        if number == MOST_STEPS:
+            raise _BrokenError(f"more than {MOST_STEPS:,} opcodes")
         machine.step(opcode.name, argument)
     result = machine.pop()
     if machine.stack or not isinstance(result, dict) or not all(isinstance(key, str) for key in result):
@@ -144,6 +148,7 @@ class _Machine:
     def __init__(self) -> None:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self._made = 0
 
     def step(self, name: str, argument: Any) -> None:
         """Do what one opcode says; every other than those here is refused."""
@@ -165,9 +170,11 @@ class _Machine:
             self.stack.append(_word(*(argument.split(" ", 1) if name == "GLOBAL" else self.take(2))))
         elif name == "REDUCE":
             self.stack.append(_make(*self.take(2)))
+            self._count(self.top())
         elif name == "BUILD":
             state = self.pop()
             _fill(self.top(), state)
+            self._count(self.top())
         elif name not in _NOTHING:
             self._container(name)
 
@@ -223,6 +230,13 @@ class _Machine:
             raise _BrokenError("a mark is missing")
         self.stack[-1:] = kept
         return values[::-1]
+
+    def _count(self, value: Any) -> None:
+        """Bound the bytes of all that is made: a few opcodes can make a long value again and again."""
+        made = value.value if isinstance(value, _Array) else value
+        self._made += made.nbytes if isinstance(made, np.ndarray) else len(made) if isinstance(made, bytes) else 0
+        if self._made > 2 * LARGEST:  # bytes that Python 3 wrote for Python 2 are made twice, once as an array
+            raise _BrokenError(f"arrays of more than {LARGEST:,} bytes")
 
     def _recall(self, number: int) -> Any:
         if number not in self.memo:

@@ -15,6 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from dsrg import pictures
+from dsrg.data.photograph import describe_left_out, is_system
 from dsrg.data.voc import Photo, Refuse, VocFolder
 from dsrg.errors import InputError
 from dsrg.labels import BACKGROUND, IGNORE
@@ -146,6 +147,7 @@ def check_data(
         masked |= _with_masks(folder, own, found)
     boxed = {name for name, photo in photos.items() if boxes and folder.annotation_path(photo).is_file()}
     found += _without_annotation(folder, photos, boxed)
+    found += _left_out(folder, photos, masks)
     faults, sizes = _read_all(folder, photos, masked=masked, boxed=boxed, doubtful=doubtful, threads=threads)
     found += faults
     return DataCheck(
@@ -299,6 +301,27 @@ def _without_annotation(folder: VocFolder, photos: Mapping[str, Photo], there: s
         if name not in there and path != folder.label_file(name):
             sentence = f"{path}: the annotation does not exist, though others do; without it no box is read."
             yield Fault("annotation missing", path, name, sentence, warning=True)
+
+
+def _left_out(folder: VocFolder, photos: Mapping[str, Photo], masks: bool) -> Iterator[Fault]:
+    """What lies among the photographs and masks, and is read as neither."""
+    lying = folder.found()
+    read = {photo.path for photo in photos.values()}
+    for path, error in lying.faults.items():
+        if path not in read:
+            yield Fault(error.kind or "left out", path, "", str(error), warning=True)
+    for sentence in describe_left_out(folder.image_dir, lying.others, lying.skipped):
+        yield Fault("left out", folder.image_dir, "", sentence, warning=True)
+    if masks and folder.mask_dir.is_dir():
+        names = sorted(path.name for path in folder.mask_dir.iterdir() if not is_system(path.name))
+        strange = [name for name in names if Path(name).suffix.lower() != ".png"]
+        if strange:
+            more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
+            sentence = (
+                f"{folder.mask_dir}: {len(strange)} files are no masks, which end in .png, and are left out: "
+                f"{', '.join(strange[:3])}{more}."
+            )
+            yield Fault("left out", folder.mask_dir, "", sentence, warning=True)
 
 
 def _turned(photo: Photo, image: Image.Image) -> Iterator[Fault]:

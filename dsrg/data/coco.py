@@ -18,12 +18,10 @@ from dsrg import labels
 from dsrg.data.photograph import PhotoIndex, describe_left_out, find_photographs
 from dsrg.data.prepare import Item, Plan, check_names, name_ids, split_off
 from dsrg.errors import InputError
-from dsrg.labels import BACKGROUND, IGNORE
+from dsrg.labels import BACKGROUND, BACKGROUND_NAMES, IGNORE
 
 Categories = Mapping[int, str]
 """From a category's id to its name, in the order of the ids."""
-BACKGROUND_NAMES = ("background", "_background_")
-"""Categories that some tools list for what is no object (the second is LabelMe's)."""
 
 
 class Region(NamedTuple):
@@ -344,7 +342,8 @@ def _find(
         names = sorted(name for name, _ in images.values())
         twice = next((name for name, after in itertools.pairwise(names) if name == after), names[0])
         raise InputError(f"{path}: two images are the photograph '{twice}'; join them into one.")
-    return files, describe_left_out(photos, [other for other in found.others if other.resolve() != path.resolve()])
+    others = [other for other in found.others if other.resolve() != path.resolve()]
+    return files, describe_left_out(photos, others, found.skipped)
 
 
 def _check_official(found: Instances) -> None:

@@ -17,14 +17,17 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from dsrg import pictures
+from dsrg import disk, pictures
 from dsrg.data.array_pickle import read_arrays
+from dsrg.data.ids import LARGEST_LIST, check_id
 from dsrg.data.voc import Photo
 from dsrg.errors import InputError
 from dsrg.labels import BACKGROUND, IGNORE, Classes
 
 GRID = 41
 """Rows and columns of the cues' grid: the network's output at 321 pixels and stride 8."""
+MOST_IMAGES = 200_000
+"""Images that a file of cues may have: COCO's largest split has 118,287, and each takes some 2 KB of memory."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,9 @@ def read_cues(path: Path, classes: Classes) -> dict[int, ImageCues]:
         if not (number.isascii() and number.isdecimal() and len(number) < 10 and what in ("labels", "cues")):
             raise InputError(f"{path}: holds {ascii(key)[:40]}; a file of cues has <number>_labels and <number>_cues.")
         numbers.add(int(number))
-    if not numbers:
-        raise InputError(f"{path}: holds no cues; check --cues.")
+    if not 0 < len(numbers) <= MOST_IMAGES:
+        count = f"cues of {len(numbers):,} images, and {MOST_IMAGES:,} are the most" if numbers else "no cues"
+        raise InputError(f"{path}: holds {count}; check --cues.")
     return {number: _image_cues(path, arrays, number, classes) for number in sorted(numbers)}
 
 
@@ -87,6 +91,8 @@ def _integers(path: Path, arrays: Mapping[str, Any], key: str, axes: int) -> np.
     value = arrays.get(key)
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "iu" or value.ndim != axes:
         raise InputError(f"{path}: '{key}' is no array of integers with {axes} axes; get the file anew.")
+    if value.size > 3 * GRID * GRID:
+        raise InputError(f"{path}: '{key}' has {value.size:,} numbers, more than a grid of {GRID} x {GRID} can take.")
     return value.astype(np.int64)
 
 
@@ -112,12 +118,8 @@ def read_list(path: Path) -> dict[str, int]:
     Raises:
         InputError: the file is missing or not UTF-8, a line has another form, or a photograph or number comes twice.
     """
-    try:
-        lines = [line.split() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except OSError as error:
-        raise InputError(f"{path}: the list cannot be read ({error.strerror}); check --list.") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: the list is not in UTF-8; save it anew in that encoding.") from None
+    text = disk.read_text(path, "list", limit=LARGEST_LIST)
+    lines = [line.split() for line in text.splitlines() if line.strip()]
     if not lines:
         raise InputError(f"{path}: the list names no photograph; check --list.")
     numbered = len(lines[0]) == 2
@@ -125,13 +127,14 @@ def read_list(path: Path) -> dict[str, int]:
     taken: set[int] = set()
     for position, words in enumerate(lines):
         text = words[-1] if numbered else str(position)
-        if len(words) != 1 + numbered or not (text.isascii() and text.isdecimal()):
+        if len(words) != 1 + numbered or not (text.isascii() and text.isdecimal() and len(text) < 10):
             raise InputError(
                 f"{path}: the line '{' '.join(words)}' is not '<photograph> <number>'; write all lines so, or all as "
                 "one photograph without a number."
             )
         photo = Path(words[0])
         name = photo.stem if photo.suffix.lower() in pictures.IMAGE_EXTENSIONS else photo.name
+        check_id(name, path)
         if name in numbers or int(text) in taken:
             raise InputError(f"{path}: the photograph '{name}' or the number {text} comes twice; remove one line.")
         numbers[name] = int(text)

@@ -1,15 +1,15 @@
-"""Photographs with labels of any kind: from a CSV, or from one folder for each label."""
+"""Photographs with labels of any kind: from a table, or from one folder for each label."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from dsrg import pictures
+from dsrg.data.class_folders import read_class_folders
+from dsrg.data.photograph import PhotoIndex, find_photographs
+from dsrg.data.table import read_labels
 from dsrg.data.voc import Photo
 from dsrg.errors import InputError
 
@@ -32,10 +32,9 @@ def read_labelled(source: Path, directory: Path | None = None) -> Labelled:
     """Read which photograph has which labels; the photographs themselves are not decoded here.
 
     Args:
-        source: A folder with one folder of photographs for each label; or a CSV in UTF-8 with the columns image (a
-            file name, or its stem) and labels. Labels are divided by ';' if any line of the file has one, else by
-            blanks: a label with a blank in it needs a ';' somewhere ("golden retriever;").
-        directory: Folder of the CSV's photographs; None for the CSV's own.
+        source: A folder with one folder of photographs for each label; or a table (see `dsrg.data.table.read_labels`),
+            which names photographs as `PhotoIndex` finds them.
+        directory: Folder of the table's photographs; None for the table's own.
 
     Raises:
         InputError: the source or a photograph is missing, a photograph is listed twice or has no label, or there are
@@ -44,7 +43,7 @@ def read_labelled(source: Path, directory: Path | None = None) -> Labelled:
     if source.is_dir():
         labels = _from_folders(source)
     elif source.is_file():
-        labels = _from_csv(source, directory or source.parent)
+        labels = _from_table(source, directory or source.parent)
     else:
         raise InputError(f"{source}: does not exist; give a CSV 'image,labels', or a folder with one folder a label.")
     names = tuple(sorted({name for own in labels.values() for name in own}))
@@ -60,60 +59,30 @@ def read_labelled(source: Path, directory: Path | None = None) -> Labelled:
 
 
 def _from_folders(root: Path) -> dict[Path, list[str]]:
+    found = read_class_folders(root).photographs
+    if any(placed.split for placed in found):
+        raise InputError(
+            f"{root}: holds folders of splits; give one of them, {root / found[0].path.relative_to(root).parts[0]} say."
+        )
+    return {placed.path: [placed.label] for placed in found}
+
+
+def _from_table(source: Path, directory: Path) -> dict[Path, list[str]]:
+    rows, _ = read_labels(source)
+    index = PhotoIndex(directory, find_photographs(directory).photographs)
     labels: dict[Path, list[str]] = {}
-    for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        files = _photographs(folder)
+    for image, names, _ in rows:
+        files = index.find(image)
         if not files:
-            raise InputError(f"{folder}: holds no photograph; add some of '{folder.name}', or remove the folder.")
-        labels |= {path: [folder.name] for path in files}
-    return labels
-
-
-def _from_csv(source: Path, directory: Path) -> dict[Path, list[str]]:
-    rows = read_rows(source)
-    divider = ";" if any(";" in text for _, text in rows) else None
-    if not directory.is_dir():
-        raise InputError(f"{directory}: the folder of photographs does not exist; check the path.")
-    stems = {path.stem: path for path in reversed(_photographs(directory))}
-    labels: dict[Path, list[str]] = {}
-    for image, text in rows:
-        path = _find(image, directory, stems, source)
-        if path in labels:
+            raise InputError(
+                f"{directory / image}: the photograph does not exist, but {source} names it; add the file or remove "
+                "the line."
+            )
+        if len(files) > 1:
+            raise InputError(f"{source}: '{image}' may be {files[0]} or {files[1]}; write the path below {directory}.")
+        if files[0] in labels:
             raise InputError(f"{source}: '{image}' is listed twice; write its labels on one line.")
-        labels[path] = [name.strip() for name in text.split(divider) if name.strip()]
-        if not labels[path]:
+        if not names:
             raise InputError(f"{source}: '{image}' has no label; write one, or remove the line.")
+        labels[files[0]] = list(names)
     return labels
-
-
-def read_rows(source: Path) -> list[tuple[str, str]]:
-    """The columns image and labels of a CSV, as they are.
-
-    Raises:
-        InputError: the file is no CSV in UTF-8, or lacks a column.
-    """
-    try:
-        with source.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            if not {"image", "labels"} <= set(reader.fieldnames or ()):
-                raise InputError(f"{source}: the first line must be 'image,labels'.")
-            rows = list(reader)
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{source}: not a readable CSV in UTF-8 ({error}); save it anew.") from None
-    for row in rows:
-        if None in row:  # what stands behind the last column
-            raise InputError(f"{source}: '{row['image']}' has a comma too many; divide labels by semicolons.")
-    return [((row["image"] or "").strip(), row["labels"] or "") for row in rows]
-
-
-def _find(image: str, directory: Path, stems: Mapping[str, Path], source: Path) -> Path:
-    path = directory / image
-    if image and path.is_file():
-        return path
-    if image in stems:
-        return stems[image]
-    raise InputError(f"{path}: the photograph does not exist, but {source} names it; add the file or remove the line.")
-
-
-def _photographs(folder: Path) -> Sequence[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in pictures.IMAGE_EXTENSIONS)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import filecmp
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from dsrg.data.photograph import PhotoIndex, describe_left_out, find_photographs, fold
+from dsrg.data.class_folders import read_class_folders
+from dsrg.data.photograph import PhotoIndex, describe_left_out, find_photographs
 from dsrg.data.prepare import Item, Plan, check_names, name_ids, split_off
+from dsrg.data.table import read_labels
 from dsrg.errors import InputError
 
 
@@ -19,69 +19,58 @@ class Tagged(NamedTuple):
     labels: dict[Path, list[str]]
     notes: list[str]
     """Sentences for the user: what was left out or decided."""
+    splits: dict[Path, str] = {}
+    """Each photograph's split, where its folders say so."""
 
 
 def read_folders(photos: Path) -> Tagged:
-    """Labels from one folder a class: photos/<class>/<any>.jpg, at any depth below the class.
+    """Labels from one folder a class: photos/<class>/<any>.jpg, or photos/<split>/<class>/, see `read_class_folders`.
 
     The same photograph in two folders has both labels. Photographs of one name that differ stay two photographs.
 
     Raises:
-        InputError: there is no folder of photographs, one is empty, a photograph lies in no class's folder, or a class
-            cannot have its name.
+        InputError: as `read_class_folders`; or a photograph lies in two splits.
     """
     if not photos.is_dir():
         raise InputError(f"{photos}: the folder does not exist; check --photos.")
-    found = find_photographs(photos)
-    folders = sorted(path for path in photos.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if not folders or not found.photographs:
-        raise InputError(f"{photos}: holds no folder of photographs; make one folder a class, or use --labels.")
+    found = read_class_folders(photos)
     copies: dict[str, list[tuple[Path, list[str]]]] = {}
-    full = set()
-    for file in found.photographs:
-        name, *deeper = file.relative_to(photos).parts
-        if not deeper:
-            raise InputError(f"{file}: lies in no class's folder; move it into one, or use --labels.")
-        if fold(name) == "background":
-            raise InputError(
-                f"{photos / name}: background is class 0 and no label, a photograph needs an object to learn; give the "
-                "folder another name or remove it."
-            )
-        full.add(name)
+    splits: dict[Path, str] = {}
+    for file, name, split in found.photographs:
         same = copies.setdefault(file.name, [])
         for first, labels in same:
             if filecmp.cmp(first, file, shallow=False):
+                if splits[first] != split:
+                    raise InputError(f"{file}: is the same photograph as {first} of another split; remove one of them.")
                 labels += [name] * (name not in labels)
                 break
         else:
             same.append((file, [name]))
-    for folder in folders:
-        if folder.name not in full:
-            raise InputError(f"{folder}: holds no photograph; add some of '{folder.name}', or remove the folder.")
-    notes = describe_left_out(photos, found.others)
+            splits[file] = split
+    notes = describe_left_out(photos, found.others, found.skipped)
     apart = sum(len(same) > 1 for same in copies.values())
     if apart:
         notes.append(
             f"{apart} file names stand for different photographs in several folders; the folder's name is put before."
         )
-    return Tagged(dict(sorted(pair for same in copies.values() for pair in same)), notes)
+    labels_of = dict(sorted(pair for same in copies.values() for pair in same))
+    return Tagged(labels_of, notes, splits if any(splits.values()) else {})
 
 
 def read_table(photos: Path, table: Path) -> Tagged:
-    """Labels from a CSV with the columns image and labels; several labels are divided by semicolons or blanks.
+    """Labels from a table, see `dsrg.data.table.read_labels`.
 
     `image` is a path below `photos`, a file's name or its stem (see `PhotoIndex`).
 
     Raises:
-        InputError: the CSV is missing, not in UTF-8 or lacks a column; a row names no photograph, several, or one
-            that has a row; or a photograph has no row or no label.
+        InputError: as `read_labels`; a row names no photograph, several, or one that has a row; or a photograph has no
+            row.
     """
-    if not table.is_file():
-        raise InputError(f"{table}: the table of labels does not exist; write a CSV 'image,labels'.")
     found = find_photographs(photos)
     index = PhotoIndex(photos, found.photographs)
     labels: dict[Path, list[str]] = {}
-    for image, text in _rows(table):
+    rows, notes = read_labels(table)
+    for image, names, _ in rows:
         files = index.find(image)
         if not files:
             raise InputError(f"{photos / image}: the photograph does not exist, but {table} names it.")
@@ -89,13 +78,12 @@ def read_table(photos: Path, table: Path) -> Tagged:
             raise InputError(f"{table}: '{image}' may be {files[0]} or {files[1]}; write the path below {photos}.")
         if files[0] in labels:
             raise InputError(f"{table}: '{image}' is listed twice; write its labels on one line.")
-        names = text.split(";") if ";" in text else text.split()
-        labels[files[0]] = list(dict.fromkeys(name.strip() for name in names if name.strip()))
+        labels[files[0]] = list(names or ())
     missing = [path for path in found.photographs if path not in labels]
     if missing:
         raise InputError(f"{missing[0]}: has no row in {table}; add one or remove the photograph.")
     others = [path for path in found.others if path.resolve() != table.resolve()]
-    return Tagged(labels, describe_left_out(photos, others))
+    return Tagged(labels, notes + describe_left_out(photos, others, found.skipped))
 
 
 def plan_own(photos: Path, table: Path | None = None, *, val: float = 0.1, seed: int = 0) -> Plan:
@@ -103,7 +91,7 @@ def plan_own(photos: Path, table: Path | None = None, *, val: float = 0.1, seed:
 
     Args:
         photos: Folder of the photographs.
-        table: CSV of their labels; None for one folder a class.
+        table: Table of their labels; None for one folder a class.
         val: Share of the photographs set aside for measuring the classifier, in 0..1 (see `split_off`).
         seed: Chooses them.
 
@@ -111,7 +99,7 @@ def plan_own(photos: Path, table: Path | None = None, *, val: float = 0.1, seed:
         InputError: as `read_table` and `read_folders`; a photograph has no label; two share a name; or there are too
             few photographs.
     """
-    labels, notes = read_table(photos, table) if table else read_folders(photos)
+    labels, notes, given = read_table(photos, table) if table else read_folders(photos)
     for file, own in labels.items():
         if "background" in own:  # true of every photograph, so it says nothing
             own.remove("background")
@@ -122,29 +110,23 @@ def plan_own(photos: Path, table: Path | None = None, *, val: float = 0.1, seed:
     items = sorted(
         (Item(ids[file], file, tuple(sorted(own))) for file, own in labels.items()), key=lambda item: item.id
     )
-    splits = split_off({item.id: item.labels for item in items}, val, seed)
+    if {*given.values()} <= {"train"}:
+        splits = split_off({item.id: item.labels for item in items}, val, seed)
+    else:
+        splits = _splits(photos, {ids[file]: split for file, split in given.items()})
+        notes.append(f"{photos}: the folders of splits decide on what is learnt from; --val is not heeded.")
+        if {*given.values()} == {"train", "test"}:
+            notes.append("there is no folder of a validation split, so the photographs of test are val too.")
     learnt = {name for item in items if item.id in set(splits["train"]) for name in item.labels}
     notes += [f"'{name}' has no photograph to learn from; add some." for name in classes[1:] if name not in learnt]
     source = {"kind": "own", "photos": str(photos.resolve()), "table": str(table.resolve()) if table else None}
     return Plan(classes, items, splits, source, notes)
 
 
-def _rows(table: Path) -> Iterator[tuple[str, str]]:
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            if not {"image", "labels"} <= set(reader.fieldnames or ()):
-                raise InputError(f"{table}: the first line must be 'image,labels', with a comma.")
-            for row in reader:
-                if None in row:
-                    raise InputError(
-                        f"{table}: line {reader.line_num} has more columns than the first; divide labels by semicolons."
-                    )
-                image = (row["image"] or "").strip()
-                if not image:
-                    raise InputError(f"{table}: line {reader.line_num} names no photograph; add its name or remove it.")
-                yield image, row["labels"] or ""
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{table}: not a readable CSV in UTF-8 ({error}); save it anew, in Excel as 'CSV UTF-8 (comma delimited)'."
-        ) from None
+def _splits(photos: Path, given: dict[str, str]) -> dict[str, list[str]]:
+    """Sorted ids of the splits that the folders name, by the split of each id; val is test where there is none."""
+    splits = {name: sorted(key for key, split in given.items() if split == name) for name in ("train", "val", "test")}
+    if not splits["train"]:
+        raise InputError(f"{photos}: holds no folder 'train' of photographs to learn from; add it.")
+    splits["val"] = splits["val"] or splits["test"]
+    return {name: ids for name, ids in splits.items() if ids}

@@ -10,69 +10,149 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from PIL import Image, ImageOps
-
 from dsrg import disk, pictures
 from dsrg.errors import InputError
 
 Link = Literal["hard", "symbolic"]
 
-CONVERTED = (".bmp", ".gif", ".tif", ".tiff", ".webp")
-"""Endings of photographs that are written anew as PNG, since the stages read pictures.IMAGE_EXTENSIONS alone."""
+KEPT = (*pictures.JPEG_EXTENSIONS, ".png")
+"""Endings of photographs that a data folder gets as they are; those of the other formats are written anew as PNG, which
+every other program reads too."""
 UNREADABLE = (
     *(".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd"),
     *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),
 )
 """Endings of photographs that cannot be read here: refused, never left out."""
-SYSTEM_FILES = ("thumbs.db", "desktop.ini")
-"""What Windows puts into folders; other systems' files begin with a point."""
+SYSTEM = {
+    *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@tmp", "@__thumb"),  # network storage
+    *("$recycle.bin", "recycler", "recycled", "system volume information", "found.000"),  # Windows
+    *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini"),
+    *("__macosx", "icon\r", "network trash folder", "temporary items"),  # macOS, and what it puts into archives
+    *("lost+found", "__pycache__"),
+}
+"""Files and folders of systems, in lower case, beside those that begin with a point; theirs are no photographs but
+thumbnails, and what was thrown away."""
 
 
 class Found(NamedTuple):
-    """The files below a folder, hidden ones and those of the system aside."""
+    """What lies in a folder, each in the order of the paths; files of the system that hold no photograph aside."""
 
     photographs: list[Path]
     others: list[Path]
     """Files whose ending is no photograph's."""
+    skipped: list[Path]
+    """Folders and photographs that are hidden or the system's, and links to folders that are found already."""
+    faults: dict[Path, InputError]
+    """What cannot be read: photographs of formats that are not known here, links to nothing, folders without
+    permission, what is no file."""
+
+    def check(self) -> Found:
+        """Itself.
+
+        Raises:
+            InputError: there is a fault.
+        """
+        if self.faults:
+            error, more = next(iter(self.faults.values())), len(self.faults) - 1
+            raise InputError(f"{error} ({more} more files or folders are faulty.)" if more else str(error), error.kind)
+        return self
+
+
+def is_system(name: str) -> bool:
+    """Whether a file or folder of this name is hidden or some system's own."""
+    return name.startswith(".") or name.lower() in SYSTEM
+
+
+def is_photograph(path: Path) -> bool:
+    """Whether a file is a photograph by its ending, one that can be read here or not."""
+    return path.suffix.lower() in (*pictures.IMAGE_EXTENSIONS, *UNREADABLE)
 
 
 def find_photographs(folder: Path) -> Found:
-    """Find the photographs below a folder, at any depth; links to folders are followed, once each.
-
-    Returns:
-        The files in the order of their paths.
+    """Find the photographs below a folder, at any depth.
 
     Raises:
-        InputError: the folder does not exist, or a photograph is of a format that cannot be read.
+        InputError: the folder does not exist, or something in it cannot be read.
+    """
+    return walk(folder).check()
+
+
+def walk(folder: Path, *, recursive: bool = True, without: Path | None = None) -> Found:
+    """Find the photographs of a folder: the one search of every door. No file is opened.
+
+    Args:
+        folder: Where to look.
+        recursive: Search the folders in it too; links to folders are followed, each folder is searched once.
+        without: A folder not to be searched.
+
+    Raises:
+        InputError: the folder does not exist.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: the folder of photographs does not exist; check the path.")
-    found, seen = Found([], []), set()
-    for place, folders, files in os.walk(folder, followlinks=True):
+    found = Found([], [], [], {})
+    left = None if without is None else without.resolve()
+    places, links, seen = [folder], list[Path](), set[str]()
+    while places or links:
+        place = places.pop() if places else links.pop(0)  # a folder is found under its own name before a link's
         real = os.path.realpath(place)
-        folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
         if real in seen:  # a link back up: for ever else
+            found.skipped.append(place)
             continue
         seen.add(real)
-        for name in files:
-            if name.startswith(".") or name.lower() in SYSTEM_FILES:
-                continue
-            path = Path(place, name)
-            ending = path.suffix.lower()
-            if ending in UNREADABLE:
-                raise InputError(f"{path}: photographs of this format cannot be read; save it as JPEG or PNG.")
-            known = ending in (*pictures.IMAGE_EXTENSIONS, *CONVERTED)
-            (found.photographs if known else found.others).append(path)
-    return Found(sorted(found.photographs), sorted(found.others))
+        try:
+            entries = list(os.scandir(place))
+        except OSError as error:
+            found.faults[place] = disk.unreadable(place, "folder", error)
+            continue
+        for entry in entries:
+            if _sort(entry, found) and recursive and (left is None or Path(entry.path).resolve() != left):
+                (links if entry.is_symlink() else places).append(Path(entry.path))
+    faults = {path: found.faults[path] for path in sorted(found.faults)}
+    return Found(sorted(found.photographs), sorted(found.others), sorted(found.skipped), faults)
 
 
-def describe_left_out(folder: Path, others: Sequence[Path]) -> list[str]:
-    """The sentence that says which files of a folder are no photographs; nothing where there are none."""
-    if not others:
-        return []
-    names = ", ".join(path.relative_to(folder).as_posix() for path in others[:3])
-    more = f" and {len(others) - 3} more" if len(others) > 3 else ""
-    return [f"{folder}: {len(others)} files are no photographs and were left out: {names}{more}."]
+def _sort(entry: os.DirEntry[str], found: Found) -> bool:
+    """Put a file where it belongs; whether it is a folder to be searched."""
+    path = Path(entry.path)
+    known = is_photograph(path)
+    try:
+        is_dir = entry.is_dir()
+        is_file = not is_dir and entry.is_file()  # neither asks the disk, but for links
+        if not is_dir and not is_file and entry.is_symlink():
+            path.stat()  # tells why
+    except OSError as error:
+        if not is_system(entry.name):
+            found.faults[path] = disk.unreadable(path, "photograph" if known else "file", error)
+        return False
+    if is_system(entry.name):
+        if is_dir or known:
+            found.skipped.append(path)
+        return False
+    if is_dir:
+        return True
+    if known and not is_file:
+        found.faults[path] = InputError(f"{path}: is no regular file; remove it.", "photograph unreadable")
+    elif path.suffix.lower() in UNREADABLE:
+        sentence = f"{path}: photographs of this format cannot be read; save it as JPEG or PNG."
+        found.faults[path] = InputError(sentence, "photograph unreadable")
+    else:
+        (found.photographs if known else found.others).append(path)
+    return False
+
+
+def describe_left_out(folder: Path, others: Sequence[Path], skipped: Sequence[Path] = ()) -> list[str]:
+    """The sentences that say which files of a folder are no photographs, and what is hidden or the system's."""
+    sentences = []
+    for paths, what in (
+        (others, "files are no photographs and were left out"),
+        (skipped, "files or folders are hidden, a system's, or found twice, and were left out"),
+    ):
+        names = ", ".join(path.relative_to(folder).as_posix() for path in paths[:3])
+        more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+        if paths:
+            sentences.append(f"{folder}: {len(paths)} {what}: {names}{more}.")
+    return sentences
 
 
 class PhotoIndex:
@@ -119,9 +199,12 @@ def fold(text: str) -> str:
 
 
 def ending_of(source: Path) -> str:
-    """The ending that a photograph has in the data folder: its own in lower case, or .png where it is converted."""
+    """The ending that a photograph has in the data folder: its own in lower case, .jpg for the rarer ones of JPEG, or
+    .png where it is converted."""
     ending = source.suffix.lower()
-    return ending if ending in pictures.IMAGE_EXTENSIONS else ".png"
+    if ending in (".jpeg", ".png"):
+        return ending
+    return ".jpg" if ending in pictures.JPEG_EXTENSIONS else ".png"
 
 
 def put_photograph(
@@ -148,18 +231,14 @@ def put_photograph(
             of `size`, or cannot be linked.
     """
     image = pictures.read_image(source)
-    _check_form(source)
-    turned = image
-    if pictures.orientation(image) != 1:
-        upright = ImageOps.exif_transpose(image)
-        if size is None or (image.size != size and upright.size == size):
-            turned = upright
+    upright = pictures.turned(image)
+    turned = upright if size is None or (image.size != size and upright.size == size) else image
     if size is not None and turned.size != size:
         raise InputError(
             f"{source}: the photograph is {image.width} x {image.height} pixels, but its annotation is for "
             f"{size[0]} x {size[1]}; make them equal."
         )
-    if turned is image and source.suffix.lower() in pictures.IMAGE_EXTENSIONS:
+    if turned is image and source.suffix.lower() in KEPT:
         put_file(source, target, link)
         return False
     buffer = io.BytesIO()
@@ -185,7 +264,8 @@ def put_file(source: Path, target: Path, link: Link | None = None) -> None:
         elif link == "symbolic":
             temporary.symlink_to(source.resolve())
         else:
-            shutil.copyfile(source, temporary)
+            with disk.open_regular(source) as content, temporary.open("wb") as file:
+                shutil.copyfileobj(content, file)
         temporary.replace(target)
     except OSError as error:
         if link is None:
@@ -196,13 +276,3 @@ def put_file(source: Path, target: Path, link: Link | None = None) -> None:
         ) from None
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _check_form(source: Path) -> None:
-    with Image.open(source) as image:  # the header alone
-        if image.mode[0] in "IF":
-            raise InputError(f"{source}: has more than 8 bits a channel ({image.mode}); save it with 8.")
-        # Several pictures in a .jpg are an MPO of a telephone, whose first is the photograph.
-        count = getattr(image, "n_frames", 1)
-        if source.suffix.lower() in CONVERTED and count > 1:
-            raise InputError(f"{source}: holds {count} pictures; save each as a file of its own.")

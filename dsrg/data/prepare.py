@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,9 +17,10 @@ import numpy as np
 from tqdm import tqdm
 
 from dsrg import disk, pictures
+from dsrg.data.ids import check_id
 from dsrg.data.photograph import Link, ending_of, fold, put_file, put_photograph
 from dsrg.errors import InputError
-from dsrg.labels import IGNORE
+from dsrg.labels import IGNORE, fault_of_name
 
 RECORD = "source.json"
 """In an unfinished folder: what it is made from."""
@@ -89,8 +91,8 @@ def check_names(names: Sequence[str], where: str | Path) -> tuple[str, ...]:
         raise InputError(f"{where}: {len(names)} classes are too many, 8-bit masks hold {IGNORE - 1} and background.")
     seen: dict[str, str] = {"background": "background, class 0 of every data set"}
     for name in names:
-        if ";" in name or name != name.strip() or len(name.splitlines()) != 1:
-            raise InputError(f"{where}: the class {name!r} is empty or has a ';' or a blank at an end; rename it.")
+        if fault_of_name(name):
+            raise InputError(f"{where}: the class {name[:60]!r} {fault_of_name(name)}; rename it.")
         if fold(name) in seen:
             raise InputError(
                 f"{where}: the class '{name}' has the same name as {seen[fold(name)]}; rename one of them."
@@ -106,7 +108,8 @@ def name_ids(files: Iterable[Path]) -> dict[Path, str]:
     stand before it, as many as tell them apart: cat_001, dog_001.
 
     Raises:
-        InputError: two photographs of one folder have the same name.
+        InputError: two photographs of one folder have the same name, or one has a name that cannot be kept
+            (see `check_id`).
     """
     groups: dict[str, list[Path]] = {}
     for file in files:
@@ -119,7 +122,7 @@ def name_ids(files: Iterable[Path]) -> dict[Path, str]:
             if fold(name) in taken:
                 raise InputError(f"{file}: has the same name as {taken[fold(name)]}; rename one of them.")
             taken[fold(name)] = file
-            ids[file] = name
+            ids[file] = check_id(name, file)
     return ids
 
 
@@ -170,10 +173,12 @@ def write_set(root: Path, plan: Plan, *, link: Link | None = None, threads: int 
         Sentences for the user.
 
     Raises:
-        InputError: root is in use; a photograph cannot be decoded, or a mask is broken or of another size.
+        InputError: root is in use; a photograph would be written elsewhere; one cannot be decoded, or a mask is broken
+            or of another size.
     """
     check_root(root)
     partial = _open_partial(root, {**plan.source, "link": link})
+    _keep_within(partial, plan)
     try:
         rewritten = _put_items(partial, plan, link, threads)
     except InputError as error:
@@ -215,6 +220,8 @@ def _open_partial(root: Path, source: Mapping[str, Any]) -> Path:
     root = root.absolute()
     partial = root.parent / f".{root.name}.partial"
     record = partial / RECORD
+    if partial.is_symlink():
+        raise InputError(f"{partial}: is a link; remove it, the new data folder is built under that name.")
     if partial.is_dir() and any(partial.iterdir()):
         if not record.is_file():
             raise InputError(
@@ -227,11 +234,34 @@ def _open_partial(root: Path, source: Mapping[str, Any]) -> Path:
     return partial
 
 
+def _keep_within(partial: Path, plan: Plan) -> None:
+    """Make the folders of the set, and refuse every file that would not lie in its own.
+
+    The ids were checked where they were read, so this is a second wall: against a source that forgot to, and against
+    a folder that somebody has made a link of.
+
+    Raises:
+        InputError: a file would lie elsewhere, or two photographs would be one file.
+    """
+    taken: set[str] = set()
+    folders: set[Path] = set()
+    for item in plan.items:
+        check_id(item.id, item.photo)
+        for target in _targets(partial, item):
+            folders.add(target.parent)
+            if target.parent.parent != partial or os.path.normpath(target) != str(target):
+                raise InputError(f"{item.photo}: would be written to {target}, outside its folder; rename it.")
+        if fold(item.id) in taken:
+            raise InputError(f"{item.photo}: another photograph has the name '{item.id}' too; rename one of them.")
+        taken.add(fold(item.id))
+    for folder in folders:
+        if folder.is_symlink():
+            raise InputError(f"{folder}: is a link to another folder; remove it, then run the same command again.")
+        folder.mkdir(exist_ok=True)
+
+
 def _put_items(partial: Path, plan: Plan, link: Link | None, threads: int) -> int:
     """Photographs, masks and annotations; returns how many photographs were written anew."""
-    folders = {path.parent for item in plan.items for path in _targets(partial, item)}
-    for folder in folders:
-        folder.mkdir(exist_ok=True)
 
     def put(item: Item) -> bool:
         return _put(partial, item, len(plan.classes), link)

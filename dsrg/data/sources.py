@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from dsrg import pictures
-from dsrg.data.labelled import read_rows
+from dsrg import disk
+from dsrg.data.photograph import Found, PhotoIndex, walk
+from dsrg.data.table import read_labels
 from dsrg.errors import InputError
 from dsrg.labels import Classes
 
-PHOTO_EXTENSIONS = (*pictures.IMAGE_EXTENSIONS, ".webp", ".bmp", ".tif", ".tiff")
-"""File name endings of the photographs that a folder is searched for, in lower case."""
 VIDEO_EXTENSIONS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
 """File name endings of videos, in lower case."""
 
@@ -40,7 +39,7 @@ class Source:
 
 def find_sources(
     inputs: Sequence[Path], *, recursive: bool = False, without: Path | None = None
-) -> tuple[list[Source], list[Path]]:
+) -> tuple[list[Source], Found]:
     """The photographs and videos of files and folders, each folder's in alphabetical order.
 
     Args:
@@ -49,21 +48,26 @@ def find_sources(
         without: A folder that is not searched: the one for the output, which may lie in an input.
 
     Returns:
-        The sources; and the folders' other files, which are left out (hidden ones not among them).
+        The sources; and what else lies in the folders: files that are no photographs or videos, what is hidden or the
+        system's, and what cannot be read.
 
     Raises:
-        InputError: an input does not exist, a folder holds nothing, or two sources would have outputs of one name.
+        InputError: an input does not exist or is no file, a folder holds nothing, or two sources would have outputs of
+            one name.
     """
     found: dict[str, Source] = {}
-    others: list[Path] = []
+    left = Found([], [], [], {})
     for given in inputs:
         if given.is_dir():
-            sources, left = _search(given, recursive, without)
-            others += left
-        elif given.is_file():
-            sources = [Source(given.name, given)]
-        else:
+            sources, lying = _search(given, recursive, without)
+            left.others.extend(lying.others)
+            left.skipped.extend(lying.skipped)
+            left.faults.update(lying.faults)
+        elif not os.path.lexists(given):
             raise InputError(f"{given}: does not exist; give photographs, videos, or folders of them.")
+        else:
+            disk.open_regular(given, "photograph").close()
+            sources = [Source(given.name, given)]
         for source in sources:
             other = found.setdefault(source.name, source)
             if other.path.resolve() != source.path.resolve():
@@ -79,16 +83,15 @@ def find_sources(
             raise InputError(
                 f"{source.path}: its outputs would lie among those of the frames of {above.path}; rename the video."
             )
-    return list(found.values()), others
+    return list(found.values()), left
 
 
 def read_tags(path: Path, sources: Sequence[Source], classes: Classes) -> dict[str, list[str]]:
-    """Each source's own labels, from a CSV with the columns image and labels.
+    """Each source's own labels, from a table (see `dsrg.data.table.read_labels`).
 
     Args:
-        path: The CSV. `image` is a source's path from its folder, or its file name, either with its ending or without.
-            Labels are divided by ';' if any line of the file has one, else by blanks; a class's name with a blank in it
-            may stand alone.
+        path: The table. `image` is a source's path from its folder, or its file name, either with its ending or
+            without (see `PhotoIndex`).
         sources: The photographs and videos.
         classes: The classes that the labels name.
 
@@ -96,57 +99,38 @@ def read_tags(path: Path, sources: Sequence[Source], classes: Classes) -> dict[s
         From a source's `name` to its labels.
 
     Raises:
-        InputError: the CSV is missing or broken, a source has no row or no label, or a label is not a class.
+        InputError: as `read_labels`; a source has no row or no label, or a label is not a class.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: the table of labels does not exist; write a CSV 'image,labels'.")
-    rows = read_rows(path)
-    divider = ";" if any(";" in text for _, text in rows) else None
-    labels: dict[str, list[str]] = {}
-    for image, text in rows:
-        alone = text.strip() in classes.names
-        names = [text.strip()] if alone else [name.strip() for name in text.split(divider) if name.strip()]
-        for name in names:
+    index = PhotoIndex(Path(), [Path(source.file_name) for source in sources])
+    labels: dict[str, tuple[str, ...]] = {}
+    for image, names, _ in read_labels(path, classes.names).rows:
+        for name in names or ():
             classes.index(name, f"{path} ({image})")
-        if image in labels:
+        files = [file.as_posix() for file in index.find(image)]
+        if len(files) > 1:
+            raise InputError(f"{path}: '{image}' may be {len(files)} photographs; write their folders before the name.")
+        if not files:
+            continue  # a table may have rows of more photographs
+        if files[0] in labels:
             raise InputError(f"{path}: '{image}' is listed twice; write its labels on one line.")
-        labels[image] = names
-    alike = Counter(name for source in sources for name in {source.path.name, source.path.stem})
-    return {source.name: _own_labels(source, labels, path, alike) for source in sources}
+        if not names:
+            raise InputError(f"{path}: '{image}' has no label; give it at least one.")
+        labels[files[0]] = names
+    for source in sources:
+        if source.file_name not in labels:
+            raise InputError(f"{source.path}: has no row in {path}; add one, or leave the photograph out.")
+    return {source.name: list(labels[source.file_name]) for source in sources}
 
 
-def _own_labels(source: Source, labels: Mapping[str, list[str]], table: Path, alike: Mapping[str, int]) -> list[str]:
-    for key in (source.file_name, source.name, source.path.name, source.path.stem):
-        if key in labels and key not in (source.file_name, source.name) and alike[key] > 1:
-            raise InputError(f"{table}: '{key}' may be {alike[key]} photographs; write their folders before the name.")
-        if labels.get(key):
-            return labels[key]
-        if key in labels:
-            raise InputError(f"{table}: '{key}' has no label; give it at least one.")
-    raise InputError(f"{source.path}: has no row in {table}; add one, or leave the photograph out.")
-
-
-def _search(folder: Path, recursive: bool, without: Path | None) -> tuple[list[Source], list[Path]]:
-    sources, others = [], []
-    for path in _files(folder, recursive, without):
-        if path.suffix.lower() in PHOTO_EXTENSIONS + VIDEO_EXTENSIONS:
-            sources.append(Source(path.relative_to(folder).as_posix(), path))
-        else:
-            others.append(path)
-    if not sources:
+def _search(folder: Path, recursive: bool, without: Path | None) -> tuple[list[Source], Found]:
+    """The sources of a folder, and what else lies there."""
+    found = walk(folder, recursive=recursive, without=without)
+    videos = [path for path in found.others if path.suffix.lower() in VIDEO_EXTENSIONS]
+    paths = sorted([*found.photographs, *videos])
+    if not paths:
+        found.check()
         inner = not recursive and any(path.is_dir() for path in folder.iterdir())
         hint = "add --recursive to search the folders in it" if inner else "check the path"
         raise InputError(f"{folder}: holds no photograph or video; {hint}.")
-    return sources, others
-
-
-def _files(folder: Path, recursive: bool, without: Path | None, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """The files in alphabetical order, hidden files and folders left out, and links to a folder that they lie in."""
-    above = (*above, folder.resolve())
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or (without is not None and path.resolve() == without.resolve()):
-            continue
-        if path.is_file():
-            yield path
-        elif recursive and path.is_dir() and path.resolve() not in above:
-            yield from _files(path, recursive, without, above)
+    others = [path for path in found.others if path.suffix.lower() not in VIDEO_EXTENSIONS]
+    return [Source(path.relative_to(folder).as_posix(), path) for path in paths], found._replace(others=others)

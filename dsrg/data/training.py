@@ -92,7 +92,7 @@ class TrainingSet(Dataset[dict[str, torch.Tensor]]):
         if self.mask_dir is None:
             pair = (tv_tensors.Image(picture), tv_tensors.Mask(torch.zeros(1, *picture.size[::-1], dtype=torch.uint8)))
         else:
-            mask = read_mask_for(self.mask_dir / f"{photo.id}.png", picture.size, len(photo.tags), photo.path)
+            mask = read_mask_for(pictures.mask_file(self.mask_dir, photo.id), picture.size, len(photo.tags), photo.path)
             pair = (tv_tensors.Image(picture), tv_tensors.Mask(torch.from_numpy(mask)[None]))
         # The augmentation depends on the seed and the draw alone, not on the worker or on what came before: a
         # resumed run sees the same samples as an uninterrupted one.

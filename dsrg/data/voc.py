@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +17,10 @@ from tqdm import tqdm
 from dsrg import pictures
 from dsrg.boxes import LabelledBoxes
 from dsrg.data.annotations import read_boxes_for, read_label_names
+from dsrg.data.ids import check_id, read_ids
+from dsrg.data.photograph import Found, is_photograph, walk
+from dsrg.data.table import ENDINGS as TABLE_ENDINGS
+from dsrg.data.table import read_labels
 from dsrg.errors import InputError
 from dsrg.labels import BACKGROUND, PRESETS, Classes, read_classes
 
@@ -56,7 +59,7 @@ class VocFolder:
         masks: Folder of ground-truth masks, which may be missing.
         splits: Folder of <split>.txt, one id a line.
         classes: Class list file, or a preset's name.
-        labels: CSV of image-level labels, or a folder of VOC XML annotations.
+        labels: Table of image-level labels (see `dsrg.data.table`), or a folder of VOC XML annotations.
         annotations: Folder of VOC XML annotations to read boxes from, which may be missing.
 
     Raises:
@@ -79,7 +82,7 @@ class VocFolder:
             raise InputError(f"{self.root}: the data folder does not exist; set data.root (see data/README.md).")
         self.classes: Classes = read_classes(classes if classes in PRESETS else self.root / classes)
         self.mask_dir = self.root / masks
-        self._image_dir = self.root / images
+        self.image_dir = self.root / images
         self._split_dir = self.root / splits
         self._labels = self.root / labels
         self._annotations = self.root / annotations
@@ -96,14 +99,14 @@ class VocFolder:
         """
         ids = self.read_split(split, refuse)
         files = self.photo_files()
-        if self._labels.suffix.lower() == ".csv":
-            names = self._names_from_csv(ids, refuse)
+        if self._labels.suffix.lower() in TABLE_ENDINGS:
+            names = self._names_from_table(ids, refuse)
         else:
             names = self._names_from_xml(ids, refuse)
         photos = []
         for name in ids:
             if name not in files:
-                missing = self._image_dir / f"{name}.jpg"
+                missing = self.image_dir / f"{name}.jpg"
                 sentence = (
                     f"{missing}: the photograph does not exist, but {self.split_file(split)} "
                     "names it; add the file or remove the line."
@@ -116,15 +119,22 @@ class VocFolder:
 
     def photo_files(self) -> dict[str, list[Path]]:
         """Every photograph's file by id; the last is read where there are several, a.jpg and a.png say."""
+        found = self.found()
         files: dict[str, list[Path]] = {}
-        for path in sorted(self._image_dir.glob("*")):
-            if path.suffix.lower() in pictures.IMAGE_EXTENSIONS:
-                files.setdefault(path.stem, []).append(path)
+        for path in found.photographs:
+            files.setdefault(path.stem, []).append(path)
+        for path in found.faults:  # whoever reads it is told what is wrong
+            if is_photograph(path):
+                files.setdefault(path.stem, [path])
         return files
+
+    def found(self) -> Found:
+        """What lies in the folder of photographs."""
+        return walk(self.image_dir, recursive=False) if self.image_dir.is_dir() else Found([], [], [], {})
 
     def mask_path(self, photo: Photo) -> Path:
         """File of the photograph's ground-truth mask, whether it exists or not."""
-        return self.mask_dir / f"{photo.id}.png"
+        return pictures.mask_file(self.mask_dir, photo.id)
 
     def has_masks(self, photos: Sequence[Photo]) -> bool:
         """Whether every one of the photographs has a ground-truth mask.
@@ -194,7 +204,7 @@ class VocFolder:
         with reporting(refuse, photo.path, photo.id):
             image = pictures.read_image(photo.path)
         if masks is not None:
-            path = masks / f"{photo.id}.png"
+            path = pictures.mask_file(masks, photo.id)
             with reporting(refuse, path, photo.id):
                 mask = pictures.read_mask(path)
             if mask is not None:
@@ -226,53 +236,53 @@ class VocFolder:
         def fault(sentence: str, kind: str, name: str = "") -> None:
             refuse(InputError(f"{path}: {sentence}", kind), path, name)
 
-        try:
-            ids = path.read_text(encoding="utf-8-sig").split()
-            if not ids:
-                fault("the split names no photograph; write one id a line.", "empty split")
-        except UnicodeDecodeError:
-            fault("the split is not in UTF-8; save it anew in that encoding.", "split unreadable")
-        except OSError:
+        if path.exists():
+            try:
+                ids = read_ids(path, "split")
+            except InputError as error:
+                refuse(InputError(str(error), "split unreadable"), path, "")
+            else:
+                if not ids:
+                    fault("the split names no photograph; write one id a line.", "empty split")
+        else:
             there = ", ".join(sorted(file.stem for file in self._split_dir.glob("*.txt"))) or "none"
             fault(f"the split does not exist; write one id a line (splits there: {there}).", "split missing")
-        counts = Counter(ids)
-        for name, count in counts.items():
+        usable = []  # no path is ever made of a name that can be none
+        for name, count in Counter(ids).items():
+            with reporting(refuse, path, name):
+                usable.append(check_id(name, path))
             if count > 1:
                 fault(f"'{name}' is listed twice; remove one of the lines.", "name twice", name)
-        return list(counts)
+        return usable
 
-    def _names_from_csv(self, ids: Sequence[str], refuse: Refuse) -> Mapping[str, list[str] | None]:
+    def _names_from_table(self, ids: Sequence[str], refuse: Refuse) -> Mapping[str, list[str] | None]:
         """The labels' names by id; None where they cannot be read."""
-        names: dict[str, list[str]] = {}
+        names: dict[str, list[str] | None] = {}
 
-        def fault(sentence: str, kind: str = "labels unreadable", name: str = "") -> None:
-            refuse(InputError(f"{self._labels}: {sentence}", kind), self._labels, name)
+        def fault(error: InputError, name: str = "") -> None:
+            refuse(error, self._labels, name)
 
-        if not self._labels.is_file():
-            fault("the image-level labels do not exist; write a CSV 'image,labels'.", "labels missing")
+        def id_of(image: str) -> str:
+            photo = Path(image)  # an id, which may hold points, or a file name
+            return photo.stem if photo.suffix.lower() in pictures.IMAGE_EXTENSIONS else photo.name
+
+        if not self._labels.exists():
+            sentence = f"{self._labels}: the image-level labels do not exist; write a CSV 'image,labels'."
+            fault(InputError(sentence, "labels missing"))
             return dict.fromkeys(ids)
         try:
-            with self._labels.open(newline="", encoding="utf-8-sig") as file:
-                reader = csv.DictReader(file)
-                if not {"image", "labels"} <= set(reader.fieldnames or ()):
-                    fault("the first line must be 'image,labels'.")
-                    return dict.fromkeys(ids)
-                for row in reader:
-                    photo = Path((row["image"] or "").strip())  # an id, which may hold points, or a file name
-                    name = photo.stem if photo.suffix.lower() in pictures.IMAGE_EXTENSIONS else photo.name
-                    if name in names:
-                        fault(f"'{name}' is listed twice; write its labels on one line.", "name twice", name)
-                    names.setdefault(name, []).extend(self._divide(row["labels"] or ""))
-        except (csv.Error, UnicodeDecodeError) as error:
-            fault(f"not a readable CSV in UTF-8 ({error}); save it anew.")
+            rows = read_labels(self._labels, self.classes.names, lambda error, image: fault(error, id_of(image))).rows
+        except InputError as error:
+            fault(InputError(str(error), "labels unreadable"))
             return dict.fromkeys(ids)
+        for image, labels, _ in rows:
+            name = id_of(image)
+            if name in names:
+                sentence = f"{self._labels}: '{name}' is listed twice; write its labels on one line."
+                fault(InputError(sentence, "name twice"), name)
+            before = names.get(name, [])
+            names[name] = None if labels is None or before is None else [*before, *labels]
         return names
-
-    def _divide(self, text: str) -> list[str]:
-        # Names with a blank in them ("traffic light") stand alone or are divided by semicolons.
-        if ";" in text:
-            return [name.strip() for name in text.split(";") if name.strip()]
-        return [text.strip()] if text.strip() in self.classes.names else text.split()
 
     def _names_from_xml(self, ids: Sequence[str], refuse: Refuse) -> Mapping[str, list[str] | None]:
         names: dict[str, list[str] | None] = dict.fromkeys(ids)
@@ -284,7 +294,7 @@ class VocFolder:
 
     def label_file(self, name: str) -> Path:
         """The file that holds the image-level labels of the photograph with this id."""
-        return self._labels if self._labels.suffix.lower() == ".csv" else self._labels / f"{name}.xml"
+        return self._labels if self._labels.suffix.lower() in TABLE_ENDINGS else self._labels / f"{name}.xml"
 
     def _tags(self, name: str, labels: Sequence[str] | None, refuse: Refuse) -> np.ndarray:
         tags = np.zeros(len(self.classes), bool)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from dsrg import pictures
 from dsrg.data.annotations import read_label_names
+from dsrg.data.ids import check_id, read_ids
 from dsrg.data.prepare import Item, Plan
 from dsrg.errors import InputError
 from dsrg.labels import BACKGROUND, IGNORE, VOC, Classes
@@ -121,15 +122,10 @@ def plan_voc(voc: Path, sbd: Path | None = None, *, label_source: LabelSource = 
 
 def _read_list(path: Path) -> list[str]:
     """Sorted ids of a list."""
-    if not path.is_file():
-        raise InputError(f"{path}: the list does not exist; unpack the archive anew.")
-    try:
-        ids = path.read_text(encoding="utf-8-sig").split()
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: the list is not in UTF-8; unpack the archive anew.") from None
+    ids = read_ids(path, "list")
     if not ids:
         raise InputError(f"{path}: the list is empty; unpack the archive anew.")
-    return sorted(set(ids))
+    return sorted({check_id(name, path) for name in ids})
 
 
 def _plan_item(voc: Path, sbd: Path | None, label_source: LabelSource, name: str) -> Item:

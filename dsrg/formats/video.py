@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +12,19 @@ from typing import Any
 import cv2
 import numpy as np
 
+from dsrg import disk
 from dsrg.errors import InputError
 
 CODEC = "mp4v"
 """MPEG-4 part 2, which every build of OpenCV's wheel can write; H.264 needs an encoder that the wheels lack."""
+
+CONTAINERS = re.compile(
+    rb".{4}(?:ftyp|moov|mdat|free|skip|wide|pnot)|RIFF.{4}AVI "
+    rb"|\x1a\x45\xdf\xa3|\x00\x00\x01[\xb3\xba]|\x30\x26\xb2\x75|G",
+    re.DOTALL,
+)
+"""First bytes of MP4 and QuickTime, AVI, Matroska and WebM, MPEG, WMV, MPEG-TS. OpenCV opens far more: playlists that
+name other files and addresses, say."""
 
 
 def describe(path: Path) -> tuple[int, float]:
@@ -103,8 +113,9 @@ class VideoWriter:
 
 
 def _open(path: Path) -> Any:
-    capture = cv2.VideoCapture(str(path))
-    if not capture.isOpened():
-        capture.release()
+    with disk.open_regular(path, "video") as file:
+        known = CONTAINERS.match(file.read(16))
+    capture = cv2.VideoCapture(str(path)) if known else None
+    if capture is None or not capture.isOpened():
         raise InputError(f"{path}: the video cannot be decoded; replace the file, or bring it to mp4.")
     return capture

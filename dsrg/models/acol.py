@@ -27,7 +27,7 @@ class ACoL(nn.Module):
     A's logits, which need no erasing, are the network's answer, as in the authors' released code.
 
     Args:
-        backbone: Features (B, D, h, w) of images; has `out_channels` = D.
+        backbone: Features (B, D, h, w) of images; has `out_channels` = D, and `output_stride`.
         num_foreground: K.
         channels: Filters of each 3 x 3 convolution.
         threshold: delta in 0..1: erased is where A's map, brought to 0..1 over the image, is above it. The paper finds
@@ -84,6 +84,12 @@ class ACoL(nn.Module):
         features = self.features(images)
         maps_a, maps_b = self._maps(features, None if tags is None else tags[:, 1:])
         return torch.maximum(to_unit_range(maps_a), to_unit_range(maps_b))
+
+    @property
+    def output_stride(self) -> int:
+        """Pixels of the image for each cell of the maps."""
+        stride: int = self.backbone.output_stride  # type: ignore[assignment]  # nn.Module types attributes as tensors
+        return stride
 
     @property
     def last_layers(self) -> list[nn.Module]:

@@ -16,7 +16,7 @@ class Classifier(nn.Module):
     deep features for discriminative localization", Sect. 2 and 3).
 
     Args:
-        backbone: Features (B, D, h, w) of images; has `out_channels` = D.
+        backbone: Features (B, D, h, w) of images; has `out_channels` = D, and `output_stride`.
         num_foreground: K, the classes without background.
         pooling: "avg", or "max" (each feature's maximum over the image).
         dropout: Probability of dropping a pooled feature in training.
@@ -68,6 +68,12 @@ class Classifier(nn.Module):
         With average pooling the mean of a map plus the bias is the class's logit.
         """
         return F.conv2d(self.features(images), self.linear.weight[:, :, None, None])
+
+    @property
+    def output_stride(self) -> int:
+        """Pixels of the image for each cell of the maps."""
+        stride: int = self.backbone.output_stride  # type: ignore[assignment]  # nn.Module types attributes as tensors
+        return stride
 
     @property
     def last_layers(self) -> list[nn.Module]:

@@ -33,7 +33,7 @@ class DeepLab(nn.Module):
     3 x 3 convolution to the classes: the ResNet-101 form.
 
     Args:
-        backbone: Features (B, D, h, w) of images; has `out_channels` = D.
+        backbone: Features (B, D, h, w) of images; has `out_channels` = D, and `output_stride`.
         num_classes: C, background included.
         rates: Dilation of each branch, in cells of the feature grid.
         channels: Width of fc6 and fc7, or 0.
@@ -69,6 +69,12 @@ class DeepLab(nn.Module):
             features = F.avg_pool2d(features, 3, stride=1, padding=1)  # at the edge zeros count, as in Caffe
         logits: Tensor = sum(branch(features) for branch in self.branches)
         return logits
+
+    @property
+    def output_stride(self) -> int:
+        """Pixels of the image for each cell of the maps."""
+        stride: int = self.backbone.output_stride  # type: ignore[assignment]  # nn.Module types attributes as tensors
+        return stride
 
     @property
     def last_layers(self) -> list[nn.Module]:

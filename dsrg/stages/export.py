@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dsrg import disk, inference, loading
+from dsrg import disk, grid, inference, loading
 from dsrg.errors import InputError
 from dsrg.models.build import build_deeplab
 from dsrg.models.deeplab import DeepLab
@@ -26,12 +26,12 @@ ONNX_FILE = "model.onnx"
 CARD = "README.md"
 TOLERANCE = 1e-4
 """Largest difference from PyTorch's probabilities that an ONNX file may have."""
-SMALLEST = 32
+SMALLEST = grid.SMALLEST - 1
 """Least height and width, in pixels, of the photographs that the ONNX network takes."""
 OPSET = 18
 """The first in which ONNX's Resize knows antialiasing."""
 CHECKED = ((1, 65, 65), (2, 97, 129), (1, 100, 76), (1, 375, 500), (3, 32, 63))
-"""Batch, height and width of the comparison with PyTorch; some are 8 n + 1 and fit the grid, others do not."""
+"""Batch, height and width of the comparison with PyTorch; some fit the grid of every stride, others none."""
 INPUT_DOC = "RGB photographs (batch, height, width, 3), uint8, as PIL and imageio read them; OpenCV's are BGR."
 OUTPUT_DOC = {
     "mask": "class indices (batch, height, width), uint8; the names are in the metadata key 'classes'",
@@ -49,24 +49,17 @@ class PixelsToMask(nn.Module):
     def __init__(self, model: DeepLab) -> None:
         super().__init__()
         self.model = model
+        self.stride = inference.output_stride(model)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Masks (B, H, W) uint8 and probabilities (B, C, H, W) of RGB photographs (B, H, W, 3) uint8."""
         planes = images.permute(0, 3, 1, 2).float()
         height, width = planes.shape[-2:]
-        target = (_network_side(height), _network_side(width))
+        target = (grid.nearest_of_whole(height, self.stride), grid.nearest_of_whole(width, self.stride))
         inputs = functional.interpolate(planes, target, mode="bilinear", antialias=True)
         logits = self.model(inference.normalise(inputs).contiguous())
         probs = inference.enlarge(logits, (height, width)).softmax(dim=1)
         return probs.argmax(dim=1).to(torch.uint8), probs
-
-
-def _network_side(side: int) -> int:
-    """8 round(side / 8) + 1 in whole numbers, which a graph of unknown size needs; Python rounds a half to even.
-
-    Nothing may become negative on the way, not even in another order: ONNX divides towards zero.
-    """
-    return 8 * ((side + 3 + side // 8 % 2) // 8) + 1
 
 
 def export(segmenter: Segmenter, out: Path, formats: Sequence[str], *, overwrite: bool = False) -> list[Path]:
@@ -219,7 +212,7 @@ def card(segmenter: Segmenter, formats: Sequence[str]) -> str:
         f"- Training data: {record['data']}, split {record['train_split']}; the backbone started at {record['start']}",
         f"- Settings: scales {', '.join(map(str, settings.scales))} of "
         f"{'the photograph' if settings.size is None else f'a long side of {settings.size} pixels'}, "
-        f"mirror image {_yes(settings.mirror)}, CRF {_yes(settings.crf)}",
+        f"mirror image {_yes(settings.mirror)}, merged as {settings.merge}, CRF {_yes(settings.crf)}",
         f"- Made in the run {record['run']}, with dsrg {record['dsrg'] or 'of unknown version'}, "
         f"commit {record['commit'] or 'unknown'}",
         "",

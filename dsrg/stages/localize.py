@@ -199,7 +199,7 @@ class Localizer:
     def __call__(self, photo: Photo) -> Answer:
         """Scores and maps of the photograph's likeliest and own classes, each class's map made once."""
         pixels = inference.read_pixels(photo).to(self.run.device)
-        (images,) = inference.pyramid(pixels, (1.0,), self.run.cfg.localize.size, mirror=False)
+        (images,) = inference.pyramid(self.model, pixels, (1.0,), self.run.cfg.localize.size, mirror=False)
         with torch.autocast(self.run.device.type, torch.bfloat16, enabled=self.run.cfg.amp):
             logits = self.model(images)[0].float()
             predicted = logits.topk(min(TOP, len(logits))).indices.cpu().numpy()

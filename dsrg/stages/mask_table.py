@@ -54,7 +54,7 @@ def mask_table(run: Run, every: int = 1) -> str:
             for scale in sorted({scale for scales in rows for scale in scales})
         }
         for scales in rows:
-            merged = torch.stack([one[scale] for scale in scales]).mean(dim=0)
+            merged = inference.merge_probs([one[scale] for scale in scales], settings.merge)
             for confidence, mask in _masks(run, photo, merged, pixels, confidences).items():
                 cells[scales, confidence].update(mask, truth)
     figures = [

@@ -42,6 +42,8 @@ from dsrg.segmenter import Segmenter, to_pixels
 FORMATS = ("png", "overlay", "coco", "labelme")
 FOLDERS = ("masks", "overlays", "labelme", "probs", "frames")
 RECORD = "predict.json"
+UNSAID = {"merge": "probabilities"}
+"""What had its effect before the record named it."""
 COCO_FILE = "annotations.json"
 
 
@@ -243,7 +245,15 @@ class Predictor:
         return complete
 
 
-def predict(segmenter: Segmenter, sources: Sequence[Source], out: Path, options: Options, **named: Any) -> int:
+def predict(
+    segmenter: Segmenter,
+    sources: Sequence[Source],
+    out: Path,
+    options: Options,
+    *,
+    unread: Sequence[str] = (),
+    **named: Any,
+) -> int:
     """Segment photographs and videos into a folder.
 
     Args:
@@ -251,6 +261,7 @@ def predict(segmenter: Segmenter, sources: Sequence[Source], out: Path, options:
         sources: What to segment.
         out: The folder; new, empty, or of an earlier call with the same settings.
         options: What is made.
+        unread: Sentences on inputs that could not even be opened, to be told with those that cannot be read.
         named: Further settings that must be an earlier call's own: where the network and the sources come from.
 
     Returns:
@@ -262,6 +273,7 @@ def predict(segmenter: Segmenter, sources: Sequence[Source], out: Path, options:
     _begin(out, _settings(segmenter, options) | named, options.overwrite)
     disk.write_text(out / "classes.txt", "\n".join(segmenter.classes.names) + "\n")
     predictor = Predictor(segmenter, out, options)
+    predictor.faults += unread
     photos, videos = ([one for one in sources if one.is_video == kind] for kind in (False, True))
     frames = sum(-(-_length(one) // options.every) for one in videos)
     with tqdm(total=len(photos) + frames, desc=out.name) as bar:
@@ -271,7 +283,7 @@ def predict(segmenter: Segmenter, sources: Sequence[Source], out: Path, options:
     if "coco" in options.formats:
         predictor.write_coco()
     if predictor.faults:
-        more = f" ({len(predictor.faults)} of {len(sources)} inputs are faulty; the others are done)"
+        more = f" ({len(predictor.faults)} of {len(sources) + len(unread)} inputs are faulty; the others are done)"
         raise InputError(" ".join(predictor.faults) + more)
     return len(predictor.done)
 
@@ -289,6 +301,7 @@ def _settings(segmenter: Segmenter, options: Options) -> dict[str, Any]:
         "scales": list(options.scales or own.scales),
         "size": options.size or own.size,
         "mirror": own.mirror,
+        "merge": own.merge,
         "amp": own.amp,
         "crf_tags": own.crf_tags,
         "classes": None if options.classes is None else list(options.classes),
@@ -315,7 +328,7 @@ def _begin(out: Path, settings: dict[str, Any], overwrite: bool) -> None:
         if not isinstance(before, dict):
             raise InputError(f"{record}: is not what tools/predict.py wrote; choose another --out, or --overwrite.")
         for key, now in _flat(json.loads(json.dumps(settings))).items():
-            then = _flat(before).get(key)
+            then = _flat(before).get(key, UNSAID.get(key))
             if then != now and not (key.startswith("tags.") and then is None):  # a photograph may have come
                 raise InputError(
                     f"{out}: was made with {key} = {then}, which is now {now}; choose another --out, or --overwrite."

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dsrg import disk, distributed, heatmap, inference, networks, probe, tiles
+from dsrg import disk, distributed, grid, heatmap, inference, networks, probe, tiles
 from dsrg.boxes import map_boxes
 from dsrg.data.labelled import Labelled, read_labelled
 from dsrg.data.voc import Photo
@@ -65,8 +65,9 @@ def run_probe(cfg: Config, what: Probe) -> dict[str, Any]:
     of the label that the SVM holds for the likeliest, above FRACTION of its maximum; the features of what is in the
     box; new SVMs on those. Training and held-out photographs are cut out alike, without a look at their labels.
 
-    Photographs and crops are squeezed to classifier.size. Writes probe.json (settings, figures,
-    predictions), weights.npz (names, weight (K, D), bias (K,), c; crop_weight, crop_bias, crop_c), maps.png.
+    Photographs and crops are squeezed to classifier.size, or what is nearest to it on the network's grid. Writes
+    probe.json (settings, figures, predictions), weights.npz (names, weight (K, D), bias (K,), c; crop_weight,
+    crop_bias, crop_c), maps.png.
 
     Returns:
         The content of probe.json.
@@ -78,8 +79,9 @@ def run_probe(cfg: Config, what: Probe) -> dict[str, Any]:
     labelled = read_labelled(what.labels, what.photos)
     train, held = _divide(labelled, what, cfg.seed)
     shown = held[np.linspace(0, len(held) - 1, min(what.count, len(held))).astype(int)]
-    rounds, found = _rounds(Features(cfg, what.weights), what, labelled, train, shown)
-    summary = _summary(cfg, what, labelled, (train, held), rounds) | {
+    features = Features(cfg, what.weights)
+    rounds, found = _rounds(features, what, labelled, train, shown)
+    summary = _summary(features, what, labelled, (train, held), rounds) | {
         "predictions": _predictions(labelled, rounds, found.boxes, held)
     }
     out = what.out or cfg.run_dir / "probe" / what.labels.stem
@@ -128,6 +130,10 @@ class Features:
         cfg: Names the network, its weights, output stride and input size.
         weights: One of WEIGHTS.
 
+    Attributes:
+        size: Side of the network's square input, in pixels.
+        output_stride: Pixels of it for each cell of the features.
+
     Raises:
         InputError: there are no such weights.
     """
@@ -136,18 +142,29 @@ class Features:
         self.cfg = cfg
         self.device = distributed.pick_device(cfg.device)
         self._features: Callable[[Tensor], Tensor]
+        network: nn.Module
         if weights == "classifier":
-            self._features = networks.trained_classifier(Run(cfg)).features
-            return
+            network = classifier = networks.trained_classifier(Run(cfg))
+            self._features = classifier.features
+        else:
+            self._features = network = self._imagenet()
+        self.output_stride = inference.output_stride(network)
+        self.size = grid.nearest(cfg.classifier.size, self.output_stride)
+
+    def _imagenet(self) -> nn.Module:
+        cfg = self.cfg
         if cfg.model.weights is None:
             raise InputError(
                 "model.weights = null: there are no ImageNet weights; name a file, or probe the run's classifier with "
                 "--weights classifier."
             )
         network: nn.Module = build_backbone(
-            cfg.model.backbone, output_stride=_stride(cfg), weights=cfg.model.weights, freeze_bn=False
+            cfg.model.backbone,
+            output_stride=cfg.cam.output_stride or cfg.classifier.output_stride,
+            weights=cfg.model.weights,
+            freeze_bn=False,
         )
-        self._features = network.to(self.device).to(memory_format=torch.channels_last).eval()
+        return network.to(self.device).to(memory_format=torch.channels_last).eval()
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
@@ -186,11 +203,7 @@ class Features:
     def _batches(
         self, photos: Sequence[Photo], boxes: np.ndarray | None
     ) -> Iterator[tuple[Tensor, list[tuple[int, int]]]]:
-        return warped(photos, self.cfg.classifier.size, batch=BATCH, boxes=boxes, threads=self.cfg.workers)
-
-
-def _stride(cfg: Config) -> int:
-    return cfg.cam.output_stride or cfg.classifier.output_stride
+        return warped(photos, self.size, batch=BATCH, boxes=boxes, threads=self.cfg.workers)
 
 
 def _check(what: Probe) -> None:
@@ -253,21 +266,22 @@ def _rounds(
 
 
 def _summary(
-    cfg: Config,
+    features: Features,
     what: Probe,
     labelled: Labelled,
     parts: tuple[np.ndarray, np.ndarray],
     rounds: dict[str, Round],
 ) -> dict[str, Any]:
     train, held = parts
+    cfg = features.cfg
     return {
         "labels": {name: int(count) for name, count in zip(labelled.names, labelled.tags.sum(axis=0), strict=True)},
         "photographs": {"train": len(train), "held_out": len(held)},
         "settings": {
             "backbone": cfg.model.backbone,
             "weights": what.weights,
-            "output_stride": _stride(cfg),
-            "size": cfg.classifier.size,
+            "output_stride": features.output_stride,
+            "size": features.size,
             "held_out": what.held_out,
             "seed": cfg.seed,
         },

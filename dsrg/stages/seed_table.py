@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from tqdm import tqdm
 
-from dsrg import disk
+from dsrg import disk, storage
 from dsrg.comparison import check_comparable, methods_of, network_names
 from dsrg.data.voc import Photo, read_mask_for
 from dsrg.errors import InputError
@@ -28,6 +28,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "power of background": {"background": "power", "foreground_threshold": 0.2, "alpha": 4.0},
 }
 """The rows, beside the configuration's own; settings of the section seeds, the others at their defaults."""
+GIVEN = "seeds/, not made here"
+"""The row of seeds that the user, or tools/import_cues.py, put into the run's folder."""
 COLUMNS = {
     "coverage": "coverage",
     "foreground_precision": "foreground precision",
@@ -43,7 +45,7 @@ def seed_table(run: Run, every: int = 1) -> str:
     """Cut the run's CAMs in every way and measure the seeds on ground truth; nothing that a stage reads is written.
 
     Args:
-        run: With finished CAMs.
+        run: With finished CAMs, with seeds from elsewhere (the authors' cues, say), or with both.
         every: Take every n-th training photograph alone.
 
     Returns:
@@ -53,10 +55,14 @@ def seed_table(run: Run, every: int = 1) -> str:
     Raises:
         InputError: the CAMs are not there, the training split has no masks, or `every` is below 1.
     """
-    run.require("cams", "tools/make_seeds.py")
+    given = run.stage("seeds").foreign
+    if not given or run.stage("cams").directory.is_dir():
+        run.require("cams", "tools/make_seeds.py")
     photos, cam_dir = _measured(run, every), run.directory_of("cams")
-    figures = {}
-    for way, settings in ({"this configuration": run.cfg.seeds} | {k: Seeds(**v) for k, v in WAYS.items()}).items():
+    figures, ways = {}, {"this configuration": run.cfg.seeds} | {k: Seeds(**v) for k, v in WAYS.items()}
+    if given:
+        figures[GIVEN] = _quality_of_given(run, photos)
+    for way, settings in ways.items() if cam_dir.is_dir() else ():
         settings = with_thresholds(settings, cam_dir, run.train)
         figures[way] = _quality(run, settings, cam_dir, photos, way)
     text = _markdown("seeds", figures, COLUMNS)
@@ -122,10 +128,25 @@ def _quality(run: Run, settings: Seeds, cam_dir: Path, photos: Sequence[Photo], 
         for photo, seeds in zip(photos, tqdm(pool.map(cutter.cut, photos), title, len(photos)), strict=True):
             size = seeds.shape[::-1]
             quality.update(seeds, read_mask_for(run.folder.mask_path(photo), size, len(run.classes), photo.path))
-    objects = quality.counts[1:]
     thresholds = [settings.foreground_threshold, settings.background_threshold]
     two = settings.background == "cam"  # the other cues have no second threshold
-    return {"thresholds": thresholds[: 1 + two]} | {
+    return _figures(run, quality, thresholds[: 1 + two])
+
+
+def _quality_of_given(run: Run, photos: Sequence[Photo]) -> dict[str, Any]:
+    """Figures of the seeds that lie in the run's folder."""
+    quality, folder = SeedQuality(len(run.classes)), run.require("seeds", "tools/make_seeds.py")
+    for photo in tqdm(photos, GIVEN):
+        seeds = storage.read_mask(folder / f"{photo.id}.png", len(run.classes))
+        size = (seeds.shape[1], seeds.shape[0])
+        quality.update(seeds, read_mask_for(run.folder.mask_path(photo), size, len(run.classes), photo.path))
+    return _figures(run, quality, [])
+
+
+def _figures(run: Run, quality: SeedQuality, thresholds: Sequence[float]) -> dict[str, Any]:
+    """What the tables say of seeds; objects_right and objects_as_background are shares of all pixels of objects."""
+    objects = quality.counts[1:]
+    return {"thresholds": list(thresholds)} | {
         **quality.result(),
         "objects_right": float(objects[:, 1:-1].trace() / objects.sum()),
         "objects_as_background": float(objects[:, 0].sum() / objects.sum()),

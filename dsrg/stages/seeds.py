@@ -105,7 +105,7 @@ def _write_seeds(run: Run, stage: Stage) -> dict[str, Any]:
     saliency = run.cfg.seeds.saliency_dir
     if run.cfg.seeds.background == "saliency" and saliency is not None:
         for photo in run.train:  # before anything is written
-            if not (saliency / f"{photo.id}.png").is_file():
+            if not pictures.mask_file(saliency, photo.id).is_file():
                 raise InputError(f"{saliency / photo.id}.png: the saliency map does not exist; add it.")
     stage.begin()
     todo = [p for p in distributed.share(run.train) if not (stage.directory / f"{p.id}.png").is_file()]
@@ -170,8 +170,8 @@ class Cutter:
         """The photograph's saliency map at `size`, (1, H, W) in [0, 1], where the settings want one."""
         if self.settings.background != "saliency" or self.settings.saliency_dir is None:
             return None
-        path = self.settings.saliency_dir / f"{photo.id}.png"
-        grey = torch.from_numpy(np.array(pictures.read_image(path).convert("L"))).float() / 255
+        path = pictures.mask_file(self.settings.saliency_dir, photo.id)
+        grey = torch.from_numpy(np.array(pictures.read_image(path, "saliency map").convert("L"))).float() / 255
         return functional.interpolate(grey[None, None], size, mode="bilinear")[0]
 
 

@@ -154,15 +154,16 @@ def _find(run: Run, files: Sequence[str]) -> list[Photo]:
 
 @torch.no_grad()
 def _view(run: Run, model: nn.Module, photo: Photo) -> View:
-    logits = model(_input(run, photo))[0].float()
+    logits = model(_input(run, model, photo))[0].float()
     several = run.cfg.classifier.loss == "multi_label"
     scores = logits.sigmoid() if several else logits.softmax(0)
     own = frozenset(np.flatnonzero(photo.tags[1:]).tolist())
     return View(photo, own or None, scores.cpu().numpy(), several)
 
 
-def _input(run: Run, photo: Photo) -> Tensor:
-    (images,) = inference.pyramid(inference.read_pixels(photo).to(run.device), (1.0,), run.cfg.localize.size, False)
+def _input(run: Run, model: nn.Module, photo: Photo) -> Tensor:
+    pixels = inference.read_pixels(photo).to(run.device)
+    (images,) = inference.pyramid(model, pixels, (1.0,), run.cfg.localize.size, mirror=False)
     return images
 
 
@@ -190,7 +191,7 @@ def _row(run: Run, model: nn.Module, view: View, method: str) -> list[np.ndarray
     """The photograph, its scores, and the heat maps, each with its caption."""
     picture = inference.read_pixels(view.photo).permute(1, 2, 0).numpy()
     labels = [*view.guesses, *view.others]
-    maps = explain.METHODS[method](model, _input(run, view.photo), torch.tensor([labels]))[0].relu()
+    maps = explain.METHODS[method](model, _input(run, model, view.photo), torch.tensor([labels]))[0].relu()
     peak = maps.amax(dim=(1, 2), keepdim=True)
     maps = maps / torch.where(peak > 0, peak, 1)
     names, best = run.classes.foreground, view.guesses[0]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from dsrg import disk, distributed, inference, networks, tiles
+from dsrg import disk, distributed, grid, inference, networks, tiles
 from dsrg.data.warped import warped
 from dsrg.errors import InputError
 from dsrg.labels import BACKGROUND
@@ -30,8 +30,9 @@ def show_units(run: Run, name: str, units: int = 5, images: int = 6) -> dict[str
     """Write explain/units-<class>.png and .json: a row for each unit, with the photographs that drive it most.
 
     The units are those with the largest weights w_k^c of the linear layer. The photographs are those of the training
-    split, squeezed to classifier.size as where the classifier is measured, whose feature map reaches the highest
-    value; each is cut out around the region that drives the unit (`dsrg.units.driving_region`), and darkened outside.
+    split, squeezed to classifier.size as where the classifier is measured (or what is nearest to it on the grid of
+    cam.output_stride), whose feature map reaches the highest value; each is cut out around the region that drives the
+    unit (`dsrg.units.driving_region`), and darkened outside.
 
     Args:
         run: A run whose classifier is trained.
@@ -87,7 +88,8 @@ def _linear(model: Classifier | ACoL) -> Classifier:
 def _top_images(run: Run, model: Classifier, units: torch.Tensor, keep: int) -> TopImages:
     """One pass over the training split for all units."""
     top = TopImages(units, keep)
-    batches = warped(run.train, run.cfg.classifier.size, batch=BATCH, threads=run.cfg.workers)
+    size = grid.nearest(run.cfg.classifier.size, inference.output_stride(model))
+    batches = warped(run.train, size, batch=BATCH, threads=run.cfg.workers)
     with tqdm(total=len(run.train), desc="units") as bar:
         for images, _ in batches:
             top.update(model.features(inference.normalise(images.to(run.device))))

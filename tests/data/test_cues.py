@@ -232,7 +232,7 @@ def test_a_list_of_another_form_is_refused(tmp_path: Path, text: str, reason: st
 
 
 def test_a_list_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nowhere: the list cannot be read"):
+    with pytest.raises(InputError, match=r"nowhere: the list does not exist"):
         read_list(tmp_path / "nowhere")
     (tmp_path / "list.txt").write_bytes(b"b\xe4r\n")
     with pytest.raises(InputError, match="not in UTF-8"):

@@ -1,11 +1,13 @@
 """Tagged photographs of a user, in folders or in a table, become a plan of a data set."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from dsrg.data.labelled import Labelled, read_labelled
 from dsrg.data.own import plan_own, read_folders, read_table
 from dsrg.data.prepare import Plan, write_set
 from dsrg.data.voc import VocFolder
@@ -79,14 +81,14 @@ def test_table_with_several_labels(tmp_path: Path) -> None:
         (b"image,labels\nghost.jpg,dog\n", r"ghost\.jpg: the photograph does not exist"),
         (b"image,labels\none.jpg,dog\n", r"two\.jpg: has no row"),
         (b"file,tags\none.jpg,dog\n", "the first line must be 'image,labels'"),
-        (b"image;labels\none.jpg;dog\n", "the first line must be 'image,labels', with a comma"),
+        (b"image;tag;class\none.jpg;dog;x\n", "several columns of the same meaning, 'tag' and 'class'"),
         (b"image,labels\none.jpg,dog\ntwo.jpg,\n", r"two\.jpg: has no label"),
         (b"image,labels\none.jpg,dog\ntwo.jpg,background\n", r"two\.jpg: has no label"),
         (b"image,labels\none.jpg,dog\ntwo.jpg,dog\none,cat\n", "'one' is listed twice"),
         (b"image,labels\none.jpg,dog,cat\ntwo.jpg,dog\n", "line 2 has more columns than the first"),
         (b"image,labels\n,dog\n", "line 2 names no photograph"),
-        ("image,labels\none.jpg,käse\n".encode("latin-1"), "not a readable CSV in UTF-8"),
-        ("image,labels\n".encode("utf-16"), "not a readable CSV in UTF-8"),
+        ("image,labels\none.jpg,käse\n".encode("latin-1"), "the table of labels is not in UTF-8"),
+        ("image,labels\n".encode("utf-16"), "the table of labels is not in UTF-8"),
         (b"image,labels\none.jpg,dog\ntwo.jpg,Dog\n", r"the class 'dog' has the same name as 'Dog'"),
         (b"image,labels\none.jpg,Background\ntwo.jpg,dog\n", "the class 'Background' has the same name as background"),
     ],
@@ -150,3 +152,92 @@ def test_a_class_of_one_photograph_is_learnt(tmp_path: Path) -> None:
     notes = plan_own(tmp_path).notes
     assert len(notes) == 1
     assert notes[0].endswith("has no photograph to learn from; add some.")
+
+
+@pytest.mark.parametrize(
+    ("folders", "splits"),
+    [
+        (("train", "val"), {"train": ["1", "2"], "val": ["3"]}),
+        (("Training", "valid"), {"train": ["1", "2"], "val": ["3"]}),
+        (("train", "testing"), {"train": ["1", "2"], "val": ["3"], "test": ["3"]}),
+        (("train", "validation", "test"), {"train": ["1", "2"], "val": ["3"], "test": ["4"]}),
+    ],
+)
+def test_folders_of_splits_are_splits_and_no_classes(
+    tmp_path: Path, folders: tuple[str, ...], splits: dict[str, list[str]]
+) -> None:
+    files = zip(("cat/1", "dog/2", "dog/3", "cat/4"), (0, 0, 1, 2), strict=True)
+    for colour, (name, place) in enumerate(files):
+        if place < len(folders):
+            save_photo(tmp_path / folders[place] / f"{name}.jpg", 40 * colour)
+    plan = plan_own(tmp_path)
+    assert plan.classes == ("background", "cat", "dog")
+    assert plan.splits == splits
+    write_set(tmp_path / "set", plan)
+    assert [photo.id for photo in VocFolder(tmp_path / "set").photos("val")] == splits["val"]
+
+
+def test_one_folder_of_a_split_is_divided_and_a_class_may_be_called_train(tmp_path: Path) -> None:
+    for colour, name in enumerate(("train/cat/1", "train/dog/2", "train/cat/3")):
+        save_photo(tmp_path / f"one/{name}.jpg", 40 * colour)
+    for colour, name in enumerate(("train/1", "bus/2", "bus/3")):
+        save_photo(tmp_path / f"two/{name}.jpg", 40 * colour)
+    assert plan_own(tmp_path / "one").classes == ("background", "cat", "dog")
+    assert sorted(plan_own(tmp_path / "one").splits) == ["train", "val"]
+    assert plan_own(tmp_path / "two").classes == ("background", "bus", "train")
+
+
+@pytest.mark.parametrize("read", [plan_own, read_labelled])
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["train/1.jpg", "val/2.jpg"], r"train/1\.jpg: lies in 'train', which is called as a split is"),
+        (["train/cat/1.jpg", "val/cat/2.jpg", "more/3.jpg"], "folders 'train' and 'val', .*'more', which is not"),
+        (["train/cat/1.jpg", "test/background/2.jpg"], "background is class 0"),
+    ],
+)
+def test_splits_in_part_are_refused(
+    tmp_path: Path, read: Callable[[Path], object], files: list[str], message: str
+) -> None:
+    for colour, name in enumerate(files):
+        save_photo(tmp_path / name, 40 * colour)
+    with pytest.raises(InputError, match=message):
+        read(tmp_path)
+
+
+def test_splits_that_teach_nothing_or_share_a_photograph_are_refused(tmp_path: Path) -> None:
+    for name in ("val/cat/1.jpg", "test/dog/2.jpg"):
+        save_photo(tmp_path / "no" / name, len(name))
+    with pytest.raises(InputError, match="holds no folder 'train'"):
+        plan_own(tmp_path / "no")
+    for name in ("train/cat/1.jpg", "val/dog/1.jpg"):
+        save_photo(tmp_path / "both" / name)
+    with pytest.raises(
+        InputError, match=r"val/dog/1\.jpg: is the same photograph as .*train/cat/1\.jpg of another split"
+    ):
+        plan_own(tmp_path / "both")
+    with pytest.raises(InputError, match="holds folders of splits; give one of them, .*both/train say"):
+        read_labelled(tmp_path / "both")
+
+
+@pytest.mark.parametrize("read", [plan_own, read_labelled])
+@pytest.mark.parametrize("system", ["@eaDir", "__MACOSX", "$RECYCLE.BIN", "System Volume Information", ".thumbnails"])
+def test_folders_of_systems_are_no_classes(tmp_path: Path, read: Callable[[Path], object], system: str) -> None:
+    for colour, name in enumerate(("cat/1.jpg", "cat/2.jpg", "dog/3.jpg", f"{system}/4.jpg", f"cat/{system}/5.jpg")):
+        save_photo(tmp_path / name, 40 * colour)
+    found = read(tmp_path)
+    if isinstance(found, Plan):
+        assert labels_of(found) == {"1": ("cat",), "2": ("cat",), "3": ("dog",)}
+    else:
+        assert isinstance(found, Labelled)
+        assert [photo.id for photo in found.photos] == ["cat/1.jpg", "cat/2.jpg", "dog/3.jpg"]
+
+
+def test_the_folders_of_another_tool(shared: Path) -> None:
+    plan = plan_own(shared / "cases/folders/min_train_test")
+    assert plan.classes == ("background", "cat", "dog")
+    assert plan.splits == {
+        "train": ["2007_000175", "2007_000332", "2007_000392"],
+        "val": ["2007_000464"],
+        "test": ["2007_000464"],
+    }

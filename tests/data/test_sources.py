@@ -24,10 +24,11 @@ def names_of(sources: list[Source]) -> list[str]:
 
 def test_folder_gives_photographs_and_videos_in_order_and_tells_of_the_rest(tmp_path: Path) -> None:
     touch(tmp_path, "b.JPG", "a.png", "clip.mp4", "notes.txt", ".hidden.jpg", "inner/c.jpg")
-    sources, others = find_sources([tmp_path])
+    sources, left = find_sources([tmp_path])
     assert names_of(sources) == ["a", "b", "clip"]
     assert [source.is_video for source in sources] == [False, False, True]
-    assert others == [tmp_path / "notes.txt"]
+    assert left.others == [tmp_path / "notes.txt"]
+    assert left.skipped == [tmp_path / ".hidden.jpg"]
 
 
 def test_recursive_search_keeps_folders_and_leaves_the_output_out(tmp_path: Path) -> None:
@@ -103,7 +104,7 @@ def test_a_row_for_several_photographs_is_refused(tmp_path: Path) -> None:
 def test_a_comma_between_labels_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "1.jpg")
     (tmp_path / "tags.csv").write_text(f"image,labels\n1.jpg,{NAMES[1]},{NAMES[2]}\n")
-    with pytest.raises(InputError, match="'1.jpg' has a comma too many"):
+    with pytest.raises(InputError, match="line 2 has more columns than the first"):
         read_tags(tmp_path / "tags.csv", find_sources([tmp_path / "1.jpg"])[0], CLASSES)
 
 

@@ -165,11 +165,11 @@ def test_labels_on_two_lines_are_not_dropped_in_silence(tmp_path: Path) -> None:
 def test_a_csv_that_is_none_is_refused(tmp_path: Path) -> None:
     root = make_voc(tmp_path)
     path = root / "image_labels.csv"
-    for header in ("image;labels", "a,cat", ""):
+    for header in ("photo;labels", "a,cat"):
         write_labels(root, ["a,cat"], header=header)
-        assert refusal(root) == f"{path}: the first line must be 'image,labels'."
+        assert refusal(root).startswith(f"{path}: the first line must be 'image,labels', but it is '{header}'")
     path.write_bytes("image,labels\na,kätzchen\n".encode("latin-1"))
-    assert refusal(root).startswith(f"{path}: not a readable CSV in UTF-8")
+    assert refusal(root).startswith(f"{path}: the table of labels is not in UTF-8")
     path.unlink()
     assert refusal(root).startswith(f"{path}: the image-level labels do not exist")
 

@@ -1,6 +1,7 @@
 """tools/export.py: ONNX that agrees with PyTorch, safetensors that load back."""
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -12,10 +13,11 @@ import torch
 from helpers import NAMES, Tool, check_refusal
 from PIL import Image
 from safetensors import safe_open
+from safetensors.torch import save_file
 from trained_run import make_photos, make_trained_run
 
 import dsrg
-from dsrg import disk, pictures
+from dsrg import disk, inference, loading, pictures
 from dsrg.stages import export
 
 
@@ -54,11 +56,6 @@ def test_onnx_gives_the_probabilities_of_predict_at_any_size(run_dir: Path, expo
             assert np.array_equal(mask[number][sure], found.mask[sure])
 
 
-def test_sides_of_the_network_are_those_of_inference() -> None:
-    sides = range(export.SMALLEST, 3000)
-    assert [export._network_side(side) for side in sides] == [max(33, 8 * round(side / 8) + 1) for side in sides]
-
-
 def test_onnx_says_what_it_is(exported: Path) -> None:
     metadata = export.read_metadata(exported / "model.onnx")
     assert tuple(metadata["classes"]) == NAMES
@@ -81,6 +78,33 @@ def test_safetensors_load_back_without_the_run(run_dir: Path, exported: Path, tm
         assert again.settings == dsrg.load(run_dir, "cpu").settings
     with safe_open(exported / "model.safetensors", framework="pt") as file:
         assert {"architecture", "classes", "settings", "record", "format"} == set(file.metadata())
+
+
+def test_how_scales_are_merged_goes_with_the_network(tmp_path: Path) -> None:
+    """Through a run's folder and an export; where an older one does not say it, the mean of probabilities."""
+    folder = make_trained_run(tmp_path / "run")
+    text = (folder / "config.yaml").read_text()
+    (path,) = make_photos(tmp_path, "a.png")
+    pixels = torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1)
+
+    def check(model: dsrg.segmenter.Segmenter, merge: str) -> None:
+        assert model.settings.merge == merge
+        expected = inference.predict_probs(model.model, pixels, scales=(1.0,), size=None, mirror=True, merge=merge)
+        assert np.array_equal(model.predict(path, probs=True).probs, expected)
+
+    (folder / "config.yaml").write_text(text.replace("  merge: probabilities\n", ""))
+    check(dsrg.load(folder, "cpu"), "probabilities")
+    (folder / "config.yaml").write_text(text.replace("merge: probabilities", "merge: logits"))
+    model = dsrg.load(folder, "cpu")
+    check(model, "logits")
+    assert "merged as logits" in export.card(model, [])
+    (exported,) = export.export(model, tmp_path / "model.safetensors", ["safetensors"])
+    check(dsrg.load(exported, "cpu"), "logits")
+    metadata = loading.metadata_of(model)
+    settings = json.loads(metadata["settings"])
+    del settings["merge"]
+    save_file(loading.state_of(model), exported, metadata | {"settings": json.dumps(settings)})
+    check(dsrg.load(exported, "cpu"), "probabilities")
 
 
 def test_card_says_what_and_how(exported: Path) -> None:

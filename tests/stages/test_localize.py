@@ -93,7 +93,8 @@ def raw_maps(run: Run, photo: Photo, source: str) -> list[torch.Tensor]:
     """The maps of all classes at each scale, of it and of its mirror image, mirrored back: (1, K, h, w) each."""
     model, settings = networks.trained_classifier(run), run.cfg.cam
     raw = []
-    for pair in inference.pyramid(inference.read_pixels(photo), settings.scales, settings.size, settings.mirror):
+    pixels = inference.read_pixels(photo)
+    for pair in inference.pyramid(model, pixels, settings.scales, settings.size, settings.mirror):
         for number, image in enumerate(pair[:, None]):
             with torch.no_grad():
                 if source == "acol":
@@ -115,8 +116,8 @@ def test_cams_are_to_the_bit_what_they_were_before_there_were_sources(
     make_cams(run)
     model, settings = networks.trained_classifier(run), run.cfg.cam
     for photo in run.train:
-        raw = []
-        for images in inference.pyramid(inference.read_pixels(photo), settings.scales, settings.size, settings.mirror):
+        raw, pixels = [], inference.read_pixels(photo)
+        for images in inference.pyramid(model, pixels, settings.scales, settings.size, settings.mirror):
             with torch.no_grad():
                 maps = model.activation_maps(images)
             raw += [maps[:1], maps[1:].flip(-1)]
@@ -288,7 +289,7 @@ def test_boxes_are_those_of_the_maps_one_class_at_a_time(boxed: tuple[list[Run],
         assert (content["method"], content["split"], content["threshold"]) == (method, "val", 0.2)
         assert [entry["image"] for entry in content["photographs"]] == [photo.id for photo in run.val]
         for photo, entry in list(zip(run.val, content["photographs"], strict=True))[::2]:
-            (image,) = inference.pyramid(inference.read_pixels(photo), (1.0,), None, mirror=False)
+            (image,) = inference.pyramid(model, inference.read_pixels(photo), (1.0,), None, mirror=False)
             with torch.no_grad():
                 probs = model(image)[0].sigmoid().numpy()
             assert (entry["width"], entry["height"]) == (64, 64)

@@ -23,7 +23,7 @@ from dsrg.stages.mask_table import CONFIDENCES, mask_table
 from dsrg.stages.mask_table import SCALES as MASK_SCALES
 from dsrg.stages.masks import make_masks
 from dsrg.stages.pipeline import run_pipeline
-from dsrg.stages.seed_table import WAYS, seed_table
+from dsrg.stages.seed_table import GIVEN, WAYS, seed_table
 from dsrg.stages.seeds import make_cams, make_seeds
 from dsrg.stages.segment import retrain, train_dsrg, train_supervised
 
@@ -282,9 +282,11 @@ def test_masks_leave_out_what_the_network_is_unsure_of(data: Path, finished: Pat
     retrain(run)
 
 
-def test_mask_table_measures_what_the_stage_would_write(data: Path, finished: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("merge", ["probabilities", "logits"])
+def test_mask_table_measures_what_the_stage_would_write(data: Path, finished: Path, tmp_path: Path, merge: str) -> None:
     shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("masks", "retrain", "predictions"))
-    run = make_run(data, tmp_path / "run", "masks.scales=[0.75, 1.0]", "masks.confidence=0.35")
+    settings = ("masks.scales=[0.75, 1.0]", "masks.confidence=0.35", f"masks.merge={merge}")
+    run = make_run(data, tmp_path / "run", *settings)
     figures = make_masks(run).figures
     lines = mask_table(run).splitlines()
     table = disk.read_json(run.directory / "mask_table.json")["masks"]
@@ -325,6 +327,29 @@ def test_seed_table_measures_what_the_stage_would_write(data: Path, finished: Pa
     # A run that takes its CAMs from another one has none of its own.
     taker = make_run(data, tmp_path / "taker", f"shared={run.directory}")
     assert seed_table(taker).splitlines() == lines
+
+
+def test_seed_table_measures_seeds_from_elsewhere(data: Path, finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "seeds", tmp_path / "run/seeds")
+    record = disk.read_json(tmp_path / "run/seeds/stage.json")
+    (tmp_path / "run/seeds/stage.json").unlink()
+    run = make_run(data, tmp_path / "run")
+    lines = seed_table(run).splitlines()
+    table = disk.read_json(run.directory / "seed_table.json")["seeds"]
+    assert list(table) == [GIVEN]
+    assert {name: table[GIVEN][name] for name in record["figures"]["seeds"]} == record["figures"]["seeds"]
+    right = of = 0
+    for photo in run.train:
+        folders = (tmp_path / "run/seeds", run.folder.mask_dir)
+        seeds, truth = (storage.read_mask(folder / f"{photo.id}.png") for folder in folders)
+        objects = (truth > 0) & (truth != IGNORE)
+        right, of = right + int((seeds == truth)[objects].sum()), of + int(objects.sum())
+    assert table[GIVEN]["objects_right"] == pytest.approx(right / of)
+    assert lines[2].startswith(f"| {GIVEN} |  | ")
+    shutil.copytree(finished / "cams", tmp_path / "run/cams")
+    shutil.copytree(finished / "classifier", tmp_path / "run/classifier")
+    assert seed_table(run).splitlines()[2] == lines[2]
+    assert list(disk.read_json(run.directory / "seed_table.json")["seeds"]) == [GIVEN, "this configuration", *WAYS]
 
 
 def test_seeds_by_otsu_and_crf_from_the_same_cams(data: Path, finished: Path, tmp_path: Path) -> None:

@@ -129,6 +129,17 @@ def test_other_settings_are_refused_or_begin_anew(command: Any, tmp_path: Path) 
     assert not (tmp_path / "out/probs").exists(), "nothing of the earlier settings is left"
 
 
+def test_scales_merged_in_another_way_are_another_setting(command: Any, run_dir: Path, tmp_path: Path) -> None:
+    assert command("--no-crf")[0] == 0
+    record = tmp_path / "out/predict.json"
+    earlier = json.loads(record.read_text())
+    assert earlier.pop("merge") == "probabilities"
+    record.write_text(json.dumps(earlier))  # as it was before there was a choice
+    assert command("--no-crf")[0] == 0
+    record.write_text(json.dumps(earlier | {"merge": "logits"}))
+    check_refusal(command("--no-crf"), tmp_path / "out", "merge = logits, which is now probabilities", "--overwrite")
+
+
 def test_a_folder_of_somebody_else_is_left_alone(command: Any, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/thesis.txt").write_text("precious")

@@ -119,7 +119,7 @@ def test_the_tiles_show_the_maps_and_the_verdicts(data: Path, tmp_path: Path) ->
     row = _row(run, model, view, "cam")
     assert len(row) == 5
     pixels = torch.from_numpy(np.array(Image.open(photo.path))).permute(2, 0, 1)
-    (images,) = networks.inference.pyramid(pixels, (1.0,), None, False)
+    (images,) = networks.inference.pyramid(model, pixels, (1.0,), None, False)
     for place, (label, verdict) in enumerate([(0, "wrong"), (1, "right"), (2, "")], 2):
         raw = explain.cam(model, images, torch.tensor([[label]]))[0, 0].clamp(min=0).numpy()
         expected = tiles.fit(heatmap.overlay(pixels.permute(1, 2, 0).numpy(), raw / (raw.max() or 1)), TILE)

@@ -1,0 +1,89 @@
+"""Labels from folders: one folder a class, below one folder a split where there are such."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from dsrg.data.photograph import find_photographs, fold, is_system
+from dsrg.errors import InputError
+
+SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""Folders' names, in any case, that stand for a split where other tools write one folder a split, and the split."""
+
+
+class Placed(NamedTuple):
+    """A photograph and where it lies."""
+
+    path: Path
+    label: str
+    """The name of its class's folder."""
+    split: str
+    """One of SPLITS' values; '' where there are no folders of splits."""
+
+
+class ClassFolders(NamedTuple):
+    """The photographs of a folder of class folders."""
+
+    photographs: list[Placed]
+    others: list[Path]
+    """Files that are no photographs."""
+    skipped: list[Path]
+    """What is hidden or some system's."""
+
+
+def read_class_folders(root: Path) -> ClassFolders:
+    """Find the photographs of root/<class>/, or of root/<split>/<class>/, at any depth below the class.
+
+    Folders are taken for splits where all of the root's have a split's name and they hold folders of classes.
+
+    Raises:
+        InputError: there is no folder of photographs, one is empty, a photograph lies in no class's folder, folders are
+            splits in part, or a class is called background.
+    """
+    found = find_photographs(root)
+    tops = _folders(root)
+    if not tops or not found.photographs:
+        raise InputError(f"{root}: holds no folder of photographs; make one folder a class, or give a table of labels.")
+    splits = {top.name: SPLITS[fold(top.name)] for top in tops if fold(top.name) in SPLITS}
+    if splits and len(splits) < len(tops) and len(splits) > 1:
+        other = next(top.name for top in tops if top.name not in splits)
+        named = "' and '".join(list(splits)[:2])
+        raise InputError(
+            f"{root}: holds the folders '{named}', which are called as splits are, and '{other}', which is not; give a "
+            "folder of classes, or one of splits with folders of classes in each."
+        )
+    inside = len(splits) == len(tops)
+    photographs = [_placed(root, path, splits if inside else {}) for path in found.photographs]
+    full = {(placed.split, placed.label) for placed in photographs}
+    for top in tops:
+        for folder in _folders(top) if inside else [top]:
+            if (splits[top.name] if inside else "", folder.name) not in full:
+                raise InputError(f"{folder}: holds no photograph; add some of '{folder.name}', or remove the folder.")
+    return ClassFolders(photographs, found.others, found.skipped)
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir() and not is_system(path.name))
+
+
+def _placed(root: Path, path: Path, splits: dict[str, str]) -> Placed:
+    top, *deeper = path.relative_to(root).parts
+    if not deeper:
+        raise InputError(f"{path}: lies in no class's folder; move it into one, or give a table of labels.")
+    if splits and len(deeper) < 2:
+        raise InputError(
+            f"{path}: lies in '{top}', which is called as a split is; make a folder for each class in it, give a table "
+            "of labels, or give the folder another name if it is a class."
+        )
+    label = deeper[0] if splits else top
+    if fold(label) == "background":
+        raise InputError(
+            f"{path.parent}: background is class 0 and no label, a photograph needs an object to learn; give the "
+            "folder another name or remove it."
+        )
+    return Placed(path, label, splits.get(top, ""))

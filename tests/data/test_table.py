@@ -1,0 +1,250 @@
+"""Tables of labels: every dialect and every way to divide is read rightly at every door, or refused in a sentence."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from dsrg.data.divide import DIVIDERS, Doubt, divide
+from dsrg.data.labelled import read_labelled
+from dsrg.data.own import read_table
+from dsrg.data.sources import find_sources, read_tags
+from dsrg.data.table import read_labels
+from dsrg.data.voc import VocFolder
+from dsrg.errors import InputError
+from dsrg.labels import Classes
+
+Labels = dict[str, set[str]]
+NAMES = ("background", "cat", "dog", "traffic light")
+
+
+def prepared(root: Path, table: Path) -> Labels:
+    return {path.stem: set(own) for path, own in read_table(root / "photos", table).labels.items()}
+
+
+def probed(root: Path, table: Path) -> Labels:
+    read = read_labelled(table, root / "photos")
+    return {
+        photo.path.stem: {read.names[k] for k in row.nonzero()[0]}
+        for photo, row in zip(read[0], read.tags, strict=True)
+    }
+
+
+def predicted(root: Path, table: Path) -> Labels:
+    sources, _ = find_sources([root / "photos"])
+    return {name: set(own) for name, own in read_tags(table, sources, Classes(NAMES)).items()}
+
+
+def trained(root: Path, table: Path) -> Labels:
+    (root / "classes.txt").write_text("\n".join(NAMES))
+    (root / "train.txt").write_text("\n".join(path.stem for path in (root / "photos").glob("*")))
+    photos = VocFolder(root, images="photos", splits=".", labels=table.name).photos("train")
+    return {photo.id: {NAMES[k] for k in photo.tags.nonzero()[0] if k} for photo in photos}
+
+
+DOORS = [prepared, probed, predicted, trained]
+Door = Callable[[Path, Path], Labels]
+
+
+def make(root: Path, text: str, name: str = "labels.csv") -> Path:
+    (root / "photos").mkdir()
+    for photo in "abc":
+        Image.new("RGB", (4, 3)).save(root / f"photos/{photo}.jpg")
+    (root / name).write_bytes(text.encode())
+    return root / name
+
+
+EXPECTED = {"a": {"cat", "dog"}, "b": {"cat"}, "c": {"dog", "traffic light"}}
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(
+    "text",
+    [
+        'image,labels\na,"cat, dog"\nb,cat\nc,"dog,traffic light"\n',
+        "image,labels\na,cat|dog\nb,cat\nc,traffic light | dog\n",
+        "image,labels\na,cat;dog\nb,cat;\nc,dog; traffic light\n",
+        "image,labels\na,cat dog\nb,cat\nc,dog;traffic light\n",
+        'image,labels\na,"[""cat"", ""dog""]"\nb,"[""cat""]"\nc,"[""dog"", ""traffic light""]"\n',
+        "image,labels\na,\"['cat', 'dog']\"\nb,['cat']\nc,\"['dog', 'traffic light']\"\n",
+        'image,labels\na,"cat\ndog"\nb,cat\nc,"dog\ntraffic light"\n',
+        "Image, LABELS \r\na.jpg,cat|dog\r\nb.jpg,cat\r\nphotos/../c,dog|traffic light\r\n".replace("photos/../", ""),
+        "\ufeffimage;labels\na;cat,dog\nb;cat\nc;dog,traffic light\n",
+        "image\tlabels\na\tcat,dog\nb\tcat\nc\tdog,traffic light\n",
+        "id,n,tags\na,1,cat|dog\nb,2,cat\nc,3,dog|traffic light\n",
+        "image,cat,dog,traffic light\na.jpg,1,1,0\nb.jpg,1,0,0\nc.jpg,0,1.0,True\n",
+        "file_name,label\n\n./a.jpg,cat|dog\n,\nb.jpg,cat\nc.jpg,traffic light|dog\n",
+        '{"file_name": "a.jpg", "labels": ["cat", "dog"]}\n{"file_name": "b.jpg", "labels": "cat"}\n\n'
+        '{"image": "c", "tags": ["dog", "traffic light"]}\n',
+    ],
+)
+def test_every_door_reads_every_form(tmp_path: Path, door: Door, text: str) -> None:
+    assert door(tmp_path, make(tmp_path, text)) == EXPECTED
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("image,labels\na,cat;dog|traffic light\nb,cat\nc,dog\n", "line 2: the labels 'cat;dog|traffic light' of 'a'"),
+        ("image,labels\na,cat/cow\nb,cat\nc,dog\n", "'/', which may divide them"),
+        ("image,labels\na,cat and cow\nb,cat\nc,dog\n", "have a word between them"),
+        ("image,labels\na,['cat' 'dog']\nb,cat\nc,dog\n", "none of JSON or Python"),
+        ('image,labels\na,"[1, 0]"\nb,cat\nc,dog\n', "a list of other things than texts"),
+        ('image,labels\na,"{""choices"": [""cat""]}"\nb,cat\nc,dog\n', "none of JSON or Python"),
+        ("image,labels\na,\"'cat','dog'\"\nb,cat\nc,dog\n", "quotes or brackets about"),
+        ("image,labels\na,cat,dog\nb,cat\nc,dog\n", "line 2 has more columns than the first"),
+        ('image,labels\na,"cat\nb,cat\nc,dog\n', "no line of a CSV"),
+        ("image,labels\n,cat\n", "line 2 names no photograph"),
+        ("image,labels\na,c\x07at\nb,cat\nc,dog\n", "holds a control character"),
+        ("image,labels\na," + ";".join(f"c{k}" for k in range(300)) + "\n", "are 300, and 254 classes are the most"),
+        ("image,labels\na," + "c" * 200_000 + "\n", "field larger than field limit"),
+        ("image,labels\na," + "c" * 2_000_000 + "\n", "line 2 has more than 1,048,576 letters"),
+        ("," * 2_000_000, "its first line has more than"),
+        ("a,cat\nb,cat\n", "must be 'image,labels', but it is 'a,cat'"),
+        ("image,label,class\na,cat,x\n", "'label' and 'class'"),
+        ("image,labels,labels\na,cat,x\n", "several columns"),
+        ("image,cat,dog\na,1,2\n", "but it is 'image,cat,dog'"),
+        ("image,cat,dog\na,1\nb,1,0\nc,1,0\n", "line 2 has 2 columns"),
+        ("", "but it is ''"),
+        ('[{"image": "a", "choice": "cat"}]', "is a JSON list"),
+        ('{"file_name": "a", "objects": 3}', "has the keys 'file_name', 'objects'"),
+        ('{"file_name": "a", "labels": [3]}', "line 1 has labels that are no text"),
+        ('{"images": [\n', "line 1: not valid JSON"),
+        ("[" * 100_000, "is a JSON list"),
+        ("image,labels\na\0,cat\n", "holds a NUL byte"),
+    ],
+)
+def test_every_door_refuses_what_is_doubtful(tmp_path: Path, door: Door, text: str, named: str) -> None:
+    path = make(tmp_path, text)
+    with pytest.raises(InputError) as caught:
+        door(tmp_path, path)
+    assert str(caught.value).startswith(str(path))
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600 + len(str(path))
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels"),
+    [
+        (["traffic light;", "cat;dog", "traffic light"], [("traffic light",), ("cat", "dog"), ("traffic light",)]),
+        (["cat dog", "cat;cow", "dog"], [("cat", "dog"), ("cat", "cow"), ("dog",)]),
+        (["golden retriever", "husky|poodle"], [("golden retriever",), ("husky", "poodle")]),
+        (["cat/dog;", "black & white;cat"], [("cat/dog",), ("black & white", "cat")]),
+        (["cat cat", ";cat;;cat"], [("cat",), ("cat",)]),
+        (["", "  ", ";", "[]"], [(), (), (), ()]),
+    ],
+)
+def test_the_table_as_a_whole_decides_on_blanks(texts: list[str], labels: list[tuple[str, ...]]) -> None:
+    assert divide(texts).labels == labels
+
+
+def test_a_text_that_others_contradict_is_doubtful() -> None:
+    (doubt, _), _ = divide(["cat light", "cat;dog"])
+    assert isinstance(doubt, Doubt)
+    _, doubt = divide(["cat, dog", "cow|dog"]).labels
+    assert isinstance(doubt, Doubt)
+
+
+def test_known_names_stand_alone_and_decide_between_dividers() -> None:
+    known = ("background", "cat, wild", "dog", "traffic light")
+    assert divide(
+        ["cat, wild", "cat, wild;dog", "cat, wild;", "traffic light", "dog, traffic light"], known
+    ).labels == [
+        ("cat, wild",),
+        ("cat, wild", "dog"),
+        ("cat, wild",),
+        ("traffic light",),
+        ("dog", "traffic light"),
+    ]
+
+
+word = st.text(st.characters(categories=("L", "Nd")), min_size=1, max_size=6).filter(
+    lambda text: text.casefold() not in ("and", "or") and text == text.strip()
+)
+names = st.lists(word, min_size=1, max_size=5, unique=True)
+
+
+@given(
+    st.lists(names, min_size=1, max_size=8),
+    st.sampled_from([*DIVIDERS, "json", "python", " "]),
+    st.sampled_from(["", " "]),
+)
+def test_what_was_joined_is_divided(rows: list[list[str]], mark: str, margin: str) -> None:
+    """Whatever joins the labels of a table, the same labels come back, with the classes known or not."""
+    if mark == "json":
+        texts = [json.dumps(row) for row in rows]
+    elif mark == "python":
+        texts = [repr(row) for row in rows]
+    else:
+        texts = [f"{margin}{mark}{margin}".join(row) for row in rows]
+    expected = [tuple(row) for row in rows]
+    assert divide(texts).labels == expected
+    assert divide(texts, {name for row in rows for name in row}).labels == expected
+
+
+@given(st.lists(st.text(max_size=20), max_size=5))
+def test_any_text_is_divided_into_names_or_doubted(texts: list[str]) -> None:
+    for own in divide(texts).labels:
+        if isinstance(own, Doubt):
+            assert "\n" not in own
+            continue
+        assert len(set(own)) == len(own)
+        assert all(
+            label == label.strip() and label and len(label.splitlines()) == 1 and ";" not in label for label in own
+        )
+
+
+READ = {"hf_imagefolder", "hf_jsonl", "json_list", "kaggle_onehot", "min_comma", "pipe"}
+TABLES = [
+    "hf_imagefolder",
+    "hf_jsonl",
+    "json_list",
+    "kaggle_onehot",
+    "ls_csv",
+    "ls_json",
+    "min_comma",
+    "openimages",
+    "pipe",
+]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_exports_of_other_tools(shared: Path, name: str) -> None:
+    folder = shared / "cases/tables" / name
+    table = next(path for path in sorted(folder.rglob("*")) if path.suffix in (".csv", ".jsonl", ".json"))
+    photos = folder / "photos" if (folder / "photos").is_dir() else table.parent
+    if name not in READ:
+        with pytest.raises(InputError, match="first line must be 'image,labels', but it is|is a JSON list"):
+            read_table(photos, table)
+        return
+    found = {path.stem: set(own) for path, own in read_table(photos, table).labels.items()}
+    if name == "min_comma":
+        assert list(found.values()) == [{"cat", "dog"}, {"cat"}, {"dog"}, {"cat", "dog"}]
+        return
+    assert len(found) == 19
+    assert set().union(*found.values()) == {"cat", "cow", "dog", "horse", "person", "sheep"}
+    assert found["2007_000392"] == {"horse", "person"}
+    assert found["2007_001825"] == {"cat", "dog"}
+
+
+def test_a_table_of_too_many_rows_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dsrg.data.table.MOST", 2)
+    with pytest.raises(InputError, match="has 3 rows, and 2 are the most"):
+        read_labels(make(tmp_path, "image,labels\na,x\nb,x\nc,x\n"))
+
+
+def test_what_was_decided_is_told(tmp_path: Path) -> None:
+    path = make(tmp_path, "image,labels\na,3\nb,12\nc,7\n")
+    assert read_labels(path).notes == [
+        f"{path}: the labels are numbers, such as '12', and become the names of the classes."
+    ]
+    path.write_text("image,labels\na,golden retriever\n")
+    assert read_labels(path).notes == [
+        f"{path}: 'golden retriever' was divided at the blanks; a label of several words needs a ';' behind it."
+    ]
