@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dsrg import disk
+from dsrg import disk, locks
 from dsrg.errors import InputError
 
 CODEC = "mp4v"
@@ -77,12 +77,13 @@ class VideoWriter:
         self._path = path
         self._rate = rate
         self._writer: Any = None
+        self._stack = contextlib.ExitStack()
         self._temporary: Path | None = None
 
     def __enter__(self) -> VideoWriter:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.mkdtemp(prefix=f".{self._path.name}.", dir=self._path.parent)
-        self._temporary = Path(folder) / self._path.name
+        locks.remove_leftovers(self._path.parent)
+        self._temporary = self._stack.enter_context(locks.temporary_folder(self._path)) / self._path.name
         return self
 
     def write(self, picture: np.ndarray) -> None:
@@ -108,8 +109,7 @@ class VideoWriter:
             self._writer.release()
         if kind is None and self._temporary.is_file():
             self._temporary.replace(self._path)
-        self._temporary.unlink(missing_ok=True)
-        self._temporary.parent.rmdir()
+        self._stack.close()
 
 
 def _open(path: Path) -> Any:

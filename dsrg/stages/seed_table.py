@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from tqdm import tqdm
 
-from dsrg import disk, storage
+from dsrg import disk, pictures
 from dsrg.comparison import check_comparable, methods_of, network_names
 from dsrg.data.voc import Photo, read_mask_for
 from dsrg.errors import InputError
@@ -137,7 +137,7 @@ def _quality_of_given(run: Run, photos: Sequence[Photo]) -> dict[str, Any]:
     """Figures of the seeds that lie in the run's folder."""
     quality, folder = SeedQuality(len(run.classes)), run.require("seeds", "tools/make_seeds.py")
     for photo in tqdm(photos, GIVEN):
-        seeds = storage.read_mask(folder / f"{photo.id}.png", len(run.classes))
+        seeds = pictures.read_mask(folder / f"{photo.id}.png", len(run.classes))
         size = (seeds.shape[1], seeds.shape[0])
         quality.update(seeds, read_mask_for(run.folder.mask_path(photo), size, len(run.classes), photo.path))
     return _figures(run, quality, [])
