@@ -123,7 +123,7 @@ def _example(run: Run, photo: Photo, grow: Callable[[Photo], np.ndarray] | None,
     return Example(
         photo=photo,
         picture=pixels.permute(1, 2, 0).numpy(),
-        cam=storage.read_cams(maps, photo.own, pixels.shape[1:])[1].max(axis=0, initial=0) if maps.is_file() else None,
+        cam=storage.read_cams(maps, photo.own)[1].max(axis=0, initial=0) if maps.is_file() else None,
         seeds=seeds,
         grown=None if grow is None or seeds is None else grow(photo),
         mask=_mask_in(run.directory / "masks", photo),

@@ -129,13 +129,15 @@ def load_network(path: str | Path) -> dict[str, Tensor]:
 
 
 def check_checksums(path: str | Path) -> None:
-    """Compare the checksums in a checkpoint with its bytes, without loading it.
+    """Compare the checksums in a checkpoint with its bytes, without loading it where it has any.
 
     Raises:
         InputError: the file is missing or damaged.
     """
     with _open_checkpoint(path) as file:
-        _compare_checksums(path, file)
+        if _compare_checksums(path, file):
+            return
+    load_checkpoint(path)
 
 
 def _open_checkpoint(path: str | Path) -> BinaryIO:
@@ -144,10 +146,10 @@ def _open_checkpoint(path: str | Path) -> BinaryIO:
     return disk.open_regular(path, "checkpoint")
 
 
-def _compare_checksums(path: str | Path, file: BinaryIO) -> None:
-    """torch.load compares none. Files from before PyTorch 1.6 are no zip and have none."""
+def _compare_checksums(path: str | Path, file: BinaryIO) -> bool:
+    """Whether there are any; torch.load compares none. Files from before PyTorch 1.6 are no zip and have none."""
     if file.read(4) != b"PK\3\4":
-        return
+        return False
     try:
         with zipfile.ZipFile(file) as archive:
             # torch packs nothing, so what is read is no more than the file.
@@ -160,3 +162,4 @@ def _compare_checksums(path: str | Path, file: BinaryIO) -> None:
             f"{path}: not a readable PyTorch file: it is damaged (the checksum of {wrong} is wrong); put back a copy, "
             "or have it made anew."
         )
+    return True

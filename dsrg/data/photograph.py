@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from dsrg import disk, pictures
+from dsrg import disk, locks, pictures
 from dsrg.errors import InputError
 
 Link = Literal["hard", "symbolic"]
@@ -256,8 +256,7 @@ def put_file(source: Path, target: Path, link: Link | None = None) -> None:
     Raises:
         InputError: it cannot be linked.
     """
-    temporary = target.with_name(f".{target.name}.tmp")
-    temporary.unlink(missing_ok=True)
+    temporary = target.with_name(locks.temporary_name(target.name))
     try:
         if link == "hard":
             os.link(source.resolve(), temporary)
@@ -269,7 +268,7 @@ def put_file(source: Path, target: Path, link: Link | None = None) -> None:
         temporary.replace(target)
     except OSError as error:
         if link is None:
-            raise
+            raise disk.unwritable(target, error) from None
         raise InputError(
             f"{source}: cannot be linked to {target} ({error.strerror}); use --link symbolic for a folder on another "
             "disk, or leave --link out."

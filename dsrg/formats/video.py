@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dsrg import disk
+from dsrg import disk, locks
 from dsrg.errors import InputError
 
 CODEC = "mp4v"
@@ -81,15 +80,17 @@ class VideoWriter:
         self._rate = rate
         self._before = before
         self._writer: Any = None
+        self._stack = contextlib.ExitStack()
         self._temporary: Path | None = None
 
     def __enter__(self) -> VideoWriter:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            folder = tempfile.mkdtemp(prefix=f".{self._path.name[:40]}.", dir=self._path.parent)
+            locks.remove_leftovers(self._path.parent)
+            folder = self._stack.enter_context(locks.temporary_folder(self._path))
         except OSError as failure:
             raise disk.unwritable(self._path, failure) from None
-        self._temporary = Path(folder) / f"video{self._path.suffix}"
+        self._temporary = folder / f"video{self._path.suffix}"
         return self
 
     def write(self, picture: np.ndarray) -> None:
@@ -120,7 +121,7 @@ class VideoWriter:
         except OSError as failure:
             raise disk.unwritable(self._path, failure) from None
         finally:
-            shutil.rmtree(self._temporary.parent, ignore_errors=True)
+            self._stack.close()
 
 
 def _open(path: Path) -> Any:
