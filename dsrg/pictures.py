@@ -7,6 +7,7 @@ some of which start other programs; and the size is bounded before anything is d
 from __future__ import annotations
 
 import io
+import os
 import re
 import zlib
 from collections.abc import Callable, Sequence
@@ -184,11 +185,12 @@ def read_mask(path: str | Path, num_classes: int | None = None) -> np.ndarray:
 
 
 def mask_file(folder: Path, name: str) -> Path:
-    """The file of the mask `name` in a folder, whose ending may be in capitals; <name>.png where there is none."""
-    path = folder / f"{name}.png"
-    if path.exists():
-        return path
-    return next((other for ending in (".PNG", ".Png") if (other := folder / f"{name}{ending}").exists()), path)
+    """The file of the mask `name` in a folder, whose ending may be in capitals; <name>.png where there is none.
+
+    A link to nothing counts as a file, so that whoever reads it is told.
+    """
+    paths = [folder / f"{name}{ending}" for ending in (".png", ".PNG", ".Png")]
+    return next((path for path in paths if os.path.lexists(path)), paths[0])
 
 
 def check_indices(mask: np.ndarray, num_classes: int, path: str | Path) -> None:

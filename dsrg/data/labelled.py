@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from dsrg.data.photograph import is_system, walk
+from dsrg.data.photograph import describe_left_out, is_system, walk
 from dsrg.data.voc import Photo
 from dsrg.errors import InputError
 
@@ -32,9 +33,9 @@ def read_labelled(source: Path, directory: Path | None = None) -> Labelled:
     """Read which photograph has which labels; the photographs themselves are not decoded here.
 
     Args:
-        source: A folder with one folder of photographs for each label; or a CSV in UTF-8 with the columns image (a
-            file name, or its stem) and labels. Labels are divided by ';' if any line of the file has one, else by
-            blanks: a label with a blank in it needs a ';' somewhere ("golden retriever;").
+        source: A folder with one folder for each label, which holds its photographs at any depth; or a CSV in UTF-8
+            with the columns image (a file name, or its stem) and labels. Labels are divided by ';' if any line of the
+            file has one, else by blanks: a label with a blank in it needs a ';' somewhere ("golden retriever;").
         directory: Folder of the CSV's photographs; None for the CSV's own.
 
     Raises:
@@ -61,8 +62,11 @@ def read_labelled(source: Path, directory: Path | None = None) -> Labelled:
 
 def _from_folders(root: Path) -> dict[Path, list[str]]:
     labels: dict[Path, list[str]] = {}
+    stray = walk(root, recursive=False).photographs
+    if stray:
+        raise InputError(f"{stray[0]}: lies in no label's folder; move it into one.")
     for folder in sorted(path for path in root.iterdir() if path.is_dir() and not is_system(path.name)):
-        files = _photographs(folder)
+        files = _photographs(folder, recursive=True)
         if not files:
             raise InputError(f"{folder}: holds no photograph; add some of '{folder.name}', or remove the folder.")
         labels |= {path: [folder.name] for path in files}
@@ -115,5 +119,9 @@ def _find(image: str, directory: Path, stems: Mapping[str, Path], source: Path) 
     raise InputError(f"{path}: the photograph does not exist, but {source} names it; add the file or remove the line.")
 
 
-def _photographs(folder: Path) -> Sequence[Path]:
-    return walk(folder, recursive=False).check().photographs
+def _photographs(folder: Path, *, recursive: bool = False) -> Sequence[Path]:
+    found = walk(folder, recursive=recursive).check()
+    others = [path for path in found.others if path.suffix.lower() != ".csv"]  # the table may lie there too
+    for sentence in describe_left_out(folder, others, found.skipped):
+        warnings.warn(sentence, stacklevel=2)
+    return found.photographs
