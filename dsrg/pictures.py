@@ -220,7 +220,10 @@ def _photograph(path: str | Path, what: str, formats: Sequence[str], max_pixels:
         raise _too_deep(path, f"{image.mode} of {bits}")
     if count > 1:
         raise InputError(f"{path}: holds {count} pictures; save each as a file of its own.", f"{what} of several")
-    return _to_rgb(image, path)
+    try:
+        return _to_rgb(image, path)
+    except ValueError as error:  # InputError is none; a palette or transparency that Pillow cannot make sense of
+        raise _undecodable(path, what, str(error)) from None
 
 
 def _open(
