@@ -219,7 +219,7 @@ def _photograph(path: str | Path, what: str, formats: Sequence[str], max_pixels:
     if bits > 8 and image.mode[0] not in "IF":  # Pillow has cut them off
         raise _too_deep(path, f"{image.mode} of {bits}")
     if count > 1:
-        raise InputError(f"{path}: holds {count} pictures; save each as a file of its own.", f"{what} of several")
+        raise InputError(f"{path}: holds {count} pictures; save each as a file of its own.", "several pictures")
     try:
         return _to_rgb(image, path)
     except ValueError as error:  # InputError is none; a palette or transparency that Pillow cannot make sense of
@@ -337,7 +337,7 @@ def _to_rgb(image: Image.Image, name: str | Path) -> Image.Image:
 
 
 def _too_deep(name: str | Path, form: str) -> InputError:
-    return InputError(f"{name}: has more than 8 bits a channel ({form}); save it with 8.", "photograph too deep")
+    return InputError(f"{name}: has more than 8 bits a channel ({form}); save it with 8.", "more than 8 bits")
 
 
 def _undecodable(path: str | Path, what: str, reason: str) -> InputError:
