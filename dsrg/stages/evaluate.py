@@ -82,8 +82,8 @@ def compare_folders(
         raise InputError(f"{predictions}: holds no .png; check --pred.")
 
     def compare(name: str, matrix: ConfusionMatrix) -> None:
-        predicted = pictures.read_mask(predictions / f"{name}.png", len(classes))
-        true = pictures.read_mask(truth / f"{name}.png", len(classes))
+        predicted = pictures.read_mask(pictures.mask_file(predictions, name), len(classes))
+        true = pictures.read_mask(pictures.mask_file(truth, name), len(classes))
         if predicted.shape != true.shape:
             sizes = " but ".join(f"{mask.shape[1]} x {mask.shape[0]} pixels" for mask in (predicted, true))
             raise InputError(f"{predictions / name}.png: is {sizes} in {truth}; predict at the photograph's size.")
