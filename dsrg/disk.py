@@ -83,11 +83,19 @@ def read_bytes(path: str | Path, what: str = "file", *, limit: int | None = LARG
     """
     with open_regular(path, what, limit=limit) as file:
         try:
-            content = file.read() if limit is None else file.read(limit + 1)
+            content = file.read() if limit is None else _read_at_most(file, limit + 1)
         except OSError as error:
             raise unreadable(path, what, error) from None
     if limit is not None and len(content) > limit:  # it grows, or its size says nothing (/proc)
         raise InputError(f"{path}: has more than {limit / MIB:,.0f} MiB; check that it is the right file.")
+    return content
+
+
+def _read_at_most(file: BinaryIO, count: int) -> bytes:
+    """Up to `count` bytes; room is made for what the file has, and not for what it may have."""
+    content = file.read(min(count, os.fstat(file.fileno()).st_size + 1))
+    while len(content) < count and (more := file.read(min(count - len(content), MIB))):
+        content += more
     return content
 
 

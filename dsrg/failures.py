@@ -152,7 +152,7 @@ def compare(run: Run, folders: dict[str, Path]) -> list[Failure]:
     def one(photo: Photo) -> Failure:
         truth = pictures.read_mask(run.folder.mask_path(photo), len(run.classes))
         matrices = {
-            stage: compare_folders(folder, run.folder.mask_dir, run.classes, [photo.id], 1)
+            stage: compare_folders(folder, run.folder.mask_dir, run.classes, [photo.id], 1, objects=False)
             for stage, folder in folders.items()
         }
         return Failure(photo, matrices, float((truth == IGNORE).mean()))

@@ -40,6 +40,25 @@ def check_id(name: str, where: str | Path) -> str:
     return name
 
 
+def check_below(name: str, where: str, folder: Path) -> None:
+    """Refuse a path to a photograph that leads out of the folder that it is looked for in.
+
+    Args:
+        name: The path, with slashes of either kind.
+        where: What holds it, for the error.
+        folder: The folder.
+
+    Raises:
+        InputError: it is empty or absolute, names a folder above, or holds what no path holds.
+    """
+    parts = name.replace("\\", "/").split("/")
+    odd = any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
+    if not name.strip() or odd or ".." in parts or not parts[0] or re.match("[A-Za-z]:", name):
+        raise InputError(
+            f"{where}: the photograph {shown(name)} does not lie in {folder}; name it by its path in there."
+        )
+
+
 def read_ids(path: Path, what: str) -> list[str]:
     """The words of a list of photographs, one id a line, as they are; `check_id` has not seen them yet.
 

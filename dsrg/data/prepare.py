@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from dsrg import disk, locks, pictures
 from dsrg.data.ids import check_id
-from dsrg.data.photograph import Link, ending_of, fold, put_file, put_photograph
+from dsrg.data.photograph import Link, check_size, ending_of, fold, put_file, put_photograph
 from dsrg.errors import InputError
 from dsrg.labels import IGNORE, fault_of_name
 from dsrg.manifest import FILE as MANIFEST
@@ -312,6 +312,8 @@ def _put(manifest: Manifest, item: Item, num_classes: int, link: Link | None) ->
             mask = pictures.read_mask(item.mask, num_classes)
             put_file(item.mask, target, link)
         else:
+            if item.size is not None:
+                check_size(item.photo, item.size)  # before a canvas of that size is painted
             mask = item.mask()
             pictures.write_mask(target, mask)
         size = (mask.shape[1], mask.shape[0])

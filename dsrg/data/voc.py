@@ -23,7 +23,7 @@ from dsrg.data.photograph import Found, is_photograph, walk
 from dsrg.data.table import ENDINGS as TABLE_ENDINGS
 from dsrg.data.table import read_labels
 from dsrg.errors import InputError
-from dsrg.labels import BACKGROUND, PRESETS, Classes, read_classes
+from dsrg.labels import BACKGROUND, IGNORE, PRESETS, Classes, read_classes
 
 Refuse = Callable[[InputError, Path, str], None]
 """Gets a fault, the file that has it, and the id of the photograph that it concerns ('' for none)."""
@@ -172,17 +172,20 @@ class VocFolder:
             threads: Files to read at a time; decoding leaves Python's lock.
 
         Raises:
-            InputError: the first file that is broken, of the wrong size, or holds an index out of range.
+            InputError: the first file that is broken, of the wrong size, or holds an index out of range; or no mask
+                shows an object.
         """
 
-        def read(photo: Photo) -> None:
-            self.read(photo, masks=masks, boxes=boxes)  # and drop what was read
+        def read(photo: Photo) -> bool:
+            _, mask = self.read(photo, masks=masks, boxes=boxes)  # and drop what was read
+            return mask is not None and shows_object(mask)
 
         with ThreadPoolExecutor(threads) as pool:
             # disable=None: on a terminal only, for a log to hold the error alone.
             quiet = True if len(photos) < 100 else None
-            for _ in tqdm(pool.map(read, photos), "checking files", len(photos), leave=False, disable=quiet):
-                pass
+            shown = list(tqdm(pool.map(read, photos), "checking files", len(photos), leave=False, disable=quiet))
+        if masks is not None and photos and not any(shown):
+            raise no_object(masks, len(photos))
 
     def read(
         self, photo: Photo, *, masks: Path | None, boxes: bool = False, refuse: Refuse = stop
@@ -316,6 +319,21 @@ def reporting(refuse: Refuse, file: Path, name: str) -> Iterator[None]:
         yield
     except InputError as error:
         refuse(error, file, name)
+
+
+def shows_object(mask: np.ndarray) -> bool:
+    """Whether any pixel of a mask (H, W) is a class's other than background."""
+    return bool(((mask != BACKGROUND) & (mask != IGNORE)).any())
+
+
+def no_object(masks: Path, count: int) -> InputError:
+    """The fault of a split whose masks could measure nothing: every figure would be that of background alone."""
+    return InputError(
+        f"{masks}: none of the masks of {count} photographs shows an object, they hold {BACKGROUND} and {IGNORE} "
+        "(void) alone; write each object's class index in place of 255, or move the masks away: weak training needs "
+        "none.",
+        "no object",
+    )
 
 
 def read_mask_for(path: Path, size: tuple[int, int], num_classes: int, photo: Path) -> np.ndarray:
