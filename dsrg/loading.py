@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from dsrg import config, disk, distributed, storage
-from dsrg.errors import InputError
+from dsrg.errors import InputError, reason
 from dsrg.labels import PRESETS, Classes, read_classes
 from dsrg.models.backbone import load_strictly
 from dsrg.models.build import build_deeplab
@@ -139,7 +139,7 @@ def _from_safetensors(path: Path, device: str) -> Segmenter:
             metadata = file.metadata() or {}
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # it is no dict
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a readable safetensors file ({error}); export it anew.") from None
+        raise InputError(f"{path}: not a readable safetensors file ({reason(error)}); export it anew.") from None
     if not set(METADATA) <= metadata.keys():
         raise InputError(f"{path}: was not written by tools/export.py, and so does not say what network it is of.")
     architecture, names, settings, record = (json.loads(metadata[key]) for key in METADATA)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from dsrg import disk
-from dsrg.errors import InputError
+from dsrg.errors import InputError, reason
 from dsrg.labels import IGNORE, palette
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png")
@@ -122,7 +123,7 @@ def read_cams(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     except FileNotFoundError:
         raise InputError(f"{path}: the CAMs do not exist; run tools/make_seeds.py.") from None
     except Exception as error:  # zipfile, zlib, ValueError, KeyError: every way in which a .npz can be broken
-        raise InputError(f"{path}: not a readable CAM file ({error}); delete it to have it made anew.") from None
+        raise InputError(f"{path}: not a readable CAM file ({reason(error)}); delete it to have it made anew.") from None
 
 
 def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
@@ -141,10 +142,13 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     if not Path(path).is_file():
         raise InputError(f"{path}: the file does not exist; check the path or run the stage that makes it.")
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's advice on pickles of other programs
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and torch each raise their own kinds on a broken file
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path}: not a readable PyTorch file of tensors ({reason}).") from None
+        raise InputError(
+            f"{path}: not a readable PyTorch file of tensors ({reason(error)}); get or make it anew."
+        ) from None
     if not isinstance(state, dict):
         raise InputError(f"{path}: holds a {type(state).__name__} in place of named tensors; check the path.")
     return state
@@ -159,8 +163,8 @@ def _decode(path: str | Path, kind: str) -> Image.Image:
             f"{path}: the {kind} does not exist; add it or take its name off the split.", f"{kind} missing"
         ) from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
+        why = "not an image" if isinstance(error, UnidentifiedImageError) else reason(error)
         raise InputError(
-            f"{path}: the {kind} cannot be decoded ({reason}); replace the file.", f"{kind} unreadable"
+            f"{path}: the {kind} cannot be decoded ({why}); replace the file.", f"{kind} unreadable"
         ) from None
     return image
