@@ -123,7 +123,9 @@ def read_cams(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     except FileNotFoundError:
         raise InputError(f"{path}: the CAMs do not exist; run tools/make_seeds.py.") from None
     except Exception as error:  # zipfile, zlib, ValueError, KeyError: every way in which a .npz can be broken
-        raise InputError(f"{path}: not a readable CAM file ({reason(error)}); delete it to have it made anew.") from None
+        raise InputError(
+            f"{path}: not a readable CAM file ({reason(error)}); delete it to have it made anew."
+        ) from None
 
 
 def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:

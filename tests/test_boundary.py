@@ -68,7 +68,9 @@ FORESEEN = {
         "set workers=0",
     ),
     "bus error": (
-        fail(RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's")),
+        fail(
+            RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's")
+        ),
         "set workers=0",
     ),
     "no semaphores": (fail(OSError(errno.ENOSYS, "Function not implemented")), "set workers=0"),
@@ -292,7 +294,12 @@ def test_a_device_that_is_none_is_refused(name: str, reason: str) -> None:
 
 @pytest.mark.parametrize(
     ("count", "name", "reason"),
-    [(0, "cuda", "no GPU"), (0, "cuda:0", "no GPU"), (1, "cuda:7", "one GPU, cuda:0"), (4, "cuda:7", "cuda:0 to cuda:3")],
+    [
+        (0, "cuda", "no GPU"),
+        (0, "cuda:0", "no GPU"),
+        (1, "cuda:7", "one GPU, cuda:0"),
+        (4, "cuda:7", "cuda:0 to cuda:3"),
+    ],
 )
 def test_a_gpu_that_is_not_there_is_refused(
     count: int, name: str, reason: str, monkeypatch: pytest.MonkeyPatch
