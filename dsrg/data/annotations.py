@@ -40,7 +40,10 @@ def read_boxes_for(path: Path, size: tuple[int, int], classes: Classes, photo: P
     for element in _read_objects(path, "measure with masks"):
         name = element.findtext("name", "").strip()
         indices.append(classes.index(name, str(path)))
-        edges = [element.findtext(f"bndbox/{edge}", "none").strip() for edge in ("xmin", "ymin", "xmax", "ymax")]
+        edges = [
+            " ".join(element.findtext(f"bndbox/{edge}", "none").split())[:20]
+            for edge in ("xmin", "ymin", "xmax", "ymax")
+        ]
         try:
             left, top, right, bottom = map(float, edges)
         except ValueError:

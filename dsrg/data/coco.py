@@ -19,7 +19,7 @@ from dsrg.data.photograph import PhotoIndex, describe_left_out, find_photographs
 from dsrg.data.prepare import Item, Plan, check_names, name_ids, split_off
 from dsrg.data.regions import Region, paint
 from dsrg.errors import InputError
-from dsrg.labels import BACKGROUND_NAMES, IGNORE
+from dsrg.labels import BACKGROUND_NAMES, IGNORE, fault_of_name
 
 Categories = Mapping[int, str]
 """From a category's id to its name, in the order of the ids."""
@@ -178,6 +178,8 @@ def _read_categories(rows: Sequence[dict[str, Any]], path: Path) -> Categories:
         if number in found:
             raise InputError(f"{path}: category {number} is listed twice; give each an id of its own.")
         found[number] = name.strip()
+        if fault_of_name(found[number]):
+            raise InputError(f"{path}: the category {name[:60]!r} {fault_of_name(found[number])}; rename it.")
     names = [name for _, name in sorted(found.items()) if name not in BACKGROUND_NAMES]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)

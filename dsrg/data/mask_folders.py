@@ -118,7 +118,7 @@ def read_colours(name: str, classes: Classes) -> Colours:
     colours: dict[int, int] = {}
     lines = disk.read_text(path, "table of colours", limit=LARGEST_TABLE).split("\n")
     for number, line in enumerate(lines, 1):
-        found = _COLOUR.fullmatch(line.strip())
+        found = _COLOUR.fullmatch(line.strip()) if len(line) < 500 else None
         if not line.strip() or line.startswith("#") or (number == 1 and not found):
             continue
         values = [int(value) for value in found.groups()[1:]] if found else []

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from dsrg import pictures
 from dsrg.boxes import LabelledBoxes
 from dsrg.data.annotations import read_boxes_for, read_label_names
-from dsrg.data.ids import check_id, read_ids
+from dsrg.data.ids import check_id, read_ids, shown
 from dsrg.data.photograph import Found, is_photograph, walk
 from dsrg.data.table import ENDINGS as TABLE_ENDINGS
 from dsrg.data.table import read_labels
@@ -256,7 +256,7 @@ class VocFolder:
             with reporting(refuse, path, name):
                 usable.append(check_id(name, path))
             if count > 1:
-                fault(f"'{name}' is listed twice; remove one of the lines.", "name twice", name)
+                fault(f"{shown(name)} is listed twice; remove one of the lines.", "name twice", name)
         return usable
 
     def _names_from_table(self, ids: Sequence[str], refuse: Refuse) -> Mapping[str, list[str] | None]:
