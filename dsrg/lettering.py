@@ -55,7 +55,7 @@ def height(text: str, size: int) -> int:
     top = max((_ascent(font) for _, font in parts), default=0)
     if len(parts) == 1:
         return round(parts[0][1].getbbox(parts[0][0])[3])
-    return round(max((top + font.getbbox(part, anchor="ls")[3] for part, font in parts), default=0))  # type: ignore[call-arg]  # of FreeType's fonts, which these are
+    return round(max((top + font.getbbox(part, anchor="ls")[3] for part, font in parts), default=0))
 
 
 def wrap(text: str, room: int, size: int) -> list[str]:
@@ -76,7 +76,7 @@ def wrap(text: str, room: int, size: int) -> list[str]:
         while width(word, size) > room and len(word) > 1:
             fits = next((end for end in range(len(word) - 1, 1, -1) if width(word[:end], size) <= room), 1)
             lines.append(word[:fits])
-            word = word[fits:]  # noqa: PLW2901  # what is left of it
+            word = word[fits:]  # what is left of it
         line = word
     return [*lines, line] if line or not lines else lines
 
