@@ -12,6 +12,7 @@ import cv2
 import fuzz_inputs as form
 import numpy as np
 import torchvision
+import yaml
 from helpers import NAMES, make_voc, quadrants
 from trained_run import make_trained_run
 
@@ -27,7 +28,7 @@ from dsrg.stages.evaluate import compare_folders
 from dsrg.stages.export import export
 from dsrg.uploads import read_upload
 
-CLASSES = Classes(NAMES, "classes.txt")
+ALL = Classes(NAMES, "classes.txt")
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class Reader:
     name: str
     path: str
     """The file, in the folder that `make_world` fills."""
-    read: Callable[[Path], object]
-    """From that folder to a value, or InputError."""
+    read: Callable[[Path, Path], object]
+    """From the file and that folder to a value, or InputError."""
     form: form.Form | None = form.TEXT
     slow: bool = False
     """Whether a reading takes tenths of a second: then there are fewer examples."""
@@ -50,64 +51,84 @@ def folder(world: Path, **paths: str) -> VocFolder:
     return VocFolder(world / "data", **paths)
 
 
-def run(world: Path) -> Run:
+def run(file: Path, world: Path) -> Run:
+    del file
     return Run(config.load(world / "run.yaml", [f"run_dir={world / 'run'}", f"data.root={world / 'data'}"]))
 
 
-def boxes(world: Path) -> object:
+def boxes(file: Path, world: Path) -> object:
     data = folder(world)
     return data.boxes(data.photos("train")[0], (16, 12))
 
 
-def plan(world: Path) -> object:
+def plan(file: Path, world: Path) -> object:
     """The planned data set with its masks painted."""
-    planned = coco.plan_json(world / "coco.json", world / "photos")
+    planned = coco.plan_json(file, world / "photos")
     return [item.mask() if callable(item.mask) else item.mask for item in planned.items]
 
 
-def tags(world: Path) -> object:
+def tags(file: Path, world: Path) -> object:
     found, _ = sources.find_sources([world / "photos"], recursive=False, without=None)
-    return sources.read_tags(world / "labels.csv", found, CLASSES)
+    return sources.read_tags(file, found, ALL)
 
 
-def stage(world: Path) -> object:
-    made = run(world).stage("classifier")
+def stage(file: Path, world: Path) -> object:
+    made = run(file, world).stage("classifier")
     return made.finished and (made.figures, made.seconds)
 
 
-def weights(world: Path) -> object:
-    return build_backbone("resnet18", output_stride=32, weights=world / "weights.pth")
+def weights(file: Path, world: Path) -> object:
+    return build_backbone("resnet18", output_stride=32, weights=file)
 
 
+def of(read: Callable[..., object], *arguments: object, **more: object) -> Callable[[Path, Path], object]:
+    """A reader that needs the file alone."""
+    return lambda file, world: read(file, *arguments, **more)
+
+
+def photos(**paths: str) -> Callable[[Path, Path], object]:
+    return lambda file, world: folder(world, **paths).photos("train")
+
+
+def network(file: Path, world: Path) -> object:
+    return loading.load(world / "trained" if "trained" in file.parts else file, "cpu")
+
+
+def log(file: Path, world: Path) -> object:
+    return record.read_log(run(file, world).stage("classifier"))
+
+
+TABLE = "labels.csv"
+NETWORK = "trained/retrain/checkpoint.pt"
 READERS = (
     Reader("configuration", "run.yaml", run, form.YAML),
-    Reader("class list", "data/classes.txt", lambda world: read_classes(world / "data/classes.txt")),
-    Reader("split list", "data/ImageSets/Segmentation/train.txt", lambda world: folder(world).photos("train")),
-    Reader("labels of a data set", "data/image_labels.csv", lambda world: folder(world).photos("train")),
-    Reader("XML labels", "data/Annotations/a.xml", lambda world: folder(world, labels="Annotations").photos("train")),
+    Reader("class list", "data/classes.txt", of(read_classes)),
+    Reader("split list", "data/ImageSets/Segmentation/train.txt", photos()),
+    Reader("labels of a data set", "data/image_labels.csv", photos()),
+    Reader("XML labels", "data/Annotations/a.xml", photos(labels="Annotations")),
     Reader("XML boxes", "data/Annotations/a.xml", boxes),
-    Reader("table for prepare-data", "labels.csv", lambda world: own.read_table(world / "photos", world / "labels.csv")),
-    Reader("table for probe", "labels.csv", lambda world: labelled.read_labelled(world / "labels.csv", world / "photos")),
-    Reader("table for predict", "labels.csv", tags),
+    Reader("table for prepare-data", TABLE, lambda file, world: own.read_table(world / "photos", file)),
+    Reader("table for probe", TABLE, lambda file, world: labelled.read_labelled(file, world / "photos")),
+    Reader("table for predict", TABLE, tags),
     Reader("COCO annotations", "coco.json", plan, form.JSON),
-    Reader("photograph", "photos/a.jpg", lambda world: storage.read_image(world / "photos/a.jpg")),
-    Reader("photograph, upright", "photos/b.png", lambda world: storage.read_upright(world / "photos/b.png")),
-    Reader("upload", "photos/a.jpg", lambda world: read_upload(world / "photos/a.jpg", long_side=64)),
-    Reader("mask", "masks/a.png", lambda world: storage.read_mask(world / "masks/a.png", len(NAMES))),
-    Reader("masks to compare", "masks/a.png", lambda world: compare_folders(world / "masks", world / "true", CLASSES)),
-    Reader("CAMs", "a.npz", lambda world: storage.read_cams(world / "a.npz"), form.ARRAYS),
-    Reader("checkpoint", "small.pt", lambda world: storage.load_checkpoint(world / "small.pt"), form.TORCH),
+    Reader("photograph", "photos/a.jpg", of(storage.read_image)),
+    Reader("photograph, upright", "photos/b.png", of(storage.read_upright)),
+    Reader("upload", "photos/a.jpg", of(read_upload, long_side=64)),
+    Reader("mask", "masks/a.png", of(storage.read_mask, len(NAMES))),
+    Reader("masks to compare", "masks/a.png", lambda file, world: compare_folders(file.parent, world / "true", ALL)),
+    Reader("CAMs", "a.npz", of(storage.read_cams), form.ARRAYS),
+    Reader("checkpoint", "small.pt", of(storage.load_checkpoint), form.TORCH),
     Reader("weights", "weights.pth", weights, form.TORCH, slow=True),
-    Reader("trained run", "trained/retrain/checkpoint.pt", lambda world: loading.load(world / "trained", "cpu"), form.TORCH, slow=True),
-    Reader("trained run's configuration", "trained/config.yaml", lambda world: loading.load(world / "trained", "cpu"), form.YAML, slow=True),
-    Reader("safetensors", "model.safetensors", lambda world: loading.load(world / "model.safetensors", "cpu"), form.SAFETENSORS, slow=True, waits="metadata is not validated yet"),
-    Reader("stage.json", "run/classifier/stage.json", stage, form.JSON, waits="the record is not validated yet"),
-    Reader("metrics.jsonl", "run/classifier/metrics.jsonl", lambda world: record.read_log(run(world).stage("classifier")), form.LINES, waits="the log is not read through disk yet"),
-    Reader("environment.json", "run/environment.json", lambda world: record.environment(run(world)), form.JSON),
-    Reader("cues", "cues.pickle", lambda world: cues.read_cues(world / "cues.pickle", CLASSES), form.PICKLE),
-    Reader("list of the cues' images", "cues.txt", lambda world: cues.read_list(world / "cues.txt")),
-    Reader("video", "clip.mp4", lambda world: sum(1 for _ in video.frames(world / "clip.mp4"))),
-)  # fmt: skip
+    Reader("trained run", NETWORK, network, form.TORCH, slow=True),
+    Reader("trained run's configuration", "trained/config.yaml", network, form.YAML, slow=True),
+    Reader("safetensors", "model.safetensors", network, form.SAFETENSORS, slow=True, waits="metadata is not validated"),
+    Reader("stage.json", "run/classifier/stage.json", stage, form.JSON, waits="the record is not validated"),
+    Reader("metrics.jsonl", "run/classifier/metrics.jsonl", log, form.LINES, waits="the log is not read by dsrg.disk"),
+    Reader("environment.json", "run/environment.json", lambda *at: record.environment(run(*at)), form.JSON),
+    Reader("cues", "cues.pickle", of(cues.read_cues, ALL), form.PICKLE),
+    Reader("list of the cues' images", "cues.txt", of(cues.read_list)),
+    Reader("video", "clip.mp4", lambda file, world: sum(1 for _ in video.frames(file))),
+)
 
 
 def make_world(world: Path) -> None:
@@ -115,13 +136,12 @@ def make_world(world: Path) -> None:
     make_voc(world / "data")
     (world / "data/Annotations").mkdir()
     for name in ("a", "b", "c"):
-        objects = "".join(
-            f"<object><name>{label}</name><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>9</xmax><ymax>8</ymax></bndbox></object>"
-            for label in ("cat", "dog")
-        )
+        box = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>9</xmax><ymax>8</ymax></bndbox>"
+        objects = "".join(f"<object><name>{label}</name>{box}</object>" for label in ("cat", "dog"))
         (world / f"data/Annotations/{name}.xml").write_text(f"<annotation>{objects}</annotation>")
-    config_values = {"backbone": "resnet18", "weights": None, "freeze_batch_norm": False}
-    (world / "run.yaml").write_text(f"workers: 0\ndevice: cpu\nmodel: {json.dumps(config_values)}\ncam: {{scales: [1, 2]}}\n")
+    model = {"backbone": "resnet18", "weights": None, "freeze_batch_norm": False}
+    values = {"workers": 0, "device": "cpu", "model": model, "cam": {"scales": [1, 2]}}
+    (world / "run.yaml").write_text(yaml.safe_dump(values))
     (world / "photos").mkdir()
     for name in ("a.jpg", "b.png"):
         cv2.imwrite(str(world / "photos" / name), np.arange(16 * 12 * 3, dtype=np.uint8).reshape(12, 16, 3))
@@ -131,13 +151,13 @@ def make_world(world: Path) -> None:
     (world / "coco.json").write_text(json.dumps(coco_values()))
     storage.write_cams(world / "a.npz", [1, 2], np.random.default_rng(0).random((2, 3, 4)).astype(np.float32))
     _make_networks(world)
-    made = run(world).stage("classifier")
+    made = run(world, world).stage("classifier")
     made.begin()
     made.finish({"classifier_map": 0.5})
     lines = [{"iteration": 20 * n, "loss": 1 / n, "lr": 0.1} for n in range(1, 4)]
     disk.write_text(world / "run/classifier/metrics.jsonl", "".join(f"{json.dumps(line)}\n" for line in lines))
-    values = {"0_labels": np.array([1, 2]), "0_cues": np.array([[0, 1, 2], [3, 4, 5], [6, 7, 8]])}
-    (world / "cues.pickle").write_bytes(pickle.dumps(values, 2))
+    arrays = {"0_labels": np.array([1, 2]), "0_cues": np.array([[0, 1, 2], [3, 4, 5], [6, 7, 8]])}
+    (world / "cues.pickle").write_bytes(pickle.dumps(arrays, 2))
     (world / "cues.txt").write_text("a 0\nb 1\n")
     with video.VideoWriter(world / "clip.mp4", 25) as writer:
         for shade in range(0, 80, 10):
@@ -145,23 +165,36 @@ def make_world(world: Path) -> None:
 
 
 def coco_values() -> dict[str, object]:
-    runs = {"size": [12, 16], "counts": [10, 20, 162]}
+    """Two photographs with polygons and a crowd in runs."""
+    shapes: list[tuple[int, int, int, object]] = [
+        (1, 7, 0, [[1, 1, 6, 1, 6, 6, 1, 6]]),
+        (2, 3, 1, {"size": [12, 16], "counts": [10, 20, 162]}),
+        (2, 7, 0, [[1, 1, 6, 1, 6, 6]]),
+    ]
+    images = [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.png"}]
     return {
-        "images": [{"id": 1, "file_name": "a.jpg", "width": 16, "height": 12}, {"id": 2, "file_name": "b.png", "width": 16, "height": 12}],
+        "images": [image | {"width": 16, "height": 12} for image in images],
         "categories": [{"id": 7, "name": "cat"}, {"id": 3, "name": "dog"}],
         "annotations": [
-            {"id": 1, "image_id": 1, "category_id": 7, "iscrowd": 0, "area": 9, "bbox": [1, 1, 5, 5], "segmentation": [[1, 1, 6, 1, 6, 6, 1, 6]]},
-            {"id": 2, "image_id": 2, "category_id": 3, "iscrowd": 1, "area": 9, "bbox": [1, 1, 5, 5], "segmentation": runs},
-            {"id": 3, "image_id": 2, "category_id": 7, "iscrowd": 0, "area": 9, "bbox": [1, 1, 5, 5], "segmentation": [[1, 1, 6, 1, 6, 6]]},
+            {
+                "id": number,
+                "image_id": image,
+                "category_id": category,
+                "iscrowd": crowd,
+                "area": 9,
+                "segmentation": shape,
+            }
+            for number, (image, category, crowd, shape) in enumerate(shapes, 1)
         ],
-    }  # fmt: skip
+    }
 
 
 def _make_networks(world: Path) -> None:
     make_trained_run(world / "trained")
     export(loading.load(world / "trained", "cpu"), world / "exported", ["safetensors"])
     (world / "exported/model.safetensors").rename(world / "model.safetensors")
-    network = torchvision.models.resnet18(weights=None)
-    storage.save_checkpoint(world / "weights.pth", network.state_dict())
-    state = {"model": {"a": network.conv1.weight.data[:2]}, "iteration": 3, "random": [{"cpu": network.conv1.weight.data[0]}]}
+    state = torchvision.models.resnet18(weights=None).state_dict()
+    storage.save_checkpoint(world / "weights.pth", state)
+    part = state["conv1.weight"][:2]
+    state = {"model": {"a": part}, "iteration": 3, "random": [{"cpu": part[0]}]}
     storage.save_checkpoint(world / "small.pt", state)

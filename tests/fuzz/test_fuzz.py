@@ -46,13 +46,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("reader", READERS, ids=[reader.name for reader in READERS])
 def test_a_valid_file_is_read(reader: Reader, world: Path) -> None:
     with bounded():
-        reader.read(world)
+        reader.read(world / reader.path, world)
 
 
 @pytest.mark.parametrize("reader", READERS, ids=[reader.name for reader in READERS])
-def test_a_broken_file_is_a_value_or_a_sentence(
-    reader: Reader, world: Path, request: pytest.FixtureRequest
-) -> None:
+def test_a_broken_file_is_a_value_or_a_sentence(reader: Reader, world: Path, request: pytest.FixtureRequest) -> None:
     if reader.waits:
         request.applymarker(pytest.mark.xfail(reason=reader.waits, strict=False))
     path = world / reader.path
@@ -73,7 +71,7 @@ def test_a_broken_file_is_a_value_or_a_sentence(
         before = files(world)
         try:
             with bounded():
-                reader.read(world)
+                reader.read(world / reader.path, world)
         except InputError as error:
             assert str(error)
             assert len(str(error)) < 2000, "a sentence of pages"
@@ -94,7 +92,8 @@ def bounded() -> Iterator[None]:
         raise TooSlowError(f"longer than {SECONDS} s")
 
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    limits, handler, threads = resource.getrlimit(resource.RLIMIT_AS), signal.getsignal(signal.SIGALRM), torch.get_num_threads()
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    handler, threads = signal.getsignal(signal.SIGALRM), torch.get_num_threads()
     torch.set_num_threads(1)
     signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
