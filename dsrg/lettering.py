@@ -55,7 +55,7 @@ def height(text: str, size: int) -> int:
     top = max((_ascent(font) for _, font in parts), default=0)
     if len(parts) == 1:
         return round(parts[0][1].getbbox(parts[0][0])[3])
-    return round(max((top + font.getbbox(part, anchor="ls")[3] for part, font in parts), default=0))  # type: ignore[call-arg]  # of FreeType's fonts, which these are
+    return round(max((top + font.getbbox(part, anchor="ls")[3] for part, font in parts), default=0))
 
 
 def wrap(text: str, room: int, size: int) -> list[str]:

@@ -18,7 +18,10 @@ from dsrg import chart, heatmap, lettering, tiles
 from dsrg.formats.overlay import labelled_overlay
 from dsrg.stages import show_cams
 
-PAIRS = [("Krähe", "Krohe"), ("кот", "пёс"), ("猫", "狗"), ("고양이", "강아지"), ("बिल्ली", "कुत्ता"), ("🐈", "🐕"), ("שלום", "שלוח"), ("\ue000", "\ue001")]  # fmt: skip
+PAIRS = [
+    *(("Krähe", "Krohe"), ("кот", "пёс"), ("שלום", "שלוח"), ("猫", "狗"), ("고양이", "강아지")),
+    *(("बिल्ली", "कुत्ता"), ("🐈", "🐕"), ("\ue000", "\ue001")),
+]
 GREY = np.full((80, 400, 3), 128, np.uint8)
 
 
