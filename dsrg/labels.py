@@ -71,7 +71,7 @@ class Classes:
             if len(self.foreground) > _MOST_SHOWN:
                 known += f" and {len(self.foreground) - _MOST_SHOWN} more"
             raise InputError(
-                f"{where}: the label '{name[:60]}' is not in {self.source} ({known}); correct the label or add the "
+                f"{where}: the label {name[:60]!r} is not in {self.source} ({known}); correct the label or add the "
                 "class.",
                 "unknown label",
             ) from None

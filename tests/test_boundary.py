@@ -76,8 +76,8 @@ FORESEEN = {
     "no semaphores": (fail(OSError(errno.ENOSYS, "Function not implemented")), "set workers=0"),
     "a killed worker": (fail(RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly")), "a worker process was"),
     "nested deeply": (deep, "nested too deeply"),
-    "NUL": (lambda: Path("a\0b").open(), "holds a NUL"),
-    "NUL in a command": (lambda: os.stat("a\0b"), "holds a NUL"),
+    "NUL": (lambda: Path("a\0b").read_bytes(), "holds a NUL"),
+    "NUL in a command": (lambda: Path("a\0b").stat(), "holds a NUL"),
     "no UTF-8": (lambda: os.fsdecode(b"k\xe4se").encode(), "cannot be written as utf-8"),
     "bad input": (fail(InputError("a.jpg: cannot be read.", "unreadable")), "a.jpg: cannot be read."),
 }

@@ -15,7 +15,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -119,8 +119,9 @@ def _unpack(path: Path) -> bytes:
         with disk.open_regular(path, "pickle") as file:
             packed = file.read(2) == b"\x1f\x8b"
             file.seek(0)
-            with gzip.GzipFile(fileobj=file) if packed else file as stream:
-                content = bytes(stream.read(LARGEST + 1))  # what a small file could unpack to has no bound
+            stream: IO[bytes] = gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[assignment]
+            with stream:
+                content = disk.read_at_most(stream, LARGEST + 1)  # what a small file could unpack to has no bound
     except (OSError, EOFError, zlib.error) as error:
         raise _BrokenError(str(error)) from None
     if len(content) > LARGEST:

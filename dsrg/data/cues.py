@@ -6,8 +6,6 @@ The classes are counted from 1, as in masks; n counts the lines of the authors' 
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,10 +16,10 @@ import numpy as np
 from tqdm import tqdm
 
 from dsrg.data.array_pickle import read_arrays
-from dsrg.data.ids import LARGEST_LIST, check_id
+from dsrg.data.ids import LARGEST_LIST, check_id, shown
 from dsrg.data.voc import Photo
 from dsrg.errors import InputError
-from dsrg.files import disk, pictures
+from dsrg.files import disk, locks, pictures
 from dsrg.labels import BACKGROUND, IGNORE, Classes
 
 GRID = 41
@@ -129,8 +127,8 @@ def read_list(path: Path) -> dict[str, int]:
         text = words[-1] if numbered else str(position)
         if len(words) != 1 + numbered or not (text.isascii() and text.isdecimal() and len(text) < 10):
             raise InputError(
-                f"{path}: the line '{' '.join(words)}' is not '<photograph> <number>'; write all lines so, or all as "
-                "one photograph without a number."
+                f"{path}: the line {shown(' '.join(words))} is not '<photograph> <number>'; write all lines so, or all "
+                "as one photograph without a number."
             )
         photo = Path(words[0])
         name = photo.stem if photo.suffix.lower() in pictures.IMAGE_EXTENSIONS else photo.name
@@ -210,13 +208,13 @@ def write_seeds(directory: Path, photos: Sequence[Photo], cues: Sequence[ImageCu
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise InputError(f"{directory}: is there already; choose another run_dir, or delete it and what came of it.")
     directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    locks.remove_leftovers(directory.parent)
+    with locks.temporary_folder(directory) as temporary:
 
-    def write(photo: Photo, own: ImageCues) -> None:
-        width, height = pictures.read_image(photo.path).size
-        pictures.write_mask(temporary / f"{photo.id}.png", enlarge(own.seeds, height, width))
+        def write(photo: Photo, own: ImageCues) -> None:
+            width, height = pictures.read_image(photo.path).size
+            pictures.write_mask(temporary / f"{photo.id}.png", enlarge(own.seeds, height, width))
 
-    try:
         pool = ThreadPoolExecutor(max(1, threads))
         try:
             for _ in tqdm(pool.map(write, photos, cues), "seeds", len(photos)):
@@ -225,9 +223,6 @@ def write_seeds(directory: Path, photos: Sequence[Photo], cues: Sequence[ImageCu
             pool.shutdown(cancel_futures=True)
         temporary.chmod(0o755)
         temporary.replace(directory)  # an empty folder gives way
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 def count(cues: Mapping[int, ImageCues], classes: Classes) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from dsrg.errors import InputError
-from dsrg.files import disk, pictures
+from dsrg.files import disk, locks, pictures
 
 Link = Literal["hard", "symbolic"]
 
@@ -106,8 +106,9 @@ def walk(folder: Path, *, recursive: bool = True, without: Path | None = None) -
             found.faults[place] = disk.unreadable(place, "folder", error)
             continue
         for entry in entries:
-            if _sort(entry, found) and recursive and (left is None or Path(entry.path).resolve() != left):
-                (links if entry.is_symlink() else places).append(Path(entry.path))
+            path = Path(entry.path)
+            if _sort(entry, found) and recursive and (left is None or path.resolve() != left):
+                (links if entry.is_symlink() else places).append(path)
     faults = {path: found.faults[path] for path in sorted(found.faults)}
     return Found(sorted(found.photographs), sorted(found.others), sorted(found.skipped), faults)
 
@@ -234,10 +235,7 @@ def put_photograph(
     upright = pictures.turned(image)
     turned = upright if size is None or (image.size != size and upright.size == size) else image
     if size is not None and turned.size != size:
-        raise InputError(
-            f"{source}: the photograph is {image.width} x {image.height} pixels, but its annotation is for "
-            f"{size[0]} x {size[1]}; make them equal."
-        )
+        raise _other_size(source, image.size, size)
     if turned is image and source.suffix.lower() in KEPT:
         put_file(source, target, link)
         return False
@@ -250,14 +248,31 @@ def put_photograph(
     return True
 
 
+def check_size(source: Path, size: tuple[int, int]) -> None:
+    """Refuse a photograph whose header says another size than `size`, upright or turned, before work is done on it.
+
+    Raises:
+        InputError: it does, or it is no photograph.
+    """
+    stored = pictures.read_size(source)
+    if size not in (stored, stored[::-1]):
+        raise _other_size(source, stored, size)
+
+
+def _other_size(source: Path, stored: tuple[int, int], size: tuple[int, int]) -> InputError:
+    return InputError(
+        f"{source}: the photograph is {stored[0]} x {stored[1]} pixels, but its annotation is for "
+        f"{size[0]} x {size[1]}; make them equal."
+    )
+
+
 def put_file(source: Path, target: Path, link: Link | None = None) -> None:
     """Copy or link a file, whole or not at all.
 
     Raises:
         InputError: it cannot be linked.
     """
-    temporary = target.with_name(f".{target.name}.tmp")
-    temporary.unlink(missing_ok=True)
+    temporary = target.with_name(locks.temporary_name(target.name))
     try:
         if link == "hard":
             os.link(source.resolve(), temporary)
@@ -269,7 +284,7 @@ def put_file(source: Path, target: Path, link: Link | None = None) -> None:
         temporary.replace(target)
     except OSError as error:
         if link is None:
-            raise
+            raise disk.unwritable(target, error) from None
         raise InputError(
             f"{source}: cannot be linked to {target} ({error.strerror}); use --link symbolic for a folder on another "
             "disk, or leave --link out."

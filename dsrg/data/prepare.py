@@ -17,15 +17,17 @@ import numpy as np
 from tqdm import tqdm
 
 from dsrg.data.ids import check_id
-from dsrg.data.photograph import Link, ending_of, fold, put_file, put_photograph
+from dsrg.data.photograph import Link, check_size, ending_of, fold, put_file, put_photograph
 from dsrg.errors import InputError
-from dsrg.files import disk, pictures
+from dsrg.files import disk, locks, pictures
 from dsrg.files.manifest import FILE as MANIFEST
 from dsrg.files.manifest import Manifest, Recorder, identity
 from dsrg.labels import IGNORE, fault_of_name
 
 RECORD = "source.json"
 """In an unfinished folder: what it is made from."""
+FINISHED = f".{RECORD}.finished.tmp"
+"""The record's name while the folder takes its own name: in the data folder, a kill leaves it as a temporary file."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ def check_root(root: Path) -> None:
     Raises:
         InputError: root is a file, or a folder with something in it.
     """
+    locks.remove_leftovers(root)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise InputError(f"{root}: is not empty; choose another --root.")
 
@@ -179,9 +182,9 @@ def write_set(root: Path, plan: Plan, *, link: Link | None = None, threads: int 
             or of another size.
     """
     check_root(root)
-    partial = _open_partial(root, {**plan.source, "link": link})
-    _keep_within(partial, plan)
+    partial, held = _open_partial(root, {**plan.source, "link": link})
     try:
+        _keep_within(partial, plan)
         rewritten = _put_items(partial, plan, link, threads)
     except InputError as error:
         raise InputError(f"{error} What is done lies in {partial}; the same command continues.") from None
@@ -193,9 +196,12 @@ def write_set(root: Path, plan: Plan, *, link: Link | None = None, threads: int 
     root = root.resolve()  # an empty folder gives way, and so it does behind a link
     if root.exists():
         root.rmdir()
+    (partial / locks.LOCK_FILE).unlink()
+    (partial / RECORD).replace(partial / FINISHED)
     partial.replace(root)
     (root / MANIFEST).unlink(missing_ok=True)
-    (root / RECORD).unlink()  # last: until here the same call continues
+    (root / FINISHED).unlink()  # last: until here the same call continues
+    held.release()
     if not rewritten:
         return []
     return [f"{rewritten} photographs were turned upright or brought into PNG; all others are as they were."]
@@ -218,23 +224,26 @@ def _plain(text: str) -> str:
     return f"{name.removesuffix(ending)}_{ending[1:]}" if ending.lower() in pictures.IMAGE_EXTENSIONS else name
 
 
-def _open_partial(root: Path, source: Mapping[str, Any]) -> Path:
-    """The folder beside root in which the set grows; an old one of another source is emptied."""
+def _open_partial(root: Path, source: Mapping[str, Any]) -> tuple[Path, locks.FolderLock]:
+    """The folder beside root in which the set grows, and its lock; an old one of another source is emptied."""
     root = root.absolute()
     partial = root.parent / f".{root.name}.partial"
     record = partial / RECORD
     if partial.is_symlink():
         raise InputError(f"{partial}: is a link; remove it, the new data folder is built under that name.")
-    if partial.is_dir() and any(partial.iterdir()):
-        if not record.is_file():
-            raise InputError(
-                f"{partial}: was not made here; move it away, the new data folder is built under that name."
-            )
-        if disk.read_json(record) != dict(source):
-            shutil.rmtree(partial)
-    partial.mkdir(parents=True, exist_ok=True)
+    if (partial / FINISHED).is_file() and not record.exists():
+        (partial / FINISHED).replace(record)
+    locks.remove_leftovers(partial, deep=True)
+    there = partial.is_dir() and any(path.name != locks.LOCK_FILE for path in partial.iterdir())
+    if there and not record.is_file():
+        raise InputError(f"{partial}: was not made here; move it away, the new data folder is built under that name.")
+    held = locks.lock_folder(partial)
+    if there and disk.read_json(record, mend=f"delete {partial}") != dict(source):
+        for path in partial.iterdir():
+            if path.name != locks.LOCK_FILE:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
     disk.write_json(record, dict(source))
-    return partial
+    return partial, held
 
 
 def _keep_within(partial: Path, plan: Plan) -> None:
@@ -303,6 +312,8 @@ def _put(manifest: Manifest, item: Item, num_classes: int, link: Link | None) ->
             mask = pictures.read_mask(item.mask, num_classes)
             put_file(item.mask, target, link)
         else:
+            if item.size is not None:
+                check_size(item.photo, item.size)  # before a canvas of that size is painted
             mask = item.mask()
             pictures.write_mask(target, mask)
         size = (mask.shape[1], mask.shape[0])

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from dsrg.draw import lettering
 from dsrg.draw.heatmap import contrast
 from dsrg.labels import BACKGROUND, IGNORE, palette
 
@@ -74,14 +75,13 @@ def _legend(picture: np.ndarray, present: Sequence[int], classes: Sequence[str])
     image = Image.fromarray(picture)
     pen = ImageDraw.Draw(image)
     size = max(10, round(max(picture.shape[:2]) / 32))
-    font = ImageFont.load_default(size)
     line = size + 6
     room = max(1, picture.shape[0] // line)
     names = [(classes[index], tuple(map(int, palette()[index]))) for index in present]
     if len(names) > room:
         names = [*names[: room - 1], (f"and {len(names) - room + 1} more", (255, 255, 255))]
     for row, (name, (red, green, blue)) in enumerate(names):
-        right = round(pen.textbbox((0, 0), name, font)[2]) + 7
+        right = lettering.width(name, size) + 7
         pen.rectangle((0, row * line, right, (row + 1) * line - 1), fill=(red, green, blue))
-        pen.text((4, row * line + 1), name, contrast((red, green, blue)), font)
+        lettering.write(pen, (4, row * line + 1), name, contrast((red, green, blue)), size)
     return np.asarray(image)

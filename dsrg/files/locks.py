@@ -6,14 +6,17 @@ was left behind, and may be removed at any age; no clock has to be trusted.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import secrets
 import shutil
 import socket
 import sys
 import tempfile
 import time
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 from dsrg.errors import InputError
@@ -55,6 +58,32 @@ def open_temporary(path: Path) -> tuple[int, str]:
         if lock(handle) is not False and os.fstat(handle).st_nlink:
             return handle, name
         os.close(handle)
+
+
+def temporary_name(name: str) -> str:
+    """A temporary name for the link `name`, which has no lock; `remove_leftovers` knows it."""
+    return f".{name[:40]}.{secrets.token_hex(4)}.tmp"
+
+
+@contextlib.contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """A new folder beside `path`, locked and known as `open_temporary`'s files are; it is removed at the end.
+
+    Raises:
+        OSError: the folder around it cannot be written to.
+    """
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}.", suffix=".tmp", dir=path.parent))
+        handle = os.open(folder, os.O_RDONLY) if HAS_LOCKS else -1
+        if not HAS_LOCKS or (lock(handle) is not False and folder.is_dir()):
+            break
+        os.close(handle)  # as in `open_temporary`
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if HAS_LOCKS:
+            os.close(handle)
 
 
 def is_leftover(name: str) -> bool:

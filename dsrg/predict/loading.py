@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from dsrg import config, distributed
 from dsrg.data.classes import read_classes
-from dsrg.errors import InputError
+from dsrg.errors import InputError, reason
 from dsrg.files import disk, storage
 from dsrg.labels import PRESETS, Classes
 from dsrg.models.backbone import load_strictly
@@ -145,7 +145,7 @@ def _from_safetensors(path: Path, device: str) -> Segmenter:
             model = build_deeplab(**said.architecture)
             load_strictly(model, {key: file.get_tensor(key) for key in names}, str(path))
     except (SafetensorError, OSError, RuntimeError, TypeError) as error:  # the last two: kinds of numbers unknown here
-        raise InputError(f"{path}: not a readable safetensors file ({error}); export it anew.") from None
+        raise InputError(f"{path}: not a readable safetensors file ({reason(error)}); export it anew.") from None
     return Segmenter(
         model,
         Classes(said.names, str(path)),

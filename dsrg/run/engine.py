@@ -60,8 +60,9 @@ def fit(
         InputError: the loss is no longer finite, or the checkpoint does not fit the model.
     """
     path = directory / "checkpoint.pt"
-    start, logged = _resume(path, model, optimizer, scheduler, device, iterations) if path.exists() else (0, None)
-    log = Log(directory, start, logged) if distributed.is_main() else None
+    state = storage.load_checkpoint(path) if path.exists() else None
+    start = _resume(path, state, model, optimizer, scheduler, device, iterations) if state is not None else 0
+    log = Log(directory, start, state.get("logged") if state else None) if distributed.is_main() else None
     network = _wrap(model, device, compile)
     model.train()
     bar = tqdm(batches(start), directory.name, iterations, initial=start, disable=not distributed.is_main())
@@ -180,21 +181,18 @@ def _save(
 
 def _resume(
     path: Path,
+    state: dict[str, Any],
     model: nn.Module,
     optimizer: Optimizer,
     scheduler: LRScheduler,
     device: torch.device,
     iterations: int,
-) -> tuple[int, int | None]:
-    """Bring everything to where the checkpoint was saved.
-
-    Returns:
-        The iteration, and how many lines the log had then; None in checkpoints from before that was saved.
+) -> int:
+    """Bring everything to where the checkpoint was saved; returns the iteration.
 
     Raises:
         InputError: a part of the checkpoint is missing, of another kind or shape, or contradicts the others.
     """
-    state = storage.load_checkpoint(path)
     try:
         _check_parts(state, optimizer, scheduler, iterations)
         model.load_state_dict(state["model"])
@@ -213,7 +211,7 @@ def _resume(
             f"{path}: the checkpoint does not fit this network ({reason}); put back a copy of it, or delete it to "
             "train from the start."
         ) from None
-    return state["iteration"], state.get("logged")
+    return int(state["iteration"])
 
 
 def _check_parts(state: dict[str, Any], optimizer: Optimizer, scheduler: LRScheduler, iterations: int) -> None:

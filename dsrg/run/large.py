@@ -19,7 +19,7 @@ MOST_PIXELS = 2**24
 """Pixels of the largest photograph that is segmented at its own size."""
 MOST_SCORES = 2**28
 """Class scores, one a class and pixel, that it may have: a gigabyte of them."""
-COPY_PIXELS = 2**21
+COPY_PIXELS = 2**20
 """Pixels of the copy of a larger one."""
 COPY_SCORES = 2**26
 """Class scores that the copy may have."""

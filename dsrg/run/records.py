@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,10 +62,14 @@ def read_record(path: Path) -> StageRecord:
         raise InputError(f"{path}: is no record of a stage ({key}: {first['msg']}); {mend}.") from None
 
 
-def read_log(path: Path) -> list[dict[str, float]]:
+def read_log(path: Path, keys: Collection[str] = ()) -> list[dict[str, float]]:
     """The lines of a training's log; none where there is no such file.
 
     A process that is killed leaves a part of its last line, without a line end: that part is left out.
+
+    Args:
+        path: The file.
+        keys: What each line must have beside 'iteration'.
 
     Returns:
         Each line's numbers by name, 'iteration' among them, which rises.
@@ -79,7 +84,8 @@ def read_log(path: Path) -> list[dict[str, float]]:
         if not text and number == 1:
             continue  # of an empty file
         line = _log_line(text)
-        if line is None or (lines and line["iteration"] <= lines[-1]["iteration"]):
+        fits = line is not None and set(keys) <= line.keys()
+        if line is None or not fits or (lines and line["iteration"] <= lines[-1]["iteration"]):
             raise InputError(f"{path}: line {number} is not a line of a training's log; mend or delete the line.")
         lines.append(line)
     return lines

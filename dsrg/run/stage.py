@@ -117,9 +117,9 @@ class Stage:
         if missing:
             more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
             raise InputError(
-                f"{self.directory}: was put there by you (it has no {RECORD}), and nothing is written into it, but it "
-                f"lacks {len(missing)} of {len(wanted)} files: {', '.join(missing[:5])}{more}; add them, or move the "
-                "folder away to have it made."
+                f"{self.directory / missing[0]}: does not exist; the folder was put there by you (it has no {RECORD}), "
+                f"so nothing is written into it. It lacks {len(missing)} of {len(wanted)} files "
+                f"({', '.join(missing[:5])}{more}): add them, or move the folder away to have it made."
             )
 
     @property
@@ -128,15 +128,13 @@ class Stage:
         return dict(read_record(self._record).figures) if self.recorded else self._measured
 
     def begin(self) -> None:
-        """Mark the folder as made with these settings; call when it is not finished.
+        """Mark the folder as made with these settings; call when it is neither finished nor foreign.
 
         Raises:
-            InputError: the folder is foreign, or another process writes to the run.
+            InputError: another process writes to the run.
         """
         self._begun = time.monotonic()
         if distributed.is_main():
-            if self.foreign:
-                raise InputError(f"{self.directory}: was put there by you (it has no {RECORD}); move it away first.")
             self._on_begin()
             if not self.recorded:
                 self._write(finished=False, figures={}, seconds=0.0)

@@ -138,8 +138,6 @@ class Ablation:
         Raises:
             InputError: a folder holds what other settings made, or a training fails.
         """
-        if distributed.is_main():
-            self.base.lock()
         self._share()
         results = self._write()  # which looks into every folder: other settings are refused before any training
         items = [(variant, seed) for seed in self.seeds for variant in self.todo]

@@ -83,7 +83,7 @@ def _example(run: Run, photo: Photo, grow: Callable[[Photo], np.ndarray] | None,
     return Example(
         photo=photo,
         picture=pixels.permute(1, 2, 0).numpy(),
-        cam=storage.read_cams(maps, photo.own, pixels.shape[1:])[1].max(axis=0, initial=0) if maps.is_file() else None,
+        cam=storage.read_cams(maps, photo.own)[1].max(axis=0, initial=0) if maps.is_file() else None,
         seeds=seeds,
         grown=None if grow is None or seeds is None else grow(photo),
         mask=_mask_in(run.directory / "masks", photo),
@@ -93,7 +93,7 @@ def _example(run: Run, photo: Photo, grow: Callable[[Photo], np.ndarray] | None,
 
 
 def _mask_in(folder: Path, photo: Photo) -> np.ndarray | None:
-    path = folder / f"{photo.id}.png"
+    path = pictures.mask_file(folder, photo.id)
     return pictures.read_mask(path) if path.is_file() else None
 
 
@@ -114,7 +114,7 @@ def _grown_seeds(run: Run) -> Callable[[Photo], np.ndarray]:
     @torch.no_grad()
     def grow(photo: Photo) -> np.ndarray:
         pixels = inference.read_pixels(photo)
-        seeds = pictures.read_mask(run.directory_of("seeds") / f"{photo.id}.png")
+        seeds = pictures.read_mask(pictures.mask_file(run.directory_of("seeds"), photo.id))
         warped = torch.nn.functional.interpolate(pixels[None].float(), (size, size), mode="bilinear", antialias=True)
         batch = {
             "images": warped.round().byte(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,11 +12,11 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from dsrg import cam, distributed
 from dsrg.data.voc import Photo
-from dsrg.draw import tiles
+from dsrg.draw import lettering, tiles
 from dsrg.draw.overlay import overlay
 from dsrg.errors import InputError
 from dsrg.files import disk, pictures
@@ -159,7 +158,7 @@ def compare(run: Run, folders: dict[str, Path]) -> list[Failure]:
     def one(photo: Photo) -> Failure:
         truth = pictures.read_mask(run.folder.mask_path(photo), len(run.classes))
         matrices = {
-            stage: compare_folders(folder, run.folder.mask_dir, run.classes, [photo.id], 1)
+            stage: compare_folders(folder, run.folder.mask_dir, run.classes, [photo.id], 1, objects=False)
             for stage, folder in folders.items()
         }
         return Failure(photo, matrices, float((truth == IGNORE).mean()))
@@ -285,7 +284,8 @@ def _row(
         caption = f"IoU {failure.miou(stage):.2f}" if stage in failure.matrices else ""
         picture = failure.heat if stage == "cam" else None
         if picture is None:
-            picture = overlay(photo, pictures.read_mask(folders[stage] / f"{failure.photo.id}.png"))
+            mask = pictures.read_mask(pictures.mask_file(folders[stage], failure.photo.id))
+            picture = overlay(photo, mask)
         row.append(_captioned(picture, caption, truth))
     return [*row, _captioned(overlay(photo, truth), "")]
 
@@ -304,10 +304,9 @@ def _captioned(picture: np.ndarray, caption: str, truth: np.ndarray | None = Non
 def _words(run: Run, failure: Failure, place: int, network: str) -> np.ndarray:
     """Place, id, category, the worst confusion, and IoU by class beside the class's colour."""
     counts = failure.matrices[network].counts
-    font = ImageFont.load_default(13)
     lines = [f"{place}. {failure.photo.id}", f"{category(counts)}, IoU {failure.miou(network):.2f}"]
     for part in (worst_confusion(counts, run.classes) or "").replace(": ", ":\n").splitlines():
-        lines += textwrap.wrap(part, 36)
+        lines += lettering.wrap(part, TILE - 4, tiles.LETTERS)
     if failure.void > 0.2:  # such truth says little, and can leave a class a handful of pixels
         lines.append(f"truth void on {100 * failure.void:.0f} %")
     iou = run.classes.by_name(failure.matrices[network].iou())
@@ -315,12 +314,12 @@ def _words(run: Run, failure: Failure, place: int, network: str) -> np.ndarray:
     sheet = Image.new("RGB", (TILE, 17 * (len(lines) + len(shown)) + 10), "white")
     pen = ImageDraw.Draw(sheet)
     for number, line in enumerate(lines):
-        pen.text((2, 17 * number), line, "black", ImageFont.load_default(15) if number == 0 else font)
+        lettering.write(pen, (2, 17 * number), line, "black", tiles.HEADING if number == 0 else tiles.LETTERS)
     for number, (index, name) in enumerate(shown, len(lines)):
         pen.rectangle((4, 17 * number + 6, 16, 17 * number + 18), tuple(palette()[index].tolist()))
         value = iou[name]
         text = f"{name} (other stages)" if value is None else f"{name} {value:.2f}"
-        pen.text((22, 17 * number + 4), text, "black", font)
+        lettering.write(pen, (22, 17 * number + 4), text, "black", tiles.LETTERS)
     return np.asarray(sheet)
 
 

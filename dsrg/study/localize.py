@@ -282,6 +282,8 @@ def box_photographs(localizer: Localizer, truth: Truth, title: str) -> Stage:
     stage = run.localization(truth.split, method)
     if stage.finished and stage.figures.get("truth") == truth.source:  # masks may have come or gone since
         return stage
+    if stage.foreign:
+        raise InputError(f"{stage.directory}: was put there by you (it has no stage.json); move it away first.")
     stage.begin()
     threshold, entries, measures = run.cfg.localize.threshold, dict[str, Any](), Measures(len(run.classes))
     for photo in tqdm(distributed.share(truth.photos), title, disable=not distributed.is_main()):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +14,7 @@ import cv2
 import numpy as np
 
 from dsrg.errors import InputError
-from dsrg.files import disk
+from dsrg.files import disk, locks
 
 CODEC = "mp4v"
 """MPEG-4 part 2, which every build of OpenCV's wheel can write; H.264 needs an encoder that the wheels lack."""
@@ -81,15 +80,17 @@ class VideoWriter:
         self._rate = rate
         self._before = before
         self._writer: Any = None
+        self._stack = contextlib.ExitStack()
         self._temporary: Path | None = None
 
     def __enter__(self) -> VideoWriter:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            folder = tempfile.mkdtemp(prefix=f".{self._path.name[:40]}.", dir=self._path.parent)
+            locks.remove_leftovers(self._path.parent)
+            folder = self._stack.enter_context(locks.temporary_folder(self._path))
         except OSError as failure:
             raise disk.unwritable(self._path, failure) from None
-        self._temporary = Path(folder) / f"video{self._path.suffix}"
+        self._temporary = folder / f"video{self._path.suffix}"
         return self
 
     def write(self, picture: np.ndarray) -> None:
@@ -120,7 +121,7 @@ class VideoWriter:
         except OSError as failure:
             raise disk.unwritable(self._path, failure) from None
         finally:
-            shutil.rmtree(self._temporary.parent, ignore_errors=True)
+            self._stack.close()
 
 
 def _open(path: Path) -> Any:
