@@ -96,6 +96,34 @@ CRF_ENGINES = {
 """Engines of the dense CRF. Each module has `mean_field`, `rank` and `refuse`, as `dsrg.mean_field.exact` has them."""
 
 
+@dataclass(frozen=True)
+class Format:
+    """A format, besides the palette PNGs, in which `dsrg predict` writes masks."""
+
+    place: str
+    """A function from a `dsrg.predict.formats.Drawn` to the file's bytes; of a file of all masks together, from the
+    class names and an iterator of (file name, mask (H, W) uint8)."""
+    path: str
+    """Of the file below the output folder; {name} is the picture's. Without it there is one file for all masks."""
+    frames: bool = True
+    """Whether the frames of a video have such files."""
+    names_pictures: bool = False
+    """Whether its files name the pictures, so that the frames of a video must be files too."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether there is one file for all masks."""
+        return "{name}" not in self.path
+
+
+FORMATS = {
+    "overlay": Format("dsrg.predict.formats.overlay:content", "overlays/{name}.jpg", frames=False),
+    "coco": Format("dsrg.predict.formats.coco:content", "annotations.json", names_pictures=True),
+    "labelme": Format("dsrg.predict.formats.labelme:content", "labelme/{name}.json", names_pictures=True),
+}
+"""What --formats may name besides png."""
+
+
 def backbone(name: str) -> Backbone:
     """The line of a backbone; raises KeyError where there is none."""
     families = (line for beginning, line in BACKBONE_FAMILIES.items() if name.startswith(beginning))

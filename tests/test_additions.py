@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
+from trained_run import make_photos, make_trained_run
 
+import dsrg
 from dsrg import config, crf, tables
+from dsrg.data.sources import find_sources
 from dsrg.errors import InputError
 from dsrg.mean_field import Kernels
 from dsrg.models.architectures import Architecture
 from dsrg.models.build import build_classifier, build_deeplab
+from dsrg.predict.formats import Drawn
+from dsrg.predict.photographs import Options, predict
 from dsrg.run import inference
 from dsrg.stages.dsrg import DsrgStep
 
@@ -73,6 +79,20 @@ def test_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     scalars = DsrgStep(cfg)(model, batch, 0)
     assert scalars["half_loss"] == 0.5
     torch.testing.assert_close(scalars["loss"], scalars["seed_loss"] + 0.5)
+
+
+def content(drawn: Drawn) -> bytes:
+    """A format that says how large the mask is."""
+    return str(drawn.mask.shape).encode()
+
+
+def test_a_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(tables.FORMATS, "size", tables.Format(f"{__name__}:content", "sizes/{name}.txt"))
+    run = make_trained_run(tmp_path / "run", "dsrg")
+    make_photos(tmp_path / "photos", "a.jpg", size=(40, 36))
+    sources, *_ = find_sources([tmp_path / "photos"])
+    predict(dsrg.load(run), sources, tmp_path / "out", Options(formats=("png", "size"), crf=False, workers=0))
+    assert (tmp_path / "out/sizes/a.txt").read_text() == "(36, 40)"
 
 
 def mean_field(unary: Tensor, images: Tensor, kernels: Kernels) -> Tensor:

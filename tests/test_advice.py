@@ -17,7 +17,7 @@ from PIL import Image
 from dsrg.data.classes import read_classes
 from dsrg.data.cues import read_cues
 from dsrg.errors import InputError, reason
-from dsrg.files import storage
+from dsrg.files import pictures, storage
 from dsrg.models.backbone import build_backbone
 from dsrg.predict import loading
 
@@ -93,8 +93,8 @@ DOORS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "CAMs": (".npz", storage.read_cams),
     "safetensors": (".safetensors", lambda path: loading.load(path, "cpu")),
     "cues": (".pickle", lambda path: read_cues(path, read_classes("voc"))),
-    "photograph": (".png", storage.read_image),
-    "mask": (".png", storage.read_mask),
+    "photograph": (".png", pictures.read_image),
+    "mask": (".png", pictures.read_mask),
 }
 
 

@@ -11,8 +11,10 @@ from typing import Any
 from dsrg.cli import guard
 from dsrg.data.sources import find_sources, read_tags
 from dsrg.predict import loading
-from dsrg.predict.photographs import FORMATS, Options, predict
+from dsrg.predict.photographs import Options, predict
+from dsrg.tables import FORMATS as MORE_FORMATS
 
+FORMATS = ("png", *MORE_FORMATS)
 EPILOG = """\
 --out gets masks/<name>.png, and as asked for overlays/<name>.jpg, labelme/<name>.json, annotations.json (COCO, one
 annotation for each class of a photograph) and probs/<name>.npz. Names keep the folders in which photographs lie.

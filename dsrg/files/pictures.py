@@ -219,6 +219,21 @@ def mask_png(mask: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def jpeg(picture: np.ndarray) -> bytes:
+    """The file of a picture (H, W, 3) uint8: a JPEG of quality 92.
+
+    Raises:
+        InputError: it is too large for the format.
+    """
+    buffer = io.BytesIO()
+    try:
+        Image.fromarray(picture).save(buffer, "JPEG", quality=92)
+    except (OSError, ValueError):
+        height, width = picture.shape[:2]
+        raise InputError(f"a JPEG holds at most 65,500 pixels a side, and this has {width} x {height}.") from None
+    return buffer.getvalue()
+
+
 def _photograph(path: str | Path, what: str, formats: Sequence[str], max_pixels: int, max_bytes: int) -> Image.Image:
     image, bits, count = _decode(path, what, formats, max_pixels, max_bytes)
     if bits > 8 and image.mode[0] not in "IF":  # Pillow has cut them off

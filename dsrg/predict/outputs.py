@@ -11,17 +11,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from dsrg import tables
 from dsrg.draw.overlay import labelled_overlay
 from dsrg.errors import InputError
-from dsrg.files import disk, pictures
+from dsrg.files import pictures
 from dsrg.files.manifest import Manifest, Recorder
-from dsrg.predict.formats import labelme
+from dsrg.predict.formats import Drawn
 from dsrg.run import inference
-
-FORMATS = ("png", "overlay", "coco", "labelme")
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Options:
     """What `predict` makes, and how."""
 
     formats: tuple[str, ...] = ("png",)
-    """Some of FORMATS; png is always written."""
+    """Some of `tables.FORMATS`, and png, which is always written."""
     probs: bool = False
     """Keep the network's class probabilities."""
     crf: bool | None = None
@@ -172,14 +170,11 @@ class Finish:
                 assert found is not None
                 content = _probs_npz(found, self.classes)
             elif kind == "frame":
-                content = _jpeg(picture)
-            elif kind == "overlay":
-                content = _jpeg(labelled_overlay(picture, mask, self.classes))
-                made_from.append(mask_digest)
+                content = pictures.jpeg(picture)
             else:
                 image = Path(os.path.relpath(target.photo, files[kind].parent)).as_posix()
-                value = labelme.document(mask, self.classes, image, self.options.tolerance)
-                content = disk.json_text(value).encode()
+                drawn = Drawn(picture, mask, self.classes, image, self.options.tolerance)
+                content = tables.part(tables.FORMATS[kind].place)(drawn)
                 made_from.append(mask_digest)
             record.write(files[kind], content, made_from)
         return labelled_overlay(picture, mask, self.classes) if draw else None
@@ -195,15 +190,15 @@ class Finish:
 
 
 def paths(out: Path, target: Target, options: Options) -> dict[str, Path]:
-    """The files of one picture, by kind. Those behind the mask, overlay and labelme, are made from it."""
+    """The files of one picture, by kind. Those of `tables.FORMATS` are made from the mask."""
     files = {"mask": out / "masks" / f"{target.name}.png"}
     if options.probs:
         files["probs"] = out / "probs" / f"{target.name}.npz"
-    if "overlay" in options.formats and not target.is_frame:
-        files["overlay"] = out / "overlays" / f"{target.name}.jpg"
-    if "labelme" in options.formats:
-        files["labelme"] = out / "labelme" / f"{target.name}.json"
-    if target.is_frame and {"coco", "labelme"} & set(options.formats):
+    wanted = {name: line for name, line in tables.FORMATS.items() if name in options.formats}
+    for name, line in wanted.items():
+        if not line.whole and (line.frames or not target.is_frame):
+            files[name] = out / line.path.format(name=target.name)
+    if target.is_frame and any(line.names_pictures for line in wanted.values()):
         files["frame"] = target.photo
     return files
 
@@ -231,14 +226,4 @@ def fault(target: Target, error: BaseException) -> str:
 def _probs_npz(probs: Tensor, classes: Sequence[str]) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, probs=probs.cpu().numpy().astype(np.float16), classes=np.array(classes))
-    return buffer.getvalue()
-
-
-def _jpeg(picture: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    try:
-        Image.fromarray(picture).save(buffer, "JPEG", quality=92)
-    except (OSError, ValueError):
-        height, width = picture.shape[:2]
-        raise InputError(f"a JPEG holds at most 65,500 pixels a side, and this has {width} x {height}.") from None
     return buffer.getvalue()

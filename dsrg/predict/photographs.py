@@ -29,22 +29,22 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from dsrg import tables
 from dsrg.data.sources import Source
 from dsrg.errors import InputError
 from dsrg.files import disk, manifest, pictures
 from dsrg.files.manifest import Manifest, Recorder
-from dsrg.predict.formats import coco, video
-from dsrg.predict.outputs import FORMATS, Due, Finish, Options, Target, due, fault
+from dsrg.predict.formats import video
+from dsrg.predict.outputs import Due, Finish, Options, Target, due, fault
 from dsrg.predict.segmenter import Segmenter, to_pixels
 from dsrg.run import inference, large
 
-__all__ = ["FORMATS", "Options", "predict"]
+__all__ = ["Options", "predict"]
 
-FOLDERS = ("masks", "overlays", "labelme", "probs", "frames")
+FOLDERS = {"masks", "probs", "frames", "overlays"}
 RECORD = "predict.json"
 UNSAID = {"merge": "probabilities"}
 """What had its effect before the record named it."""
-COCO_FILE = "annotations.json"
 CLASSES_FILE = "classes.txt"
 MOST_NAMED = 10
 """Files that are named in one sentence."""
@@ -154,19 +154,20 @@ class Predictor:
     def _note_video(self, path: Path, identity: list[int]) -> Callable[[Path], None]:
         return lambda file: Recorder(self.out).note(path, identity, file, manifest.digest(file))
 
-    def write_coco(self) -> None:
-        """Write annotations.json of all the pictures that are done, from their PNGs."""
-        content = coco.empty(self.segmenter.classes.names, "made by dsrg predict")
-        for target in tqdm(self.done, COCO_FILE, leave=False):
-            coco.add(content, target.file_name, pictures.read_mask(self.out / "masks" / f"{target.name}.png"))
-        self.write(self.out / COCO_FILE, json.dumps(content) + "\n")
+    def write_whole(self, path: str, content: Callable[..., bytes]) -> None:
+        """Write a file of all the pictures that are done, from their PNGs."""
+        masks = (
+            (target.file_name, pictures.read_mask(self.out / "masks" / f"{target.name}.png"))
+            for target in tqdm(self.done, path, leave=False)
+        )
+        self.write(self.out / path, content(self.segmenter.classes.names, masks))
 
-    def write(self, path: Path, text: str) -> None:
+    def write(self, path: Path, content: bytes) -> None:
         """Write a file that is made of all pictures together, but where somebody has changed it."""
         if self._manifest.state(path, None) == "changed":
             self.changed.append(path)
         else:
-            Recorder(self.out).write(path, text.encode(), None)
+            Recorder(self.out).write(path, content, None)
 
     def _all(
         self, pictures: Iterator[Pictured], workers: int, *, ordered: bool = False, draw: bool = False
@@ -269,15 +270,16 @@ def predict(
     _begin(out, _settings(segmenter, options) | named, options.overwrite)
     predictor = Predictor(segmenter, out, options)
     predictor.faults += unread
-    predictor.write(out / CLASSES_FILE, "\n".join(segmenter.classes.names) + "\n")
+    predictor.write(out / CLASSES_FILE, ("\n".join(segmenter.classes.names) + "\n").encode())
     photos, videos = ([one for one in sources if one.is_video == kind] for kind in (False, True))
     frames = sum(-(-_length(one) // options.every) for one in videos)
     with tqdm(total=len(photos) + frames, desc=out.name) as bar:
         predictor.photographs(photos, bar)
         for one in videos:
             predictor.video(one, bar)
-    if "coco" in options.formats:
-        predictor.write_coco()
+    for name, line in tables.FORMATS.items():
+        if name in options.formats and line.whole:
+            predictor.write_whole(line.path, tables.part(line.place))
     _tell(predictor)
     if predictor.faults:
         more = f" ({len(predictor.faults)} of {len(sources) + len(unread)} inputs are faulty; the others are done)"
@@ -339,9 +341,9 @@ def _begin(out: Path, settings: dict[str, Any], overwrite: bool) -> None:
         if out.is_dir() and any(out.iterdir()):
             raise InputError(f"{out}: holds files that dsrg predict did not write; choose another --out.")
     elif overwrite:
-        for name in FOLDERS:
+        for name in FOLDERS | {line.path.partition("/")[0] for line in tables.FORMATS.values() if not line.whole}:
             shutil.rmtree(out / name, ignore_errors=True)
-        for file in (COCO_FILE, CLASSES_FILE, manifest.FILE):
+        for file in (*(line.path for line in tables.FORMATS.values() if line.whole), CLASSES_FILE, manifest.FILE):
             (out / file).unlink(missing_ok=True)
     else:
         before = disk.read_json(record)

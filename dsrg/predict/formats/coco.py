@@ -8,7 +8,8 @@ compatible to the object detection format (except iscrowd is unnecessary and set
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,12 @@ from pycocotools import mask as run_length
 from dsrg.labels import BACKGROUND, IGNORE
 
 
-def document(classes: Sequence[str], images: Sequence[tuple[str, np.ndarray]], description: str) -> dict[str, Any]:
+def content(classes: Sequence[str], masks: Iterable[tuple[str, np.ndarray]]) -> bytes:
+    """The file of all masks, (file name, (H, W) uint8) each."""
+    return (json.dumps(document(classes, masks, "made by dsrg predict")) + "\n").encode()
+
+
+def document(classes: Sequence[str], images: Iterable[tuple[str, np.ndarray]], description: str) -> dict[str, Any]:
     """A COCO file of masks.
 
     Args:

@@ -16,10 +16,17 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from dsrg.files import disk
 from dsrg.labels import BACKGROUND, IGNORE
+from dsrg.predict.formats import Drawn
 
 VERSION = "5.5.0"
 """Of LabelMe's format; its reader asks for no certain one."""
+
+
+def content(drawn: Drawn) -> bytes:
+    """The file of one picture."""
+    return disk.json_text(document(drawn.mask, drawn.classes, drawn.image, drawn.tolerance)).encode()
 
 
 def document(mask: np.ndarray, classes: Sequence[str], image: str, tolerance: float = 1.0) -> dict[str, Any]:
