@@ -73,7 +73,7 @@ def guard(work: Callable[[], object]) -> int:
     try:
         return boundary.guard(work)
     finally:
-        distributed.stop()
+        distributed.leave()
 
 
 def keep_freed_memory() -> None:

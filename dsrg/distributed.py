@@ -22,7 +22,7 @@ LEAST_SHARED = 8 * 2**20
 """Bytes of shared memory that workers need at the least: a batch or two."""
 
 
-def start(device: torch.device) -> None:
+def join(device: torch.device) -> None:
     """Make `device` this process's own; join the process group where `torchrun` started more than one process."""
     if device.type == "cuda":
         # Pinned memory, `gather` and `barrier` go to the current device, which is else the first for every process.
@@ -31,7 +31,7 @@ def start(device: torch.device) -> None:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
 
-def stop() -> None:
+def leave() -> None:
     """Leave the process group."""
     if dist.is_initialized():
         dist.destroy_process_group()

@@ -74,7 +74,7 @@ def make_run(root: Path) -> Run:
     write_log(run.directory / "retrain", ("loss", "lr"))
     write_log(run.directory / "supervised", ("loss", "lr"))
     for network in ("dsrg", "retrain"):
-        weights = networks.new_segmenter(Run(config.load(root / "run.yaml", ["model.init=weights"]))).state_dict()
+        weights = networks.new_deeplab(Run(config.load(root / "run.yaml", ["model.init=weights"]))).state_dict()
         storage.save_checkpoint(run.directory / network / "checkpoint.pt", {"model": weights})
     return run
 

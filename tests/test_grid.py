@@ -158,7 +158,7 @@ def make_run(root: Path, cells: int) -> Run:
     storage.save_checkpoint(run.directory / "classifier/checkpoint.pt", {"model": classifier})
     for name in ("dsrg", "retrain"):
         storage.save_checkpoint(
-            run.directory / name / "checkpoint.pt", {"model": networks.new_segmenter(run).state_dict()}
+            run.directory / name / "checkpoint.pt", {"model": networks.new_deeplab(run).state_dict()}
         )
     return run
 

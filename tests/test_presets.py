@@ -54,7 +54,7 @@ def one_step(name: str) -> tuple[DeepLab, dict[str, Tensor], Tensor, schema.Conf
     """An untrained network, its first step's scalars, its logits and the configuration."""
     cfg = load(name, "model.weights=null", "model.freeze_batch_norm=false")
     torch.manual_seed(0)
-    model = networks.new_segmenter(wiring(cfg)).train()
+    model = networks.new_deeplab(wiring(cfg)).train()
     logits: list[Tensor] = []
     model.register_forward_hook(lambda module, inputs, output: logits.append(output.detach()))
     scalars = DsrgStep(cfg)(model, made_batch(CLASSES[name]), 0)
@@ -117,9 +117,7 @@ def test_classifier_shapes(name: str) -> None:
 
 def test_parameter_counts() -> None:
     with torch.device("meta"):
-        counts = {
-            name: sum(p.numel() for p in networks.new_segmenter(unweighted(name)).parameters()) for name in CLASSES
-        }
+        counts = {name: sum(p.numel() for p in networks.new_deeplab(unweighted(name)).parameters()) for name in CLASSES}
     assert counts["voc12/vgg16_official"] == 37_877_652
     assert counts["coco14/vgg16"] == 37_877_652 + 4 * (81 - 21) * (1024 + 1)  # four branches' fc8
     # torchvision's ResNet-101 without its head, and four 3 x 3 convolutions from its 2048 channels to the classes
@@ -132,7 +130,7 @@ def test_learning_rates(name: str, stage: str) -> None:
     run = unweighted(name)
     settings: schema.Train = getattr(run.cfg, stage)
     with torch.device("meta"):
-        model = networks.new_segmenter(run)
+        model = networks.new_deeplab(run)
     optimizer, _ = trainer._optimiser(model, settings)
     last = {id(parameter) for layer in model.last_layers for parameter in layer.parameters()}
     rates = {
@@ -199,7 +197,7 @@ def test_inference_sizes() -> None:
     cfg = load("voc12/vgg16_official")
     pixels = torch.zeros(3, 375, 500, dtype=torch.uint8)
     with torch.device("meta"):
-        network = networks.new_segmenter(unweighted("voc12/vgg16_official"))
+        network = networks.new_deeplab(unweighted("voc12/vgg16_official"))
     sides = {}
     for name in ("masks", "test"):
         settings: schema.Inference = getattr(cfg, name)

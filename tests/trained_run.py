@@ -10,7 +10,7 @@ from PIL import Image
 from dsrg import config
 from dsrg.files import disk, storage
 from dsrg.models.build import build_deeplab
-from dsrg.run.networks import segmenter_arguments
+from dsrg.run.networks import deeplab_arguments
 from dsrg.schema import Config
 
 CRF = {"engine": "exact", "iterations": 2, "bilateral_sxy": 8.0, "gaussian_sxy": 1.0}
@@ -44,7 +44,7 @@ def make_trained_run(
         disk.write_text(folder / "classes.txt", "\n".join(NAMES) + "\n")
     for number, stage in enumerate(stages or ("retrain",)):
         torch.manual_seed(number)
-        model = build_deeplab(**segmenter_arguments(cfg.model, len(NAMES)))
+        model = build_deeplab(**deeplab_arguments(cfg.model, len(NAMES)))
         for layer in model.last_layers:
             layer.weight.data *= 3
         storage.save_checkpoint(folder / stage / "checkpoint.pt", {"model": model.state_dict()})

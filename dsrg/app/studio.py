@@ -14,7 +14,7 @@ from torch import Tensor
 from dsrg import tables
 from dsrg.data.voc import Photo
 from dsrg.draw import heatmap
-from dsrg.draw.overlay import overlay
+from dsrg.draw.masks import paint_mask
 from dsrg.errors import InputError
 from dsrg.files import pictures
 from dsrg.labels import IGNORE
@@ -73,7 +73,7 @@ class Studio:
         """'retrain', 'dsrg' or None: the stage that trained the network that makes the masks."""
         self._predict = None
         if self.network is not None:
-            self._predict = networks.predictor(run, networks.trained_segmenter(run, self.network), run.cfg.test)
+            self._predict = networks.probabilities_of(run, networks.trained_deeplab(run, self.network), run.cfg.test)
         self.seed_settings, self.remark = own_thresholds(run)
         self.several = run.cfg.classifier.loss == "multi_label"
         """Whether a photograph may have several labels."""
@@ -226,14 +226,14 @@ def shares(labels: np.ndarray, count: int) -> tuple[np.ndarray, float]:
 
 def heat(picture: np.ndarray, cam: np.ndarray) -> np.ndarray:
     """A map (h, w) in [0, 1] over its photograph, large enough to be looked at."""
-    return heatmap.overlay(enlarged(picture), cam)
+    return heatmap.paint(enlarged(picture), cam)
 
 
 def painted(picture: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Labels (H, W) in their colours over their photograph, large enough to be looked at."""
     large = enlarged(picture)
     factor = large.shape[0] // picture.shape[0]
-    return overlay(large, labels.repeat(factor, axis=0).repeat(factor, axis=1))
+    return paint_mask(large, labels.repeat(factor, axis=0).repeat(factor, axis=1))
 
 
 def enlarged(picture: np.ndarray) -> np.ndarray:

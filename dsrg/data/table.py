@@ -55,12 +55,12 @@ class _Raw(NamedTuple):
     line: int
 
 
-def stop(error: InputError, image: str) -> None:
+def raise_fault(error: InputError, image: str) -> None:
     """Raise the fault: what the reader does unless it is told to go on."""
     raise error
 
 
-def read_labels(path: Path, known: Collection[str] = (), refuse: Refuse = stop) -> LabelTable:
+def read_labels(path: Path, known: Collection[str] = (), refuse: Refuse = raise_fault) -> LabelTable:
     """Read which photograph has which labels.
 
     Read are CSV files, with commas, semicolons or tabs, whose first line names a column of IMAGE_COLUMNS and one of

@@ -30,7 +30,7 @@ Refuse = Callable[[InputError, Path, str], None]
 """Gets a fault, the file that has it, and the id of the photograph that it concerns ('' for none)."""
 
 
-def stop(error: InputError, file: Path, name: str) -> None:
+def raise_fault(error: InputError, file: Path, name: str) -> None:
     """Raise the fault: what every reader here does unless it is told to go on (`dsrg.data.check`)."""
     raise error
 
@@ -89,7 +89,7 @@ class VocFolder:
         self._labels = self.root / labels
         self._annotations = self.root / annotations
 
-    def photos(self, split: str, refuse: Refuse = stop) -> list[Photo]:
+    def photos(self, split: str, refuse: Refuse = raise_fault) -> list[Photo]:
         """The photographs of a split with their image-level labels, in the split file's order.
 
         Args:
@@ -189,7 +189,7 @@ class VocFolder:
             raise no_object(masks, len(photos))
 
     def read(
-        self, photo: Photo, *, masks: Path | None, boxes: bool = False, refuse: Refuse = stop
+        self, photo: Photo, *, masks: Path | None, boxes: bool = False, refuse: Refuse = raise_fault
     ) -> tuple[Image.Image | None, np.ndarray | None]:
         """Decode one photograph and what belongs to it.
 
@@ -230,7 +230,7 @@ class VocFolder:
         """File of a split, whether it exists or not."""
         return self._split_dir / f"{split}.txt"
 
-    def read_split(self, split: str, refuse: Refuse = stop) -> list[str]:
+    def read_split(self, split: str, refuse: Refuse = raise_fault) -> list[str]:
         """The ids of a split, each once, in the file's order.
 
         Raises:

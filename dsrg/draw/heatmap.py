@@ -35,7 +35,7 @@ Colour = tuple[int, int, int]
 """Red, green and blue, 0..255."""
 
 
-def overlay(picture: np.ndarray, cam: np.ndarray, strength: float = 0.6) -> np.ndarray:
+def paint(picture: np.ndarray, cam: np.ndarray, strength: float = 0.6) -> np.ndarray:
     """A map over its photograph: strength · colour(map) + (1 - strength) · photograph.
 
     Args:

@@ -19,7 +19,7 @@ from dsrg.models.build import build_deeplab
 from dsrg.predict import metadata
 from dsrg.predict.segmenter import Segmenter, Settings
 from dsrg.run.folder import CLASS_LIST
-from dsrg.run.networks import segmenter_arguments
+from dsrg.run.networks import deeplab_arguments
 from dsrg.run.records import RECORD, read_record
 from dsrg.schema import Config
 
@@ -58,7 +58,7 @@ def _from_run(folder: Path, device: str, network: str | None) -> Segmenter:
     cfg = config.load(folder / "config.yaml")
     name = _choose(folder, network)
     classes = _classes(folder, cfg)
-    architecture = segmenter_arguments(cfg.model, len(classes))
+    architecture = deeplab_arguments(cfg.model, len(classes))
     path = folder / name / "checkpoint.pt"
     state = storage.load_network(path)
     source = f"{path} (of {len(classes)} classes, as {classes.source} has them)"

@@ -14,7 +14,7 @@ from dsrg.errors import InputError
 from dsrg.files import disk
 from dsrg.labels import IGNORE
 from dsrg.predict.segmenter import Segmenter, Settings
-from dsrg.run.networks import segmenter_arguments
+from dsrg.run.networks import deeplab_arguments
 from dsrg.schema import Model
 
 KEYS = ("architecture", "classes", "settings", "record")
@@ -116,7 +116,7 @@ def _architecture(value: Any, num_classes: int, where: str) -> dict[str, Any]:
     fields = {_FIELDS.get(key, key): given for key, given in value.items() if key != "num_classes"}
     own = {"weights": None, "freeze_batch_norm": False}
     model: Model = _valid(TypeAdapter(Model), fields | own, f"{where}: architecture")
-    return segmenter_arguments(model, num_classes)
+    return deeplab_arguments(model, num_classes)
 
 
 def _valid(schema: TypeAdapter[Any], value: Any, where: str) -> Any:

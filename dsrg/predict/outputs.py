@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dsrg import tables
-from dsrg.draw.overlay import labelled_overlay
+from dsrg.draw.masks import paint_with_legend
 from dsrg.errors import InputError
 from dsrg.files import pictures
 from dsrg.files.manifest import Manifest, Recorder
@@ -177,7 +177,7 @@ class Finish:
                 content = tables.part(tables.FORMATS[kind].place)(drawn)
                 made_from.append(mask_digest)
             record.write(files[kind], content, made_from)
-        return labelled_overlay(picture, mask, self.classes) if draw else None
+        return paint_with_legend(picture, mask, self.classes) if draw else None
 
     def _mask(
         self, probs: Tensor, picture: np.ndarray, seen: np.ndarray | None, allowed: Tensor | np.ndarray | None

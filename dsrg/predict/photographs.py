@@ -54,7 +54,7 @@ Waiting = tuple[Target, Due, np.ndarray, np.ndarray | None]
 """The same, and of a large picture the copy (h, w, 3) that is segmented."""
 
 
-class Predictor:
+class OutputFolder:
     """Segments sources into a folder.
 
     Args:
@@ -200,7 +200,7 @@ class Predictor:
                 yield from self._run(waiting, draw, workers, everything=copy is not None)
             yield from self._run(waiting, draw, workers, everything=True)
 
-        for target, overlay, said in inference.each(self._finish, jobs(), workers):
+        for target, overlay, said in inference.map_in_order(self._finish, jobs(), workers):
             if said:
                 self.faults.append(said)
             else:
@@ -268,37 +268,37 @@ def predict(
         InputError: the folder is another's; or, after all the others are done, some source could not be read.
     """
     _begin(out, _settings(segmenter, options) | named, options.overwrite)
-    predictor = Predictor(segmenter, out, options)
-    predictor.faults += unread
-    predictor.write(out / CLASSES_FILE, ("\n".join(segmenter.classes.names) + "\n").encode())
+    output = OutputFolder(segmenter, out, options)
+    output.faults += unread
+    output.write(out / CLASSES_FILE, ("\n".join(segmenter.classes.names) + "\n").encode())
     photos, videos = ([one for one in sources if one.is_video == kind] for kind in (False, True))
     frames = sum(-(-_length(one) // options.every) for one in videos)
     with tqdm(total=len(photos) + frames, desc=out.name) as bar:
-        predictor.photographs(photos, bar)
+        output.photographs(photos, bar)
         for one in videos:
-            predictor.video(one, bar)
+            output.video(one, bar)
     for name, line in tables.FORMATS.items():
         if name in options.formats and line.whole:
-            predictor.write_whole(line.path, tables.part(line.place))
-    _tell(predictor)
-    if predictor.faults:
-        more = f" ({len(predictor.faults)} of {len(sources) + len(unread)} inputs are faulty; the others are done)"
-        raise InputError(" ".join(predictor.faults) + more)
-    return len(predictor.done)
+            output.write_whole(line.path, tables.part(line.place))
+    _tell(output)
+    if output.faults:
+        more = f" ({len(output.faults)} of {len(sources) + len(unread)} inputs are faulty; the others are done)"
+        raise InputError(" ".join(output.faults) + more)
+    return len(output.done)
 
 
-def _tell(predictor: Predictor) -> None:
+def _tell(output: OutputFolder) -> None:
     """Say what somebody who looks at the folder should know."""
-    if predictor.large:
+    if output.large:
         print(
-            f"{predictor.large} photographs have more than {large.MOST_PIXELS / 1e6:.1f} million pixels, or more class "
+            f"{output.large} photographs have more than {large.MOST_PIXELS / 1e6:.1f} million pixels, or more class "
             "scores than fit into memory: smaller copies were segmented, and their masks enlarged."
         )
-    changed = [path.relative_to(predictor.out).as_posix() for path in predictor.changed]
+    changed = [path.relative_to(output.out).as_posix() for path in output.changed]
     if changed:
         more = f" and {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""
         print(
-            f"{predictor.out}: {', '.join(changed[:MOST_NAMED])}{more} changed since dsrg wrote them, and stay as they "
+            f"{output.out}: {', '.join(changed[:MOST_NAMED])}{more} changed since dsrg wrote them, and stay as they "
             "are; --overwrite makes everything anew."
         )
 

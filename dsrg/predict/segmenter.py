@@ -25,7 +25,7 @@ from pydantic import AfterValidator, ConfigDict
 from torch import Tensor
 
 from dsrg.draw import tiles
-from dsrg.draw.overlay import labelled_overlay
+from dsrg.draw.masks import paint_with_legend
 from dsrg.errors import InputError
 from dsrg.files import pictures
 from dsrg.labels import BACKGROUND, Classes
@@ -73,7 +73,7 @@ class Segmentation:
 
     def overlay(self, strength: float = 0.5) -> np.ndarray:
         """The classes' colours over the photograph, with a legend, (H, W, 3) uint8."""
-        return labelled_overlay(self.picture, self.mask, self.classes, strength)
+        return paint_with_legend(self.picture, self.mask, self.classes, strength)
 
     def save_overlay(self, path: str | Path, strength: float = 0.5) -> None:
         """Write the overlay as a PNG, atomically."""

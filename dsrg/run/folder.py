@@ -75,7 +75,7 @@ class Run:
         Raises:
             InputError: a photograph, label or mask is missing or broken.
         """
-        distributed.start(self.device)
+        distributed.join(self.device)
         if distributed.is_main():
             for photos in (self.train, self.val):
                 self.folder.check(photos, masks=self.folder.mask_dir if self.folder.has_masks(photos) else None)

@@ -29,7 +29,7 @@ from dsrg.models.backbone import IMAGENET_MEAN, IMAGENET_STD
 from dsrg.run import large
 
 Result = TypeVar("Result")
-Predictor = Callable[[Tensor], Tensor]
+ProbabilitiesOf = Callable[[Tensor], Tensor]
 """From pixels (3, H, W) uint8 to class probabilities (C, H, W)."""
 
 
@@ -199,7 +199,7 @@ def merge_probs(parts: Sequence[Tensor], merge: str) -> Tensor:
 
 
 def write_masks(
-    probs_of: Predictor,
+    probs_of: ProbabilitiesOf,
     photos: Iterable[Photo],
     directory: Path,
     *,
@@ -235,7 +235,7 @@ def write_masks(
             job = portable(probs, workers), portable(pixels, workers), tags
             yield directory / f"{photo.id}.png", whole.shape[:2], *job
 
-    for _ in each(finish, jobs(), workers):
+    for _ in map_in_order(finish, jobs(), workers):
         pass
 
 
@@ -247,11 +247,11 @@ def crf_workers(crf: dict[str, Any] | None, device: torch.device, workers: int) 
 
 
 def portable(values: Tensor, workers: int) -> Tensor | np.ndarray:
-    """What `each` hands over: arrays travel between processes; without them tensors stay on their device."""
+    """What `map_in_order` hands over: arrays travel between processes; without them tensors stay on their device."""
     return values.cpu().numpy() if workers else values
 
 
-def each(call: Callable[..., Result], jobs: Iterable[tuple[Any, ...]], workers: int) -> Iterator[Result]:
+def map_in_order(call: Callable[..., Result], jobs: Iterable[tuple[Any, ...]], workers: int) -> Iterator[Result]:
     """call(*job) for every job, in the jobs' order: in `workers` processes, or with 0 in this one."""
     if not workers:
         yield from itertools.starmap(call, jobs)

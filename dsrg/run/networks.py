@@ -56,11 +56,11 @@ def _classifier_arguments(run: Run) -> dict[str, Any]:
     }
 
 
-def new_segmenter(run: Run) -> DeepLab:
+def new_deeplab(run: Run) -> DeepLab:
     """The segmentation network before its training, its backbone at ImageNet's or the classifier's weights."""
     settings = run.cfg.model
     model = build_deeplab(
-        **segmenter_arguments(settings, len(run.classes)),
+        **deeplab_arguments(settings, len(run.classes)),
         weights=settings.weights,
         freeze_bn=settings.freeze_batch_norm,
         freeze_stages=settings.freeze_stages,
@@ -71,7 +71,7 @@ def new_segmenter(run: Run) -> DeepLab:
     return model
 
 
-def segmenter_arguments(settings: Model, num_classes: int) -> dict[str, Any]:
+def deeplab_arguments(settings: Model, num_classes: int) -> dict[str, Any]:
     """Keyword arguments of `build_deeplab` that make the network, without what only its training needs."""
     return {
         "backbone": settings.backbone,
@@ -84,9 +84,9 @@ def segmenter_arguments(settings: Model, num_classes: int) -> dict[str, Any]:
     }
 
 
-def trained_segmenter(run: Run, name: str) -> DeepLab:
+def trained_deeplab(run: Run, name: str) -> DeepLab:
     """The network that the stage 'dsrg', 'retrain' or 'supervised' trained, in eval mode, on the run's device."""
-    model = build_deeplab(**segmenter_arguments(run.cfg.model, len(run.classes)))
+    model = build_deeplab(**deeplab_arguments(run.cfg.model, len(run.classes)))
     load_trained(run, name, model)
     return model.to(run.device).to(memory_format=torch.channels_last).eval()
 
@@ -101,7 +101,7 @@ def load_trained(run: Run, name: str, model: nn.Module) -> None:
     load_strictly(model, storage.load_network(path), str(path))
 
 
-def predictor(run: Run, model: DeepLab, settings: Inference) -> inference.Predictor:
+def probabilities_of(run: Run, model: DeepLab, settings: Inference) -> inference.ProbabilitiesOf:
     """A function from pixels (3, H, W) uint8 to probabilities (C, H, W), with the scales of `settings`."""
     return functools.partial(
         inference.predict_probs,

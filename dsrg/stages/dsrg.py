@@ -27,7 +27,7 @@ def train_dsrg(run: Run) -> Stage:
     """
 
     def prepare(stage: Stage) -> Callable[[], Figures]:
-        seeds, model, step = run.require("seeds"), networks.new_segmenter(run), DsrgStep(run.cfg)
+        seeds, model, step = run.require("seeds"), networks.new_deeplab(run), DsrgStep(run.cfg)
 
         def work() -> Figures:
             train(run, stage, model, step, run.cfg.dsrg, seeds, step.pictures)

@@ -23,11 +23,11 @@ def make_masks(run: Run) -> Stage:
     """
 
     def prepare(stage: Stage) -> Callable[[], Figures]:
-        model, settings = networks.trained_segmenter(run, "dsrg"), run.cfg.masks
+        model, settings = networks.trained_deeplab(run, "dsrg"), run.cfg.masks
 
         def work() -> Figures:
             inference.write_masks(
-                networks.predictor(run, model, settings),
+                networks.probabilities_of(run, model, settings),
                 run.train,
                 stage.directory,
                 with_tags=True,

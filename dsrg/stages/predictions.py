@@ -28,11 +28,11 @@ def evaluate(run: Run, network: str) -> Stage:
     """
 
     def prepare(stage: Stage) -> Callable[[], Figures]:
-        model, settings = networks.trained_segmenter(run, network), run.cfg.test
+        model, settings = networks.trained_deeplab(run, network), run.cfg.test
 
         def work() -> Figures:
             inference.write_masks(
-                networks.predictor(run, model, settings),
+                networks.probabilities_of(run, model, settings),
                 run.val,
                 stage.directory,
                 with_tags=False,

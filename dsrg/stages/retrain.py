@@ -38,7 +38,7 @@ def train_supervised(run: Run) -> Stage:
 
 def _train_on_masks(run: Run, name: str, masks: Callable[[], Path]) -> Stage:
     def prepare(stage: Stage) -> Callable[[], Figures]:
-        mask_dir, model, settings = masks(), networks.new_segmenter(run), run.cfg.retrain
+        mask_dir, model, settings = masks(), networks.new_deeplab(run), run.cfg.retrain
         if name == "retrain" and settings.start == "dsrg":
             networks.load_trained(run, "dsrg", model)
         if name == "supervised" and run.cfg.supervised.iterations is not None:

@@ -39,7 +39,7 @@ def mask_table(run: Run, every: int = 1) -> str:
     """
     if every < 1:
         raise InputError(f"--every {every}: give a whole number from 1 on.")
-    model = networks.trained_segmenter(run, "dsrg")
+    model = networks.trained_deeplab(run, "dsrg")
     if not run.folder.has_masks(run.train):
         raise InputError(f"{run.folder.mask_dir}: holds no masks to measure masks on.")
     settings = run.cfg.masks
@@ -51,7 +51,7 @@ def mask_table(run: Run, every: int = 1) -> str:
         size = (pixels.shape[2], pixels.shape[1])
         truth = read_mask_for(run.folder.mask_path(photo), size, len(run.classes), photo.path)
         one = {
-            scale: networks.predictor(run, model, settings.model_copy(update={"scales": (scale,)}))(pixels)
+            scale: networks.probabilities_of(run, model, settings.model_copy(update={"scales": (scale,)}))(pixels)
             for scale in sorted({scale for scales in rows for scale in scales})
         }
         for scales in rows:

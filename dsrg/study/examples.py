@@ -13,7 +13,7 @@ from tqdm import tqdm
 from dsrg import distributed
 from dsrg.data.voc import Photo
 from dsrg.draw import heatmap, tiles
-from dsrg.draw.overlay import overlay as overlay
+from dsrg.draw.masks import paint_mask
 from dsrg.files import pictures, storage
 from dsrg.models.deeplab import DeepLab
 from dsrg.run import inference, networks
@@ -56,7 +56,7 @@ def examples(run: Run, count: int = 12) -> list[Example]:
     chosen = [run.train[index] for index in np.linspace(0, len(run.train) - 1, min(count, len(run.train))).astype(int)]
     grow = _grown_seeds(run) if run.has_network("dsrg") else None
     network = final(run.has_network)
-    model = networks.trained_segmenter(run, network) if network else None
+    model = networks.trained_deeplab(run, network) if network else None
     shown = tqdm(chosen, "pictures", disable=not distributed.is_main())
     return [_example(run, photo, grow, model) for photo in shown]
 
@@ -68,7 +68,7 @@ def draw_grid(shown: Sequence[Example], path: Path) -> None:
 
 def heat(photo: np.ndarray, cams: np.ndarray) -> np.ndarray:
     """The strongest of an image's CAMs (n, h, w) over its photograph."""
-    return heatmap.overlay(photo, cams.max(axis=0))
+    return heatmap.paint(photo, cams.max(axis=0))
 
 
 def _example(run: Run, photo: Photo, grow: Callable[[Photo], np.ndarray] | None, model: DeepLab | None) -> Example:
@@ -77,7 +77,7 @@ def _example(run: Run, photo: Photo, grow: Callable[[Photo], np.ndarray] | None,
     seeds = _mask_in(run.directory_of("seeds"), photo)
     prediction = None
     if model is not None:
-        probs = networks.predictor(run, model, run.cfg.test)(pixels.to(run.device)).cpu()
+        probs = networks.probabilities_of(run, model, run.cfg.test)(pixels.to(run.device)).cpu()
         crf = run.cfg.crf.arguments() if run.cfg.test.crf else None
         prediction = inference.to_mask(probs, pixels, crf=crf).numpy()
     return Example(
@@ -100,14 +100,14 @@ def _mask_in(folder: Path, photo: Photo) -> np.ndarray | None:
 def _row(example: Example) -> list[np.ndarray]:
     picture = example.picture
     masks = (example.seeds, example.grown, example.mask, example.prediction, example.truth)
-    shown = [picture, None if example.cam is None else heatmap.overlay(picture, example.cam)]
-    shown += [None if mask is None else overlay(picture, mask) for mask in masks]
+    shown = [picture, None if example.cam is None else heatmap.paint(picture, example.cam)]
+    shown += [None if mask is None else paint_mask(picture, mask) for mask in masks]
     return [tiles.fit(np.full_like(picture, 235) if tile is None else tile, TILE) for tile in shown]
 
 
 def _grown_seeds(run: Run) -> Callable[[Photo], np.ndarray]:
     """From a training photograph to its seeds as the trained DSRG network grows them, at the photograph's size."""
-    model = networks.trained_segmenter(run, "dsrg")
+    model = networks.trained_deeplab(run, "dsrg")
     step = DsrgStep(run.cfg)
     size = run.cfg.dsrg.size
 

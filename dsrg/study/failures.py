@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from dsrg import cam, distributed
 from dsrg.data.voc import Photo
 from dsrg.draw import lettering, tiles
-from dsrg.draw.overlay import overlay
+from dsrg.draw.masks import paint_mask
 from dsrg.errors import InputError
 from dsrg.files import disk, pictures
 from dsrg.labels import BACKGROUND, IGNORE, Classes, palette
@@ -285,9 +285,9 @@ def _row(
         picture = failure.heat if stage == "cam" else None
         if picture is None:
             mask = pictures.read_mask(pictures.mask_file(folders[stage], failure.photo.id))
-            picture = overlay(photo, mask)
+            picture = paint_mask(photo, mask)
         row.append(_captioned(picture, caption, truth))
-    return [*row, _captioned(overlay(photo, truth), "")]
+    return [*row, _captioned(paint_mask(photo, truth), "")]
 
 
 def _captioned(picture: np.ndarray, caption: str, truth: np.ndarray | None = None) -> np.ndarray:

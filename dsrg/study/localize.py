@@ -333,7 +333,7 @@ def draw_photographs(localizer: Localizer, truth: Truth, stage: Stage, count: in
 def _picture(answer: Answer, photo: Photo, truth: Truth, run: Run) -> np.ndarray:
     heat = answer.maps[0].relu().cpu().numpy()
     pixels = inference.read_pixels(photo).permute(1, 2, 0).contiguous().numpy()
-    picture = heatmap.overlay(pixels, heat / (heat.max() or 1))
+    picture = heatmap.paint(pixels, heat / (heat.max() or 1))
     box, label = answer.boxes(run.cfg.localize.threshold)[:1], answer.classes[0]
     title, colour = f"{run.classes.names[label]} {answer.scores[0]:.2f}", UNJUDGED
     true = truth.boxes(photo, answer.size)

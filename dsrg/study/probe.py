@@ -340,7 +340,7 @@ def _row(labelled: Labelled, number: int, rounds: dict[str, Round], found: Found
         after = rounds[CROP].decisions[number]
         row.append(captioned(picture[top:bottom, left:right], after, int(after.argmax())))
     for label, one_map in found.maps[number].items():
-        row.append(captioned(heatmap.overlay(picture, one_map), values, label))
+        row.append(captioned(heatmap.paint(picture, one_map), values, label))
     return row
 
 

@@ -207,7 +207,7 @@ def _row(run: Run, model: nn.Module, view: View, method: str) -> list[np.ndarray
     for number, (label, one_map) in enumerate(zip(labels, maps.cpu().numpy(), strict=True), 1):
         place = f"{number}. " if number <= len(view.guesses) else ""
         text = f"{place}{names[label]} {view.scores[label]:.2f} {view.verdict(label)}"
-        tile = tiles.fit(heatmap.overlay(picture, one_map), TILE)
+        tile = tiles.fit(heatmap.paint(picture, one_map), TILE)
         row.append(tiles.captioned(tile, [text], VERDICTS[view.verdict(label)], TILE))
     return row
 

@@ -55,7 +55,7 @@ def make_run(data: Path, run_dir: Path, *, segmenter: bool = True) -> Run:
     storage.save_checkpoint(run_dir / "classifier/checkpoint.pt", {"model": state})
     if segmenter:
         torch.manual_seed(1)
-        storage.save_checkpoint(run_dir / "retrain/checkpoint.pt", {"model": networks.new_segmenter(run).state_dict()})
+        storage.save_checkpoint(run_dir / "retrain/checkpoint.pt", {"model": networks.new_deeplab(run).state_dict()})
     disk.write_text(run_dir / "config.yaml", config.dump(run.cfg))
     return run
 

@@ -13,7 +13,7 @@ from dsrg import config
 from dsrg.app import studio
 from dsrg.app.html import colour_scale, legend, percent
 from dsrg.app.studio import Studio
-from dsrg.draw.overlay import overlay
+from dsrg.draw.masks import paint_mask
 from dsrg.errors import InputError
 from dsrg.files import pictures, storage
 from dsrg.run import inference, networks
@@ -43,7 +43,7 @@ def make_run(data: Path, run_dir: Path, *overrides: str, trained: tuple[str, ...
     torch.manual_seed(0)
     storage.save_checkpoint(run_dir / "classifier/checkpoint.pt", {"model": networks.new_classifier(run).state_dict()})
     for name in trained:
-        storage.save_checkpoint(run_dir / name / "checkpoint.pt", {"model": networks.new_segmenter(run).state_dict()})
+        storage.save_checkpoint(run_dir / name / "checkpoint.pt", {"model": networks.new_deeplab(run).state_dict()})
     return run
 
 
@@ -136,7 +136,7 @@ def test_masks_are_those_of_the_stages(data: Path, tmp_path: Path) -> None:
         picture, _ = picture_of(run, number, "val")
         predicted = pictures.read_mask(tmp_path / "dsrg/predictions/val" / f"{run.val[number].id}.png")
         assert np.array_equal(used.mask(picture, None, crf=True), predicted)
-    plain = networks.predictor(run, networks.trained_segmenter(run, "dsrg"), run.cfg.test)
+    plain = networks.probabilities_of(run, networks.trained_deeplab(run, "dsrg"), run.cfg.test)
     probs = plain(torch.from_numpy(picture).permute(2, 0, 1).contiguous())
     assert np.array_equal(used.mask(picture, None, crf=False), probs.argmax(dim=0).numpy())
 
@@ -201,7 +201,7 @@ def test_small_pictures_are_enlarged_with_their_labels_on_them() -> None:
     labels = rng.integers(0, 4, (50, 100), dtype=np.uint8)
     assert studio.enlarged(picture).shape == (250, 500, 3)
     flat = np.full_like(picture, 90)
-    assert np.array_equal(studio.painted(flat, labels)[2::5, 2::5], overlay(flat, labels))
+    assert np.array_equal(studio.painted(flat, labels)[2::5, 2::5], paint_mask(flat, labels))
     large = rng.integers(0, 256, (480, 20, 3), dtype=np.uint8)
     assert studio.enlarged(large) is large
     assert studio.heat(picture, np.zeros((13, 25), np.float32)).shape == (250, 500, 3)

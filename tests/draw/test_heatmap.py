@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from matplotlib import colormaps
 
 from dsrg.draw import heatmap
-from dsrg.draw.heatmap import contrast, draw_boxes, overlay, resize
+from dsrg.draw.heatmap import contrast, draw_boxes, paint, resize
 
 GREEN, RED = (0, 255, 0), (255, 0, 0)
 
@@ -19,20 +19,20 @@ def photograph(height: int = 40, width: int = 60) -> np.ndarray:
 def test_full_strength_shows_matplotlibs_colours_and_none_the_photograph() -> None:
     picture, cam = photograph(9, 11), np.random.default_rng(1).random((9, 11), np.float32)
     expected = (255 * colormaps["inferno"](cam)[..., :3]).round()
-    assert np.abs(overlay(picture, cam, 1.0) - expected).max() <= 1  # matplotlib's own bytes are cut off, not rounded
-    assert np.array_equal(overlay(picture, cam, 0.0), picture)
+    assert np.abs(paint(picture, cam, 1.0) - expected).max() <= 1  # matplotlib's own bytes are cut off, not rounded
+    assert np.array_equal(paint(picture, cam, 0.0), picture)
 
 
 @given(st.floats(0, 1), st.integers(0, 255), st.floats(0, 1))
 @settings(max_examples=30, deadline=None)
 def test_a_constant_map_mixes_its_colour_with_the_photograph(value: float, grey: int, strength: float) -> None:
-    mixed = overlay(np.full((3, 4, 3), grey, np.uint8), np.full((2, 2), value, np.float32), strength)
+    mixed = paint(np.full((3, 4, 3), grey, np.uint8), np.full((2, 2), value, np.float32), strength)
     colour = np.array(colormaps["inferno"](np.float32(value), bytes=True)[:3])
     assert np.abs(mixed - (strength * colour + (1 - strength) * grey)).max() <= 0.5 + 1e-6
 
 
 def test_colours_grow_lighter_with_the_value() -> None:
-    ramp = overlay(np.zeros((1, 256, 3), np.uint8), np.linspace(0, 1, 256, dtype=np.float32)[None], 1.0)[0]
+    ramp = paint(np.zeros((1, 256, 3), np.uint8), np.linspace(0, 1, 256, dtype=np.float32)[None], 1.0)[0]
     lightness = ramp @ np.array([0.2126, 0.7152, 0.0722])
     assert (np.diff(lightness) > -0.5).all()
     assert lightness[-1] - lightness[0] > 200
@@ -59,7 +59,7 @@ def test_maps_are_enlarged_corner_on_corner() -> None:
 )
 def test_what_does_not_fit_is_named(picture: np.ndarray, cam: np.ndarray, strength: float, named: str) -> None:
     with pytest.raises(ValueError) as caught:
-        overlay(picture, cam, strength)
+        paint(picture, cam, strength)
     assert named in str(caught.value)
 
 

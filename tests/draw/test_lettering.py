@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import dsrg
 from dsrg.draw import chart, heatmap, lettering, tiles
-from dsrg.draw.overlay import labelled_overlay
+from dsrg.draw.masks import paint_with_legend
 from dsrg.study import show_cams
 
 PAIRS = [
@@ -26,7 +26,7 @@ GREY = np.full((80, 400, 3), 128, np.uint8)
 
 
 def by_legend(name: str) -> np.ndarray:
-    return labelled_overlay(GREY, np.ones(GREY.shape[:2], np.uint8), ["background", name])
+    return paint_with_legend(GREY, np.ones(GREY.shape[:2], np.uint8), ["background", name])
 
 
 def by_boxes(name: str) -> np.ndarray:

@@ -107,7 +107,7 @@ def made(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Pat
     overrides = [f"data.root={data}", *QUICK]
     run = make_run(*overrides, f"run_dir={one}")
     torch.manual_seed(0)
-    for name, model in (("classifier", networks.new_classifier(run)), ("dsrg", networks.new_segmenter(run))):
+    for name, model in (("classifier", networks.new_classifier(run)), ("dsrg", networks.new_deeplab(run))):
         storage.save_checkpoint(one / name / "checkpoint.pt", {"model": model.state_dict()})
         shutil.copytree(one / name, two / name)
     make_all(run)
@@ -175,6 +175,6 @@ def test_the_mean_of_a_single_process_is_its_value() -> None:
 def test_a_process_takes_its_own_device(monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[torch.device] = []
     monkeypatch.setattr(torch.cuda, "set_device", taken.append)
-    distributed.start(torch.device("cpu"))
-    distributed.start(torch.device("cuda", 1))
+    distributed.join(torch.device("cpu"))
+    distributed.join(torch.device("cuda", 1))
     assert taken == [torch.device("cuda", 1)]

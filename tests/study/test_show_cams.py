@@ -125,7 +125,7 @@ def test_the_tiles_show_the_maps_and_the_verdicts(data: Path, tmp_path: Path) ->
     (images,) = networks.inference.pyramid(model, pixels, (1.0,), None, False)
     for place, (label, verdict) in enumerate([(0, "wrong"), (1, "right"), (2, "")], 2):
         raw = explain.cam(model, images, torch.tensor([[label]]))[0, 0].clamp(min=0).numpy()
-        expected = tiles.fit(heatmap.overlay(pixels.permute(1, 2, 0).numpy(), raw / (raw.max() or 1)), TILE)
+        expected = tiles.fit(heatmap.paint(pixels.permute(1, 2, 0).numpy(), raw / (raw.max() or 1)), TILE)
         height, width = expected.shape[:2]
         assert np.array_equal(row[place][4 : height - 4, 4 : width - 4], expected[4:-4, 4:-4])
         assert (row[place][0, :width] == VERDICTS[verdict]).all()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dsrg.draw.overlay import labelled_overlay
+from dsrg.draw.masks import paint_with_legend
 from dsrg.files.pictures import jpeg
 from dsrg.predict.formats import Drawn
 
@@ -13,4 +13,4 @@ def content(drawn: Drawn) -> bytes:
     Raises:
         InputError: it is too large for a JPEG.
     """
-    return jpeg(labelled_overlay(drawn.picture, drawn.mask, drawn.classes))
+    return jpeg(paint_with_legend(drawn.picture, drawn.mask, drawn.classes))

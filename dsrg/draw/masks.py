@@ -15,7 +15,7 @@ _STRIP = 2**20
 """Pixels of an overlay that are mixed at a time."""
 
 
-def overlay(photo: np.ndarray, mask: np.ndarray, strength: float = 0.65) -> np.ndarray:
+def paint_mask(photo: np.ndarray, mask: np.ndarray, strength: float = 0.65) -> np.ndarray:
     """A mask's palette colours over a photograph, (H, W, 3) uint8; background darkens, 255 stays clear of colour."""
     colours = palette()[mask].astype(np.float32)
     mixed = photo * (1 - strength) + colours * strength
@@ -23,7 +23,7 @@ def overlay(photo: np.ndarray, mask: np.ndarray, strength: float = 0.65) -> np.n
     return np.asarray(mixed.round(), np.uint8)
 
 
-def labelled_overlay(photo: np.ndarray, mask: np.ndarray, classes: Sequence[str], strength: float = 0.5) -> np.ndarray:
+def paint_with_legend(photo: np.ndarray, mask: np.ndarray, classes: Sequence[str], strength: float = 0.5) -> np.ndarray:
     """The photograph with its objects in their classes' colours, their outlines, and a legend at the top left.
 
     The background stays as it is: this picture is for looking at the objects.
@@ -48,7 +48,7 @@ def labelled_overlay(photo: np.ndarray, mask: np.ndarray, classes: Sequence[str]
 
 
 def _mix(photo: np.ndarray, mask: np.ndarray, borders: np.ndarray, strength: float) -> np.ndarray:
-    """`labelled_overlay` without its legend, of a strip of rows: a large photograph in float32 takes 12 bytes a pixel
+    """`paint_with_legend` without its legend, of a strip of rows: a large photograph in float32 takes 12 bytes a pixel
     for each step."""
     object_ = (mask != BACKGROUND) & (mask != IGNORE)
     colours = palette()[mask].astype(np.float32)
