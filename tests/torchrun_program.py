@@ -79,12 +79,9 @@ def train_until_one_loses_its_loss(directory: Path) -> str:
             model,
             step,
             lambda start: ({"inputs": torch.ones(1, 1)} for _ in range(4)),
-            optimizer=optimizer,
-            scheduler=torch.optim.lr_scheduler.ConstantLR(optimizer),
-            iterations=4,
-            directory=directory,
-            device=torch.device("cpu"),
-            log_every=1,
+            engine.Course(optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer), 4),
+            engine.Journal(directory, log_every=1),
+            engine.Machine(torch.device("cpu")),
         )
     except InputError as error:
         return str(error)

@@ -6,6 +6,7 @@ import json
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from dsrg import distributed
 from dsrg.errors import InputError
 from dsrg.files import disk, storage
 from dsrg.run.records import LOG, read_log
+from dsrg.run.table import CHECKPOINT
 
 Batch = dict[str, Tensor]
 Step = Callable[[nn.Module, Batch, int], dict[str, Tensor]]
@@ -28,71 +30,97 @@ Pictures = Callable[[nn.Module, Batch, int], dict[str, Tensor]]
 """(model, batch, iteration) -> pictures (3, H, W) uint8 for TensorBoard."""
 
 
+@dataclass(frozen=True)
+class Course:
+    """What updates the weights, and how often."""
+
+    optimizer: Optimizer
+    scheduler: LRScheduler
+    iterations: int
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where the network runs, and how."""
+
+    device: torch.device
+    amp: bool = False
+    """bfloat16 autocast."""
+    compile: bool = False
+    """Compile the network that the step gets; checkpoint and pictures keep to the plain one."""
+
+
+@dataclass(frozen=True)
+class Journal:
+    """What a training writes."""
+
+    directory: Path
+    log_every: int = 20
+    """Iterations between two lines of the log."""
+    checkpoint_every: int = 200
+    """Iterations between two checkpoints."""
+    pictures: Pictures | None = None
+    """Called with every checkpoint, for TensorBoard."""
+
+
 def fit(
     model: nn.Module,
     step: Step,
     batches: Callable[[int], Iterable[Batch]],
-    *,
-    optimizer: Optimizer,
-    scheduler: LRScheduler,
-    iterations: int,
-    directory: Path,
-    device: torch.device,
-    amp: bool = False,
-    compile: bool = False,
-    log_every: int = 20,
-    checkpoint_every: int = 200,
-    pictures: Pictures | None = None,
+    course: Course,
+    journal: Journal,
+    machine: Machine,
 ) -> None:
-    """Train until `iterations`, from the directory's checkpoint where there is one.
+    """Train to the course's end, from the directory's checkpoint where there is one.
 
     Writes directory/checkpoint.pt (model, optimizer, schedule, random states), metrics.jsonl and TensorBoard
     events. A run that is interrupted and called again ends, on the CPU, with the same bits as one that is not.
 
     Args:
-        model: On `device` already; wrapped for distributed training here.
+        model: On the machine's device already; wrapped for distributed training here.
         step: Computes the losses of one batch.
         batches: From an iteration to the batches that follow it.
-        compile: Compile the network that `step` gets; checkpoint and pictures keep to the plain one.
-        pictures: Called with every checkpoint, for TensorBoard.
+        course, journal, machine: How it learns, what it writes, and where it runs.
 
     Raises:
         InputError: the loss is no longer finite, or the checkpoint does not fit the model.
     """
-    path = directory / "checkpoint.pt"
+    optimizer, scheduler, iterations = course.optimizer, course.scheduler, course.iterations
+    directory, device = journal.directory, machine.device
+    path = directory / CHECKPOINT
     state = storage.load_checkpoint(path) if path.exists() else None
-    start = _resume(path, state, model, optimizer, scheduler, device, iterations) if state is not None else 0
+    start = _resume(path, state, model, course, device) if state is not None else 0
     log = Log(directory, start, state.get("logged") if state else None) if distributed.is_main() else None
-    network = _wrap(model, device, compile)
+    network = _wrap(model, device, machine.compile)
     model.train()
     bar = tqdm(batches(start), directory.name, iterations, initial=start, disable=not distributed.is_main())
     for iteration, batch in enumerate(bar, start):
         batch = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device.type, torch.bfloat16, enabled=amp):
+        with torch.autocast(device.type, torch.bfloat16, enabled=machine.amp):
             scalars = step(network, batch, iteration)
         scalars["loss"].backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         scheduler.step()
 
         done = iteration + 1
-        if done % log_every == 0 or done == iterations:
+        if done % journal.log_every == 0 or done == iterations:
             values = _finite_means(scalars, directory, done)  # the only place where the loop waits for the device
             bar.set_postfix(loss=f"{values['loss']:.3f}")
             if log:
                 log.scalars(done, values | {"lr": float(scheduler.get_last_lr()[0])})
-        if done % checkpoint_every == 0 or done == iterations:
-            if log and pictures:
-                log.pictures(done, pictures(model, batch, iteration))
+        if done % journal.checkpoint_every == 0 or done == iterations:
+            if log and journal.pictures:
+                log.pictures(done, journal.pictures(model, batch, iteration))
                 model.train()
-            _save(path, model, optimizer, scheduler, device, done, log)
+            _save(path, model, course, device, done, log)
     if log:
         log.close()
 
 
 def trained_iterations(directory: Path) -> int:
     """Iterations that the directory's checkpoint has behind it; 0 without a checkpoint."""
-    path = directory / "checkpoint.pt"
+    path = directory / CHECKPOINT
     return int(storage.load_checkpoint(path)["iteration"]) if path.is_file() else 0
 
 
@@ -160,8 +188,7 @@ def _finite_means(scalars: dict[str, Tensor], directory: Path, done: int) -> dic
 def _save(
     path: Path,
     model: nn.Module,
-    optimizer: Optimizer,
-    scheduler: LRScheduler,
+    course: Course,
     device: torch.device,
     iteration: int,
     log: Log | None,
@@ -170,8 +197,8 @@ def _save(
     if log:
         state = {
             "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "scheduler": scheduler.state_dict(),
+            "optimizer": course.optimizer.state_dict(),
+            "scheduler": course.scheduler.state_dict(),
             "random": random_states,
             "iteration": iteration,
             "logged": log.lines,
@@ -183,18 +210,17 @@ def _resume(
     path: Path,
     state: dict[str, Any],
     model: nn.Module,
-    optimizer: Optimizer,
-    scheduler: LRScheduler,
+    course: Course,
     device: torch.device,
-    iterations: int,
 ) -> int:
     """Bring everything to where the checkpoint was saved; returns the iteration.
 
     Raises:
         InputError: a part of the checkpoint is missing, of another kind or shape, or contradicts the others.
     """
+    optimizer, scheduler = course.optimizer, course.scheduler
     try:
-        _check_parts(state, optimizer, scheduler, iterations)
+        _check_parts(state, optimizer, scheduler, course.iterations)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         scheduler.load_state_dict(state["scheduler"])

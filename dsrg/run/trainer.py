@@ -53,7 +53,6 @@ def train(
     )
     samples = TrainingSet(run.train, mask_dir, transform, run.cfg.seed)
     model.to(run.device).to(memory_format=torch.channels_last)
-    optimizer, scheduler = _optimiser(model, settings)
 
     def batches(start: int) -> Iterable[engine.Batch]:
         order = ResumableBatches(
@@ -65,16 +64,9 @@ def train(
         model,
         step,
         batches,
-        optimizer=optimizer,
-        scheduler=scheduler,
-        iterations=settings.iterations,
-        directory=stage.directory,
-        device=run.device,
-        amp=run.cfg.amp,
-        compile=run.cfg.compile,
-        log_every=settings.log_every,
-        checkpoint_every=settings.checkpoint_every,
-        pictures=pictures,
+        engine.Course(*_optimiser(model, settings), settings.iterations),
+        engine.Journal(stage.directory, settings.log_every, settings.checkpoint_every, pictures),
+        engine.Machine(run.device, run.cfg.amp, run.cfg.compile),
     )
 
 

@@ -46,15 +46,14 @@ def run_toy(
         model,
         step,
         toy_batches,
-        optimizer=optimizer,
-        scheduler=optim.scheduler(optimizer, schedule="poly", iterations=ITERATIONS),
-        iterations=ITERATIONS,
-        directory=directory,
-        device=torch.device("cpu"),
-        compile=compile,
-        log_every=2,
-        checkpoint_every=5,
-        pictures=lambda model, batch, iteration: {"noise": torch.zeros(3, 4, 4, dtype=torch.uint8)},
+        engine.Course(optimizer, optim.scheduler(optimizer, schedule="poly", iterations=ITERATIONS), ITERATIONS),
+        engine.Journal(
+            directory,
+            log_every=2,
+            checkpoint_every=5,
+            pictures=lambda model, batch, iteration: {"noise": torch.zeros(3, 4, 4, dtype=torch.uint8)},
+        ),
+        engine.Machine(torch.device("cpu"), compile=compile),
     )
     return model
 
