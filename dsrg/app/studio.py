@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from dsrg import tables
-from dsrg.data.voc import Photo
+from dsrg.data.voc import spread
 from dsrg.draw import heatmap
 from dsrg.draw.masks import paint_mask
 from dsrg.errors import InputError
@@ -208,14 +208,7 @@ def usual_long_side(run: Run) -> int:
     Raises:
         InputError: a photograph is missing or broken.
     """
-    places = np.linspace(0, len(run.train) - 1, min(SAMPLE, len(run.train))).astype(int)
-    return max(max(pictures.read_size(run.train[place].path)) for place in places)
-
-
-def examples(run: Run, count: int) -> list[Photo]:
-    """Photographs of the validation split, spread over it, which the networks have not learnt from."""
-    places = np.linspace(0, len(run.val) - 1, min(count, len(run.val))).astype(int)
-    return [run.val[place] for place in places]
+    return max(max(pictures.read_size(photo.path)) for photo in spread(run.train, SAMPLE))
 
 
 def shares(labels: np.ndarray, count: int) -> tuple[np.ndarray, float]:

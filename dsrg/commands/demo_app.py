@@ -18,6 +18,7 @@ from dsrg.app import studio, uploads
 from dsrg.app.html import STYLE
 from dsrg.app.scratch import scratch
 from dsrg.cli import guard
+from dsrg.data.voc import spread
 from dsrg.errors import InputError
 from dsrg.run.folder import Run
 
@@ -142,7 +143,7 @@ def _serve(options: argparse.Namespace) -> None:
 
         page = studio_page.Page(
             studio.Studio(run),
-            studio.examples(run, options.examples),
+            spread(run.val, options.examples),
             options.long_side or studio.usual_long_side(run),
             folder,
         )

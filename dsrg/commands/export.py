@@ -9,6 +9,7 @@ from pathlib import Path
 from dsrg.cli import guard
 from dsrg.predict import loading
 from dsrg.predict.export import FORMATS, export
+from dsrg.run.table import NETWORKS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--model", type=Path, required=True, metavar="PATH", help="a run's folder, or an exported .safetensors file")
     add("--out", type=Path, required=True, metavar="PATH", help="a folder, or a file .onnx or .safetensors")
     add("--formats", nargs="+", choices=FORMATS, metavar="F", help="onnx, safetensors (default: --out's, or both)")
-    add("--network", choices=loading.NETWORKS, help="default: retrain where it is finished, else dsrg")
+    add("--network", choices=list(NETWORKS), help="default: retrain where it is finished, else dsrg")
     add("--overwrite", action="store_true", help="write over files that are there")
     options = parser.parse_args(arguments)
     out: Path = options.out

@@ -12,6 +12,7 @@ from dsrg.cli import guard
 from dsrg.data.sources import find_sources, read_tags
 from dsrg.predict import loading
 from dsrg.predict.photographs import Options, predict
+from dsrg.run.table import NETWORKS
 from dsrg.tables import FORMATS as MORE_FORMATS
 
 FORMATS = ("png", *MORE_FORMATS)
@@ -45,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--recursive", action="store_true", help="search the folders in folders too")
     add("--classes", nargs="+", metavar="NAME", help="the only classes besides background that masks may hold")
     add("--tags", type=Path, metavar="CSV", help="columns image,labels: each mask holds its own labels alone")
-    add("--network", choices=loading.NETWORKS, help="default: retrain where it is finished, else dsrg")
+    add("--network", choices=list(NETWORKS), help="default: retrain where it is finished, else dsrg")
     add("--scales", nargs="+", type=_positive, metavar="X", help="sizes to average over (default: as the run)")
     add("--size", type=_count, metavar="PX", help="long side at scale 1 (default: as the run)")
     add("--every", type=_count, default=1, metavar="N", help="of a video take every N-th frame (default 1)")

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -26,6 +27,7 @@ from dsrg.errors import InputError
 from dsrg.files import pictures
 from dsrg.labels import BACKGROUND, IGNORE, PRESETS, Classes
 
+Item = TypeVar("Item")
 Refuse = Callable[[InputError, Path, str], None]
 """Gets a fault, the file that has it, and the id of the photograph that it concerns ('' for none)."""
 
@@ -50,6 +52,12 @@ class Photo:
     def own(self) -> np.ndarray:
         """(n,) int64, indices of its foreground classes, rising."""
         return np.flatnonzero(self.tags[1:]) + 1
+
+
+def spread(photos: Sequence[Item], count: int) -> list[Item]:
+    """Up to `count` of the photographs, spread evenly over them: neighbours in a list often show the same scene."""
+    places = np.linspace(0, len(photos) - 1, min(count, len(photos))).astype(int)
+    return [photos[place] for place in places]
 
 
 class VocFolder:

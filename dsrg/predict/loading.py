@@ -21,11 +21,9 @@ from dsrg.predict.segmenter import Segmenter, Settings
 from dsrg.run.folder import CLASS_LIST
 from dsrg.run.networks import deeplab_arguments
 from dsrg.run.records import RECORD, read_record
+from dsrg.run.table import CHECKPOINT, NETWORKS, STAGES, final, predictions_of
 from dsrg.schema import Config
 
-NETWORKS = ("retrain", "dsrg", "supervised")
-"""The stages that train a segmentation network. Without a choice the first of the first two that is finished is taken:
-`supervised` has seen ground-truth masks and is there for comparison."""
 WEIGHTS_FILE = "model.safetensors"
 """Name of the weights in an exported folder."""
 
@@ -59,7 +57,7 @@ def _from_run(folder: Path, device: str, network: str | None) -> Segmenter:
     name = _choose(folder, network)
     classes = _classes(folder, cfg)
     architecture = deeplab_arguments(cfg.model, len(classes))
-    path = folder / name / "checkpoint.pt"
+    path = folder / STAGES[name].folder / CHECKPOINT
     state = storage.load_network(path)
     source = f"{path} (of {len(classes)} classes, as {classes.source} has them)"
     _check_shapes(architecture, {key: list(getattr(value, "shape", ())) for key, value in state.items()}, source)
@@ -89,11 +87,15 @@ def _choose(folder: Path, network: str | None) -> str:
     """The stage whose network is taken. A folder without a record was put there by the user and counts as finished."""
     if network is not None and network not in NETWORKS:
         raise InputError(f"network = {network}: is not known; choose one of {', '.join(NETWORKS)}.")
-    for name in NETWORKS[:2] if network is None else (network,):
-        if (folder / name / "checkpoint.pt").is_file():
-            record = folder / name / RECORD
-            if not record.exists() or read_record(record).finished:
-                return name
+
+    def trained(name: str) -> bool:
+        record = folder / STAGES[name].folder / RECORD
+        there = (folder / STAGES[name].folder / CHECKPOINT).is_file()
+        return there and (not record.exists() or read_record(record).finished)
+
+    found = final(trained) if network is None else network if trained(network) else None
+    if found is not None:
+        return found
     wanted = "neither 'retrain' nor 'dsrg'" if network is None else f"'{network}' not"
     raise InputError(f"{folder}: {wanted} finished in this run; run dsrg run-pipeline for it first.")
 
@@ -117,7 +119,7 @@ def _classes(folder: Path, cfg: Config) -> Classes:
 def _record(folder: Path, network: str, cfg: Config) -> dict[str, Any]:
     """What is known of the training, for model cards: where files of it are missing, less."""
     figures: dict[str, Any] = {}
-    predictions = folder / ("." if network == "retrain" else network) / "predictions" / cfg.data.val_split
+    predictions = folder / STAGES[predictions_of(network)].folder.format(val=cfg.data.val_split)
     if (predictions / RECORD).exists():
         figures = dict(read_record(predictions / RECORD).figures)
     environment = folder / "environment.json"

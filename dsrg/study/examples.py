@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from dsrg import distributed
-from dsrg.data.voc import Photo
+from dsrg.data.voc import Photo, spread
 from dsrg.draw import heatmap, tiles
 from dsrg.draw.masks import paint_mask
 from dsrg.files import pictures, storage
@@ -53,7 +53,7 @@ def examples(run: Run, count: int = 12) -> list[Example]:
     Raises:
         InputError: a stage's folder was made with other settings, or one of its files is broken.
     """
-    chosen = [run.train[index] for index in np.linspace(0, len(run.train) - 1, min(count, len(run.train))).astype(int)]
+    chosen = spread(run.train, count)
     grow = _grown_seeds(run) if run.has_network("dsrg") else None
     network = final(run.has_network)
     model = networks.trained_deeplab(run, network) if network else None

@@ -24,7 +24,7 @@ from dsrg.labels import BACKGROUND, IGNORE, Classes, palette
 from dsrg.metrics import ConfusionMatrix
 from dsrg.run import inference, networks
 from dsrg.run.folder import Run
-from dsrg.run.table import FINAL, NETWORKS, STAGES, final, predictions_of
+from dsrg.run.table import CHECKPOINT, FINAL, NETWORKS, STAGES, final, predictions_of
 from dsrg.stages.predictions import compare_folders
 from dsrg.study import examples
 
@@ -172,7 +172,7 @@ def _add_cams(run: Run, failures: Sequence[Failure]) -> None:
 
     The IoU is at the threshold that was best on the training split; without true masks there, there is no IoU.
     """
-    if not (run.directory_of("classifier") / "checkpoint.pt").is_file():
+    if not (run.directory_of("classifier") / CHECKPOINT).is_file():
         return
     model, settings, stage = networks.trained_classifier(run), run.cfg.cam, run.stage("cams")
     threshold = stage.figures.get("cam_threshold") if stage.recorded and stage.finished else None

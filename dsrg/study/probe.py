@@ -16,7 +16,7 @@ from tqdm import tqdm
 from dsrg import distributed, grid
 from dsrg.boxes import map_boxes
 from dsrg.data.labelled import Labelled, read_labelled
-from dsrg.data.voc import Photo
+from dsrg.data.voc import Photo, spread
 from dsrg.data.warped import warped
 from dsrg.draw import heatmap, tiles
 from dsrg.errors import InputError
@@ -82,7 +82,7 @@ def run_probe(cfg: Config, what: Probe) -> dict[str, Any]:
     _check(what)
     labelled = read_labelled(what.labels, what.photos)
     train, held = _divide(labelled, what, cfg.seed)
-    shown = held[np.linspace(0, len(held) - 1, min(what.count, len(held))).astype(int)]
+    shown = np.array(spread(held, what.count))
     features = Features(cfg, what.weights)
     rounds, found = _rounds(features, what, labelled, train, shown)
     summary = _summary(features, what, labelled, (train, held), rounds) | {

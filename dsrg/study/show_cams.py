@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from dsrg import distributed, tables
-from dsrg.data.voc import Photo
+from dsrg.data.voc import Photo, spread
 from dsrg.draw import heatmap, lettering, tiles
 from dsrg.draw.heatmap import Colour
 from dsrg.errors import InputError
@@ -101,7 +101,7 @@ def show_cams(
         raise InputError(f"--count {count}: show at least one photograph.")
     photos = _find(run, files) if files else run.val
     if not wrong and not files:
-        photos = [photos[i] for i in np.linspace(0, len(photos) - 1, min(count, len(photos))).astype(int)]
+        photos = spread(photos, count)
     labelled = {photo.id for photo in photos if photo.tags[1:].any()}
     if wrong and (unknown := next((photo for photo in photos if photo.id not in labelled), None)):
         raise InputError(f"{unknown.path}: is in no split, so whether it is wrong is not known; leave out --wrong.")

@@ -29,6 +29,7 @@ from dsrg.app import studio, uploads
 from dsrg.app.browser import Page
 from dsrg.app.studio import Studio
 from dsrg.commands import demo_app
+from dsrg.data.voc import spread
 from dsrg.files import disk, pictures, storage
 from dsrg.run import networks
 from dsrg.run.folder import Run
@@ -98,7 +99,7 @@ class Served:
     def __init__(self, run: Run, scratch: Path, browser: Browser) -> None:
         self.studio = Studio(run)
         long_side = studio.usual_long_side(run)
-        self.page = Page(self.studio, studio.examples(run, 4), long_side, scratch)
+        self.page = Page(self.studio, spread(run.val, 4), long_side, scratch)
         self.address = demo_app.launch(self.page, "127.0.0.1", free_port())
         self.browser = browser
         self.requests: list[str] = []

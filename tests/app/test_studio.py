@@ -13,6 +13,7 @@ from dsrg import config
 from dsrg.app import studio
 from dsrg.app.html import colour_scale, legend, percent
 from dsrg.app.studio import Studio
+from dsrg.data.voc import spread
 from dsrg.draw.masks import paint_mask
 from dsrg.errors import InputError
 from dsrg.files import pictures, storage
@@ -179,9 +180,9 @@ def test_thresholds_that_no_stage_has_worked_out_are_told(data: Path, tmp_path: 
 def test_sizes_and_examples_are_spread_over_the_split(data: Path, tmp_path: Path) -> None:
     run = make_run(data, tmp_path)
     assert studio.usual_long_side(run) == 60
-    assert [photo.id for photo in studio.examples(run, 5)] == ["c", "d"]
-    assert [photo.id for photo in studio.examples(run, 1)] == ["c"]
-    assert studio.examples(run, 0) == []
+    assert [photo.id for photo in spread(run.val, 5)] == ["c", "d"]
+    assert [photo.id for photo in spread(run.val, 1)] == ["c"]
+    assert spread(run.val, 0) == []
     broken = make_voc(tmp_path / "broken", size=(60, 45), labels=LABELS)
     (broken / "JPEGImages/a.jpg").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"a\.jpg: the photograph cannot be decoded"):
