@@ -82,7 +82,7 @@ def run_probe(cfg: Config, what: Probe) -> dict[str, Any]:
     _check(what)
     labelled = read_labelled(what.labels, what.photos)
     train, held = _divide(labelled, what, cfg.seed)
-    shown = np.array(spread(held, what.count))
+    shown = np.array(spread(held.tolist(), what.count))
     features = Features(cfg, what.weights)
     rounds, found = _rounds(features, what, labelled, train, shown)
     summary = _summary(features, what, labelled, (train, held), rounds) | {
