@@ -29,6 +29,8 @@ from dsrg.models.backbone import IMAGENET_MEAN, IMAGENET_STD
 Result = TypeVar("Result")
 Predictor = Callable[[Tensor], Tensor]
 """From pixels (3, H, W) uint8 to class probabilities (C, H, W)."""
+MERGES = ("probabilities", "logits")
+"""What passes over scales and mirror images may be merged as."""
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -171,7 +173,12 @@ def predict_batch(
 
     Returns:
         (C, H, W) float32 for each photograph.
+
+    Raises:
+        ValueError: `merge` is not one of MERGES.
     """
+    if merge not in MERGES:
+        raise ValueError(f"merge is '{merge}'; it must be one of {', '.join(MERGES)}.")
     sums: list[Tensor] = []
     passes = 0
     for inputs in zip(*(pyramid(model, pixels, scales, size, mirror) for pixels in photos), strict=True):
