@@ -2,7 +2,7 @@
 
 Every module of `dsrg.commands` is a command, under its own name with hyphens for underscores, described by the first
 paragraph of its docstring. It has `main(arguments: Sequence[str] | None = None) -> int`: the words of the command line
-in (None: the process's own), the exit status out. `tools/<name>.py` calls the same function.
+in (None: the process's own), the exit status out. `tools/<name>.py` calls the same command.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import textwrap
 from collections.abc import Sequence
 from importlib import resources
 
-from dsrg import __version__
+from dsrg import __version__, boundary
+from dsrg.errors import InputError
 
 INTRODUCTION = """\
 usage: dsrg <command> [arguments]
@@ -66,8 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words of the command line; None for the process's own.
 
     Returns:
-        The exit status, which is the command's; 2 after one sentence on stderr where there is no such command.
+        The exit status, which is the command's: 0, 2 after one sentence on stderr on what the user can mend, 130 after
+        Ctrl-C, 1 for a fault of the program's own.
     """
+    return boundary.run(lambda: _call(arguments))
+
+
+def _call(arguments: Sequence[str] | None) -> int:
     name, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if name in ("-h", "--help", "help"):
         print(overview(shutil.get_terminal_size().columns), end="")
@@ -80,9 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if typed not in known:
         near = difflib.get_close_matches(typed, known, 1, 0.5)
         hint = f"did you mean '{near[0]}'? " if near else ""
-        print(f"error: unknown command '{name}'; {hint}'dsrg --help' lists them.", file=sys.stderr)
-        return 2
-    module = importlib.import_module(f"dsrg.commands.{typed.replace('-', '_')}")
+        raise InputError(f"unknown command '{name}'; {hint}'dsrg --help' lists them.")
+    with boundary.quick_exit():
+        module = importlib.import_module(f"dsrg.commands.{typed.replace('-', '_')}")
     before = sys.argv
     sys.argv = [f"dsrg {typed}", *rest]  # argparse's usage has the first word, environment.json all of them
     try:

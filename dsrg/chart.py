@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from dsrg import disk
+from dsrg import disk, lettering
 
 SIZE = (8.0, 4.5)
 """Width and height of a chart in inches, at DPI pixels each."""
@@ -43,6 +44,14 @@ def draw_bars(path: Path, bars: Sequence[Bar], label: str, note: str) -> None:
         label: Name of the values' axis.
         note: Small print below it.
     """
+    texts = [bar.title for bar in bars] + [label, note]
+    # `$` in a name is no formula.
+    with rc_context({"font.family": lettering.families(texts), "text.parse_math": False}):
+        content = _bars(bars, label, note)
+    disk.write_bytes(path, content)
+
+
+def _bars(bars: Sequence[Bar], label: str, note: str) -> bytes:
     # Without pyplot there is no state that other charts of the process would share, and no window system is asked for.
     figure = Figure(SIZE, DPI, layout="constrained")
     FigureCanvasAgg(figure)
@@ -60,13 +69,13 @@ def draw_bars(path: Path, bars: Sequence[Bar], label: str, note: str) -> None:
         ends.append(max(bar.mean + (bar.deviation or 0), *bar.values))
         # Beyond the dots and the error bar, for nothing to cross the figure.
         axes.annotate(f"{bar.mean:.3f}", (ends[-1], place), (7, 0), textcoords="offset points", va="center")
-    axes.set_yticks(range(len(bars)), [bar.title for bar in bars])
+    axes.set_yticks(range(len(bars)), [lettering.readable(bar.title) for bar in bars])
     axes.set_ylim(len(bars) - 0.5, -0.5)  # empty lines included
     axes.set_xlim(0, 1.12 * max(ends) or 1)
-    axes.set_xlabel(f"{label}\n{note}")
+    axes.set_xlabel("\n".join(map(lettering.readable, (label, note))))
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    disk.write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()

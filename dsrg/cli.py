@@ -7,8 +7,7 @@ import ctypes
 import sys
 from collections.abc import Callable, Sequence
 
-from dsrg import config, distributed
-from dsrg.errors import InputError
+from dsrg import boundary, config, distributed
 from dsrg.run import Run
 
 
@@ -60,6 +59,7 @@ def main(
         runs = [Run(config.load(cfg, overrides))]
         theirs = [word for word in overrides if not word.startswith("run_dir=")]
         runs += [Run(config.load(path, theirs)) for path in also]
+        distributed.check_workers(runs[0].cfg.workers)
         for run in {run.cfg.data: run for run in runs}.values():  # each data set is read once
             run.start()
         call(runs if several else runs[0], **options)
@@ -68,28 +68,12 @@ def main(
 
 
 def guard(work: Callable[[], object]) -> int:
-    """Run `work`; turn the errors that users meet into one sentence and an exit status."""
+    """Run `work`; turn the errors that users meet into one sentence and an exit status (see `dsrg.boundary.guard`)."""
     keep_freed_memory()
     try:
-        work()
-    except InputError as error:
-        # From a worker of the data loader comes a whole traceback; the sentence is its end.
-        sentence = str(error).rpartition(f"{InputError.__name__}: ")[2].strip()
-        print(f"error: {sentence}", file=sys.stderr)
-        return 2
-    except OSError as error:  # no permission, a full disk, a file where a folder should be: the system names which
-        if error.filename is None:
-            raise
-        print(
-            f"error: {error.filename}: {error.strerror}; check the path, its permissions and the disk.", file=sys.stderr
-        )
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command continues with what is not done", file=sys.stderr)
-        return 130
+        return boundary.guard(work)
     finally:
         distributed.stop()
-    return 0
 
 
 def keep_freed_memory() -> None:

@@ -1,9 +1,9 @@
-"""The only reader of YAML: a configuration file and overrides to the settings of `dsrg.schema`."""
+"""A configuration file and overrides to the settings of `dsrg.schema`."""
 
 from __future__ import annotations
 
 import difflib
-import re
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,14 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from dsrg import disk, typed_yaml
 from dsrg.errors import InputError
 from dsrg.schema import Config, Section
+
+LARGEST = disk.MIB // 4
+"""Bytes that a configuration file may have."""
+LONGEST_CHAIN = 10
+"""Files that may extend each other."""
 
 
 def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
@@ -23,7 +29,8 @@ def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
         path: YAML file, or else the name of a shipped preset, such as own/mobilenet_v2 (with or without .yaml). Its
             key `extends` may name another file, relative to it, or a preset, whose values it overlays. None for the
             defaults.
-        overrides: Each 'section.key=value', the value in YAML.
+        overrides: Each 'section.key=value'. Where the key holds a text or a path the value is taken as it stands,
+            elsewhere it is YAML.
 
     Raises:
         InputError: the file is missing or not YAML, or a key is unknown, or a value does not fit.
@@ -31,12 +38,16 @@ def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
     values = {} if path is None else _read(_find(Path(path), str(path)), seen=())
     for override in overrides:
         key, equals, text = override.partition("=")
+        key = key.strip()
         if not equals or not key:
-            raise InputError(f"'{override}': an override is written key=value, such as dsrg.lr=1e-3.")
+            raise InputError(f"'{_short(override)}': an override is written key=value, such as dsrg.lr=1e-3.")
+        if not text:
+            raise InputError(f"'{_short(override)}': has no value; write one behind the '='.")
         try:
-            _assign(values, key.strip(), yaml.load(text, _Loader), override)
-        except (yaml.YAMLError, ValueError):  # ValueError: a date that is none
-            raise InputError(f"'{override}': the value is not valid YAML; quote it.") from None
+            value = typed_yaml.parse_word(text, _kind(key))
+        except typed_yaml.NotYamlError as error:
+            raise InputError(f"'{_short(override)}': the value is not valid YAML ({error}).") from None
+        _assign(values, key, value, _short(override))
     try:
         return Config.model_validate(values)
     except ValidationError as error:
@@ -72,7 +83,19 @@ def change(config: Config, values: Mapping[str, Any]) -> Config:
 
 def dump(config: Section) -> str:
     """The resolved configuration as YAML that `load` reads back."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Escapes what a text cannot show: PyYAML writes some line ends of Unicode plainly, and does not read them back."""
+
+
+_Dumper.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"'
+    ),
+)
 
 
 def known_keys(section: type[Section] = Config, prefix: str = "") -> Iterator[str]:
@@ -83,35 +106,28 @@ def known_keys(section: type[Section] = Config, prefix: str = "") -> Iterator[st
             yield from known_keys(field.annotation, f"{prefix}{name}.")
 
 
+class _File(Config):
+    """What a configuration file may hold."""
+
+    extends: Path | None = None
+    """File or preset that this one overlays."""
+
+
 _SECTIONS = [name for name, field in Config.model_fields.items() if isinstance(field.default, Section)]
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads 1e-3 as a float and refuses a key given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-# PyYAML speaks YAML 1.1. There `on` and `no` are truth values, so that the key `on` of the section grow is True …
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|True|false|False)$"), list("tTfF"))
-# … and a float needs a point, so that 1e-3 is a string.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
+def _kind(key: str) -> Any:
+    """The type of the value of a dotted key; None for one that is unknown, whose value is then of no interest."""
+    kind: Any = Config
+    for name in key.split("."):
+        fields = kind.model_fields if isinstance(kind, type) and issubclass(kind, Section) else {}
+        kind = fields[name].annotation if name in fields else None
+    return kind
 
 
 def _find(path: Path, name: str) -> Path:
     """The file itself where there is one, or the preset `name`."""
-    if path.exists():
+    if os.path.lexists(path):  # a link that leads nowhere is named when it is read
         return path
     known = presets()
     name = Path(name).as_posix().removesuffix(".yaml")
@@ -122,23 +138,26 @@ def _find(path: Path, name: str) -> Path:
     raise InputError(f"{path}: the configuration cannot be read (No such file or directory); check --cfg: {hint}")
 
 
-def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
-    if path.resolve() in seen:
+def _read(path: Path, seen: tuple[str, ...]) -> dict[str, Any]:
+    own = os.path.realpath(path)
+    if own in seen:
         raise InputError(f"{path}: 'extends' leads back to the file itself; remove the circle.")
+    if len(seen) == LONGEST_CHAIN:
+        raise InputError(f"{path}: more than {LONGEST_CHAIN} files extend each other; write them together.")
+    text = disk.read_text(path, "configuration", limit=LARGEST)
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
-    except OSError as error:
-        raise InputError(f"{path}: the configuration cannot be read ({error.strerror}); check --cfg.") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that is none
-        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())}).") from None
+        values = typed_yaml.parse(text, _File)
+    except typed_yaml.NotYamlError as error:
+        raise InputError(f"{path}: not valid YAML ({error}).") from None
+    values = {} if values is None else values
     if not isinstance(values, dict):
         raise InputError(f"{path}: a configuration is a list of 'key: value' lines.")
     base = values.pop("extends", None)
     if base is not None and not isinstance(base, str):
-        raise InputError(f"{path}: extends = {base!r} does not fit: name one file, relative to this one.")
+        raise InputError(f"{path}: extends = {_short(repr(base))} does not fit: name one file, relative to this one.")
     # A section whose keys are all commented out keeps the defaults.
     values = {key: value for key, value in values.items() if value is not None or key not in _SECTIONS}
-    return values if base is None else _overlay(_read(_find(path.parent / base, base), (*seen, path.resolve())), values)
+    return values if base is None else _overlay(_read(_find(path.parent / base, base), (*seen, own)), values)
 
 
 def _overlay(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
@@ -172,8 +191,13 @@ def _explain(error: ErrorDetails) -> str:
         same = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
         near = difflib.get_close_matches(key, same, 1, 0) or difflib.get_close_matches(key, known, 1, 0.6)
         hint = f"did you mean '{near[0]}'?" if near else "see docs/configuration.md for the keys."
-        return f"unknown key '{key}'; {hint}"
+        return f"unknown key '{_short(key)}'; {hint}"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"{key + ': ' if key else ''}{message}."
-    return f"{key} = {error['input']!r} does not fit: {message[0].lower()}{message[1:]}."
+    return f"{key} = {_short(repr(error['input']))} does not fit: {message[0].lower()}{message[1:]}."
+
+
+def _short(text: str) -> str:
+    """A text that fits a sentence."""
+    return text if len(text) <= 100 else f"{text[:97]}…"

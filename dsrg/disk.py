@@ -7,17 +7,20 @@ reader of the project takes its bytes from here, so that each of these becomes o
 from __future__ import annotations
 
 import errno
+import io
 import json
 import math
 import os
 import stat
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from dsrg import locks
 from dsrg.errors import InputError
 
 MIB = 2**20
+_PART = 2**18
+"""Bytes to read at a time where the length is not known."""
 LARGEST_TEXT = 64 * MIB
 """Bytes that a text may have (configuration, table, list, XML), unless a reader says otherwise."""
 
@@ -83,12 +86,20 @@ def read_bytes(path: str | Path, what: str = "file", *, limit: int | None = LARG
     """
     with open_regular(path, what, limit=limit) as file:
         try:
-            content = file.read() if limit is None else file.read(limit + 1)
+            content = file.read() if limit is None else read_at_most(file, limit + 1)
         except OSError as error:
             raise unreadable(path, what, error) from None
     if limit is not None and len(content) > limit:  # it grows, or its size says nothing (/proc)
         raise InputError(f"{path}: has more than {limit / MIB:,.0f} MiB; check that it is the right file.")
     return content
+
+
+def read_at_most(stream: IO[bytes], count: int) -> bytes:
+    """Up to `count` bytes of a stream; room is made for what it has, and not for what it may have."""
+    content = io.BytesIO()
+    while content.tell() < count and (part := stream.read(min(_PART, count - content.tell()))):
+        content.write(part)
+    return content.getvalue()
 
 
 def read_text(path: str | Path, what: str = "file", *, limit: int | None = LARGEST_TEXT) -> str:
@@ -194,18 +205,25 @@ def unwritable(path: str | Path, error: OSError | ValueError) -> InputError:
     """The sentence for a file that cannot be written; OSError names none where the disk is full."""
     reason = getattr(error, "strerror", None) or str(error)
     mend = {errno.ENOSPC: "free some space", errno.EDQUOT: "free some space", errno.ENAMETOOLONG: "shorten the name"}
-    todo = mend.get(getattr(error, "errno", None) or 0, "check the folder and its permissions")
-    return InputError(f"{path}: cannot be written ({reason}); {todo}, then run the same command again.")
+    code = getattr(error, "errno", None) or 0
+    todo = mend.get(code, "check the folder and its permissions")
+    kind = "disk full" if code in (errno.ENOSPC, errno.EDQUOT) else ""
+    return InputError(f"{path}: cannot be written ({reason}); {todo}, then run the same command again.", kind)
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file atomically, in UTF-8."""
-    write_bytes(path, text.encode())
+    """Write a text file atomically, in UTF-8; bytes of a file's name that are none stand in it as \\udcXX."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: str | Path, value: Any) -> None:
     """Write a value as indented JSON, atomically; nan, which JSON does not know, becomes null."""
-    write_text(path, json.dumps(_without_nan(value), indent=2) + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """A value as indented JSON in ASCII; nan, which JSON does not know, becomes null."""
+    return json.dumps(_without_nan(value), indent=2) + "\n"
 
 
 def _no_constant(word: str) -> float:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import re
+import shutil
 from collections.abc import Mapping, Sequence
+from multiprocessing import shared_memory
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -13,6 +18,8 @@ from torch import Tensor
 from dsrg.errors import InputError
 
 T = TypeVar("T")
+LEAST_SHARED = 8 * 2**20
+"""Bytes of shared memory that workers need at the least: a batch or two."""
 
 
 def start(device: torch.device) -> None:
@@ -89,12 +96,56 @@ def pick_device(name: str) -> torch.device:
     Raises:
         InputError: there is no such device here.
     """
+    found = re.fullmatch(r"(auto|cpu|cuda|mps)|cuda:(\d{1,3})", name)
+    if found is None:
+        raise _no_device(name, "the devices are auto, cpu, cuda, cuda:0 and so on, and mps")
     if name in ("auto", "cuda") and torch.cuda.is_available():
         return torch.device("cuda", local_rank())
+    count = torch.cuda.device_count() if name.startswith("cuda") and torch.cuda.is_available() else 0
+    if name.startswith("cuda") and count == 0:
+        raise _no_device(name, "no GPU with CUDA is found, or this PyTorch is built without it")
+    if found[2] is not None and int(found[2]) >= count:
+        raise _no_device(name, "there is one GPU, cuda:0" if count == 1 else f"the GPUs are cuda:0 to cuda:{count - 1}")
+    device = torch.device("cpu" if name == "auto" else name)
     try:
-        device = torch.device("cpu" if name == "auto" else name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # a name that torch does not know, or hardware that is not there
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device = {name}: cannot be used here ({reason}); set device=auto or device=cpu.") from None
+    except (RuntimeError, AssertionError) as error:  # hardware that is not there, or that another program holds
+        raise _no_device(name, (str(error).splitlines() or [type(error).__name__])[0]) from None
     return device
+
+
+def _no_device(name: str, reason: str) -> InputError:
+    return InputError(f"device = {name}: cannot be used here ({reason}); set device=auto or device=cpu.")
+
+
+def check_workers(count: int) -> None:
+    """Refuse worker processes where the machine has no memory to share with them, before any work is done.
+
+    Batches and locks travel through shared memory, which some containers lack; torch then ends in a bus error.
+
+    Args:
+        count: The number of workers; 0 needs nothing.
+
+    Raises:
+        InputError: there is none, or next to none.
+    """
+    if count == 0:
+        return
+    try:
+        multiprocessing.get_context("spawn").Lock()  # a semaphore, which lies there too
+        room = shared_memory.SharedMemory(create=True, size=4096)
+        room.close()
+        room.unlink()
+        folder = Path("/dev/shm")
+        free = shutil.disk_usage(folder).free if folder.is_dir() else LEAST_SHARED
+    except (OSError, ImportError) as error:  # ImportError: Python itself was built where there was none
+        raise _no_workers(count, str(error)) from None
+    if free < LEAST_SHARED:
+        raise _no_workers(count, f"{free / 2**20:.1f} MiB of /dev/shm are free")
+
+
+def _no_workers(count: int, reason: str) -> InputError:
+    return InputError(
+        f"workers = {count}: processes cannot share memory here ({reason}); set workers=0, or give /dev/shm more room "
+        "(docker's --shm-size)."
+    )

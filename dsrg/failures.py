@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,9 +12,9 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from dsrg import cam, disk, distributed, inference, networks, pictures, report, tiles
+from dsrg import cam, disk, distributed, inference, lettering, networks, pictures, report, tiles
 from dsrg.data.voc import Photo
 from dsrg.errors import InputError
 from dsrg.labels import BACKGROUND, IGNORE, Classes, palette
@@ -152,7 +151,7 @@ def compare(run: Run, folders: dict[str, Path]) -> list[Failure]:
     def one(photo: Photo) -> Failure:
         truth = pictures.read_mask(run.folder.mask_path(photo), len(run.classes))
         matrices = {
-            stage: compare_folders(folder, run.folder.mask_dir, run.classes, [photo.id], 1)
+            stage: compare_folders(folder, run.folder.mask_dir, run.classes, [photo.id], 1, objects=False)
             for stage, folder in folders.items()
         }
         return Failure(photo, matrices, float((truth == IGNORE).mean()))
@@ -279,7 +278,8 @@ def _row(
         caption = f"IoU {failure.miou(stage):.2f}" if stage in failure.matrices else ""
         picture = failure.heat if stage == "cam" else None
         if picture is None:
-            picture = report.overlay(photo, pictures.read_mask(folders[stage] / f"{failure.photo.id}.png"))
+            mask = pictures.read_mask(pictures.mask_file(folders[stage], failure.photo.id))
+            picture = report.overlay(photo, mask)
         row.append(_captioned(picture, caption, truth))
     return [*row, _captioned(report.overlay(photo, truth), "")]
 
@@ -298,10 +298,9 @@ def _captioned(picture: np.ndarray, caption: str, truth: np.ndarray | None = Non
 def _words(run: Run, failure: Failure, place: int, final: str) -> np.ndarray:
     """Place, id, category, the worst confusion, and IoU by class beside the class's colour."""
     counts = failure.matrices[final].counts
-    font = ImageFont.load_default(13)
     lines = [f"{place}. {failure.photo.id}", f"{category(counts)}, IoU {failure.miou(final):.2f}"]
     for part in (worst_confusion(counts, run.classes) or "").replace(": ", ":\n").splitlines():
-        lines += textwrap.wrap(part, 36)
+        lines += lettering.wrap(part, TILE - 4, tiles.LETTERS)
     if failure.void > 0.2:  # such truth says little, and can leave a class a handful of pixels
         lines.append(f"truth void on {100 * failure.void:.0f} %")
     iou = run.classes.by_name(failure.matrices[final].iou())
@@ -309,12 +308,12 @@ def _words(run: Run, failure: Failure, place: int, final: str) -> np.ndarray:
     sheet = Image.new("RGB", (TILE, 17 * (len(lines) + len(shown)) + 10), "white")
     pen = ImageDraw.Draw(sheet)
     for number, line in enumerate(lines):
-        pen.text((2, 17 * number), line, "black", ImageFont.load_default(15) if number == 0 else font)
+        lettering.write(pen, (2, 17 * number), line, "black", tiles.HEADING if number == 0 else tiles.LETTERS)
     for number, (index, name) in enumerate(shown, len(lines)):
         pen.rectangle((4, 17 * number + 6, 16, 17 * number + 18), tuple(palette()[index].tolist()))
         value = iou[name]
         text = f"{name} (other stages)" if value is None else f"{name} {value:.2f}"
-        pen.text((22, 17 * number + 4), text, "black", font)
+        lettering.write(pen, (22, 17 * number + 4), text, "black", tiles.LETTERS)
     return np.asarray(sheet)
 
 

@@ -16,8 +16,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from matplotlib import colormaps
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch.nn import functional
+
+from dsrg import lettering
 
 COLOUR_MAP = "inferno"
 """matplotlib's name of the colour map."""
@@ -118,12 +120,12 @@ def contrast(colour: Colour) -> Colour:
 
 def _tag(pen: ImageDraw.ImageDraw, corner: tuple[int, int], title: str, colour: Colour, size: tuple[int, int]) -> None:
     """A title on a plate of the colour, moved so far that it is on the picture."""
-    font = ImageFont.load_default(max(10, round(max(size) / 28)))
-    width, height = (round(edge) for edge in pen.textbbox((0, 0), title, font)[2:])
+    letters = max(10, round(max(size) / 28))
+    width, height = lettering.width(title, letters), lettering.height(title, letters)
     left = max(0, min(corner[0], size[0] - width - 4))
     top = max(0, min(corner[1], size[1] - height - 4))
     pen.rectangle((left, top, left + width + 3, top + height + 3), fill=colour)
-    pen.text((left + 2, top + 1), title, contrast(colour), font)
+    lettering.write(pen, (left + 2, top + 1), title, contrast(colour), letters)
 
 
 def _one_each(colour: Colour | Sequence[Colour], count: int) -> list[Colour]:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from dsrg import cam, distributed, explain, grid, pictures
+from dsrg import cam, distributed, explain, grid, large, pictures
 from dsrg.crf import dense_crf
 from dsrg.data.voc import Photo
 from dsrg.labels import IGNORE
@@ -56,7 +56,12 @@ def enlarge(maps: Tensor, size: Sequence[int]) -> Tensor:
 
 def read_pixels(photo: Photo) -> Tensor:
     """The photograph, (3, H, W) uint8."""
-    return torch.from_numpy(np.array(pictures.read_image(photo.path))).permute(2, 0, 1).contiguous()
+    return planes(np.array(pictures.read_image(photo.path)))
+
+
+def planes(picture: np.ndarray) -> Tensor:
+    """Pixels (H, W, 3) uint8 as the networks take them, (3, H, W)."""
+    return torch.from_numpy(picture).permute(2, 0, 1).contiguous()
 
 
 @torch.no_grad()
@@ -220,10 +225,12 @@ def write_masks(
 
     def jobs() -> Iterator[tuple[Any, ...]]:
         for photo in tqdm(todo, directory.name, disable=not distributed.is_main()):
-            pixels = read_pixels(photo).to(device)
+            whole = np.array(pictures.read_image(photo.path))
+            pixels = planes(large.copy_of(whole, len(photo.tags))).to(device)
             probs = probs_of(pixels)
             tags = photo.tags if with_tags else None
-            yield directory / f"{photo.id}.png", portable(probs, workers), portable(pixels, workers), tags
+            job = portable(probs, workers), portable(pixels, workers), tags
+            yield directory / f"{photo.id}.png", whole.shape[:2], *job
 
     for _ in each(finish, jobs(), workers):
         pass
@@ -267,6 +274,7 @@ def to_mask(
     crf: dict[str, Any] | None,
     crf_tags: bool = True,
     confidence: float = 0.0,
+    size: Sequence[int] | None = None,
 ) -> Tensor:
     """The most probable class of each pixel of one photograph, after the CRF.
 
@@ -278,17 +286,24 @@ def to_mask(
         crf_tags: With tags, keep absent classes out of the CRF too, not only out of its result.
         confidence: As in `leave_out_unsure`, which gets `probs`. The CRF's own probabilities would not do: they are
             near 0 or 1 nearly everywhere.
+        size: Height and width of the mask, where `pixels` are a copy of a large photograph (`large.copy_of`).
 
     Returns:
-        (H, W) uint8, class index or, with a confidence, 255 = unlabelled.
+        (H, W) uint8, or of `size`: class index or, with a confidence, 255 = unlabelled.
     """
+
+    def decide(refined: Tensor, probs: Tensor) -> Tensor:
+        if tags is not None:
+            refined = refined.masked_fill(~tags[:, None, None], -1)
+        return leave_out_unsure(refined.argmax(dim=0).byte(), probs, tags, confidence)
+
     refined = probs
     if crf is not None:
         own = tags[None] if tags is not None and crf_tags else None
         refined = dense_crf(probs[None], pixels[None], own, **crf)[0]
-    if tags is not None:
-        refined = refined.masked_fill(~tags[:, None, None], -1)
-    return leave_out_unsure(refined.argmax(dim=0).byte(), probs, tags, confidence)
+    if size is None or tuple(size) == tuple(probs.shape[1:]):
+        return decide(refined, probs)
+    return large.in_strips(decide, size, refined, probs)
 
 
 def leave_out_unsure(mask: Tensor, probs: Tensor, tags: Tensor | None, confidence: float) -> Tensor:
@@ -312,11 +327,16 @@ def leave_out_unsure(mask: Tensor, probs: Tensor, tags: Tensor | None, confidenc
 
 
 def _refine_and_write(
-    path: Path, probs: Tensor | np.ndarray, pixels: Tensor | np.ndarray, tags: np.ndarray | None, **settings: Any
+    path: Path,
+    size: tuple[int, int],
+    probs: Tensor | np.ndarray,
+    pixels: Tensor | np.ndarray,
+    tags: np.ndarray | None,
+    **settings: Any,
 ) -> None:
     probs, pixels = torch.as_tensor(probs), torch.as_tensor(pixels)
     own = None if tags is None else torch.as_tensor(tags, device=probs.device)
-    pictures.write_mask(path, to_mask(probs, pixels, own, **settings).cpu().numpy())
+    pictures.write_mask(path, to_mask(probs, pixels, own, size=size, **settings).cpu().numpy())
 
 
 def process_pool(workers: int) -> ProcessPoolExecutor:

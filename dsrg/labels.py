@@ -76,7 +76,7 @@ class Classes:
             if len(self.foreground) > _MOST_SHOWN:
                 known += f" and {len(self.foreground) - _MOST_SHOWN} more"
             raise InputError(
-                f"{where}: the label '{name[:60]}' is not in {self.source} ({known}); correct the label or add the "
+                f"{where}: the label {name[:60]!r} is not in {self.source} ({known}); correct the label or add the "
                 "class.",
                 "unknown label",
             ) from None
@@ -91,6 +91,9 @@ def read_classes(path: str | Path) -> Classes:
     """
     if str(path) in PRESETS:
         return Classes(PRESETS[str(path)], f"the preset '{path}'")
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: the class list does not exist; write one class name a line, 'background' first.")
     text = disk.read_text(path, "class list", limit=LARGEST_LIST)
     names = tuple(line.strip() for line in text.split("\n") if line.strip())
     if len(names) > IGNORE:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 
-from dsrg import config, disk, distributed, storage
-from dsrg.errors import InputError
+from dsrg import config, disk, distributed, metadata, storage
+from dsrg.errors import InputError, reason
 from dsrg.labels import PRESETS, Classes, read_classes
 from dsrg.models.backbone import load_strictly
 from dsrg.models.build import build_deeplab
@@ -25,15 +25,13 @@ NETWORKS = ("retrain", "dsrg", "supervised")
 `supervised` has seen ground-truth masks and is there for comparison."""
 WEIGHTS_FILE = "model.safetensors"
 """Name of the weights in an exported folder."""
-METADATA = ("architecture", "classes", "settings", "record")
-"""What a safetensors file says of its network, each as JSON."""
 
 
 def load(path: str | Path, device: str = "auto", *, network: str | None = None) -> Segmenter:
     """A trained network, ready to segment photographs.
 
     Args:
-        path: A run's folder; or a .safetensors file that tools/export.py wrote, or the folder that holds it.
+        path: A run's folder; or a .safetensors file that dsrg export wrote, or the folder that holds it.
         device: 'auto' (CUDA where present), 'cpu', 'cuda', 'cuda:1', 'mps'.
         network: 'retrain', 'dsrg' or 'supervised'; None for the retrained network where it is finished, else DSRG's.
 
@@ -58,10 +56,11 @@ def _from_run(folder: Path, device: str, network: str | None) -> Segmenter:
     name = _choose(folder, network)
     classes = _classes(folder, cfg)
     architecture = segmenter_arguments(cfg.model, len(classes))
-    model = build_deeplab(**architecture)
     path = folder / name / "checkpoint.pt"
     state = storage.load_network(path)
     source = f"{path} (of {len(classes)} classes, as {classes.source} has them)"
+    _check_shapes(architecture, {key: list(getattr(value, "shape", ())) for key, value in state.items()}, source)
+    model = build_deeplab(**architecture)
     load_strictly(model, state, source)
     settings = Settings(
         scales=cfg.test.scales,
@@ -93,7 +92,7 @@ def _choose(folder: Path, network: str | None) -> str:
             if not record.exists() or read_record(record).finished:
                 return name
     wanted = "neither 'retrain' nor 'dsrg'" if network is None else f"'{network}' not"
-    raise InputError(f"{folder}: {wanted} finished in this run; run tools/run_pipeline.py for it first.")
+    raise InputError(f"{folder}: {wanted} finished in this run; run dsrg run-pipeline for it first.")
 
 
 def _classes(folder: Path, cfg: Config) -> Classes:
@@ -134,33 +133,36 @@ def _record(folder: Path, network: str, cfg: Config) -> dict[str, Any]:
 
 
 def _from_safetensors(path: Path, device: str) -> Segmenter:
+    disk.open_regular(path, "network").close()
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # it is no dict
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a readable safetensors file ({error}); export it anew.") from None
-    if not set(METADATA) <= metadata.keys():
-        raise InputError(f"{path}: was not written by tools/export.py, and so does not say what network it is of.")
-    architecture, names, settings, record = (json.loads(metadata[key]) for key in METADATA)
-    model = build_deeplab(**architecture)
-    load_strictly(model, state, str(path))
-    settings["scales"] = tuple(settings["scales"])
+            said = metadata.parse(file.metadata() or {}, str(path))
+            names = file.keys()
+            _check_shapes(said.architecture, {key: file.get_slice(key).get_shape() for key in names}, str(path))
+            model = build_deeplab(**said.architecture)
+            load_strictly(model, {key: file.get_tensor(key) for key in names}, str(path))
+    except (SafetensorError, OSError, RuntimeError, TypeError) as error:  # the last two: kinds of numbers unknown here
+        raise InputError(f"{path}: not a readable safetensors file ({reason(error)}); export it anew.") from None
     return Segmenter(
         model,
-        Classes(tuple(names), str(path)),
+        Classes(said.names, str(path)),
         distributed.pick_device(device),
-        Settings(**settings),
-        architecture=architecture,
-        record=record,
+        said.settings,
+        architecture=said.architecture,
+        record=said.record,
     )
 
 
-def metadata_of(segmenter: Segmenter) -> dict[str, str]:
-    """What an exported file says of its network: METADATA, as JSON."""
-    settings = {name: getattr(segmenter.settings, name) for name in Settings.__dataclass_fields__}
-    values = (segmenter.architecture, segmenter.classes.names, settings, segmenter.record)
-    return {key: json.dumps(value) for key, value in zip(METADATA, values, strict=True)}
+def _check_shapes(architecture: dict[str, Any], shapes: Mapping[str, Sequence[int]], source: str) -> None:
+    """Compare a file's tensors with those of the network that it is said to be of, before either takes memory.
+
+    Raises:
+        InputError: a name is missing or unknown, or a shape differs.
+    """
+    with torch.device("meta"):
+        load_strictly(
+            build_deeplab(**architecture), {key: torch.empty(tuple(shape)) for key, shape in shapes.items()}, source
+        )
 
 
 def state_of(segmenter: Segmenter) -> dict[str, torch.Tensor]:

@@ -13,11 +13,18 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dsrg import grid
 
+# Upper bounds are far above what anybody means: they stop a slip of the hand before it asks for all of the memory.
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-PositiveInt = Annotated[int, Field(gt=0)]
-NonNegativeInt = Annotated[int, Field(ge=0)]
-Scales = Annotated[tuple[Positive, ...], Field(min_length=1)]
+Positive = Annotated[float, Field(gt=0, le=1e6)]
+NonNegative = Annotated[float, Field(ge=0, le=1e6)]
+PositiveInt = Annotated[int, Field(gt=0, le=10**9)]
+NonNegativeInt = Annotated[int, Field(ge=0, le=10**9)]
+Channels = Annotated[int, Field(gt=0, le=8192)]
+ChannelsOrNone = Annotated[int, Field(ge=0, le=8192)]
+Side = Annotated[int, Field(gt=0, le=16_384)]
+Scale = Annotated[float, Field(ge=0.01, le=10)]
+Scales = Annotated[tuple[Scale, ...], Field(min_length=1, max_length=16)]
+Rates = Annotated[tuple[Annotated[int, Field(gt=0, le=256)], ...], Field(min_length=1, max_length=16)]
 CUT_BACKBONES = ("vgg16", "alexnet", "googlenet")
 """Networks that a classifier with convolutions of its own cuts off before their last halving."""
 HEADS_OF = {"cam": "gap", "acol": "acol"}
@@ -65,9 +72,9 @@ class Model(Section):
     """Where the segmentation networks' backbone starts: at `weights`, or at the trained stage-1 classifier."""
     output_stride: Literal[8, 16, 32] = 8
     """Photograph pixels for each cell of the segmentation network's output grid; 8 gives 321 -> 41."""
-    aspp_rates: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (6, 12, 18, 24)
+    aspp_rates: Rates = (6, 12, 18, 24)
     """Dilation of each ASPP branch."""
-    aspp_channels: NonNegativeInt = 1024
+    aspp_channels: ChannelsOrNone = 1024
     """Width of fc6 and fc7 in each branch; 0 for one convolution straight to the classes."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Dropout after fc6 and fc7."""
@@ -84,13 +91,13 @@ class Train(Section):
 
     iterations: PositiveInt = 8000
     """Optimiser steps."""
-    batch: PositiveInt = 20
+    batch: Annotated[int, Field(gt=0, le=4096)] = 20
     """Photographs in a step, over all processes together."""
-    size: Annotated[int, Field(ge=grid.SMALLEST)] = 321
+    size: Annotated[int, Field(ge=grid.SMALLEST, le=4097)] = 321
     """Side of the square network input, in pixels: a multiple of the network's output stride, and one."""
     resize: Literal["warp", "crop"] = "warp"
     """'warp' squeezes the whole photograph into the square; 'crop' scales at random and cuts a square out."""
-    scale: tuple[Positive, Positive] = (0.5, 1.5)
+    scale: tuple[Scale, Scale] = (0.5, 1.5)
     """Range of the random scale that precedes a crop."""
     mirror: bool = True
     """Mirror half of the photographs."""
@@ -102,7 +109,7 @@ class Train(Section):
     """Base learning rate."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Momentum of SGD."""
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    weight_decay: NonNegative = 5e-4
     """Decay of weights; biases have none."""
     bias_multiplier: Positive = 2.0
     """Learning rate of biases, times the base rate."""
@@ -142,10 +149,10 @@ class Classifier(Train):
     the first has found (ACoL)."""
     pooling: Literal["avg", "max"] = "avg"
     """'gap': global pooling before the linear layer."""
-    conv: NonNegativeInt = 0
+    conv: ChannelsOrNone = 0
     """'gap': filters of a 3 x 3 convolution before the pooling; 0 for none. The CAM paper adds one of 1024 to AlexNet,
     VGG16 and GoogLeNet, which are then cut off before their last halving (conv5, conv5-3, inception4e), as there."""
-    acol_channels: PositiveInt = 1024
+    acol_channels: Channels = 1024
     """'acol': filters of each of the two 3 x 3 convolutions of a classifier. AlexNet, VGG16, GoogLeNet are cut too."""
     acol_threshold: Fraction = 0.6
     """'acol': the first classifier's map, brought to 0..1, above which the second does not see."""
@@ -165,7 +172,7 @@ class Retrain(Train):
 
     iterations: PositiveInt = 20_000
     """Optimiser steps."""
-    batch: PositiveInt = 10
+    batch: Annotated[int, Field(gt=0, le=4096)] = 10
     """Photographs in a step, over all processes together."""
     resize: Literal["warp", "crop"] = "crop"
     """'warp' squeezes the whole photograph into the square; 'crop' scales at random and cuts a square out."""
@@ -182,7 +189,7 @@ class Cam(Section):
 
     scales: Scales = (0.5, 1.0, 1.5, 2.0)
     """Sizes at which the maps are computed, times the base size."""
-    size: PositiveInt | None = None
+    size: Side | None = None
     """Long side of the photographs at scale 1, in pixels; null for their own size."""
     mirror: bool = True
     """Add the mirror image's maps."""
@@ -234,17 +241,17 @@ class Crf(Section):
     engine: Literal["auto", "pydensecrf", "exact", "tiled"] = "auto"
     """'pydensecrf' approximates on a lattice; 'exact' stores all pairs (for small grids); 'tiled' is exact on CUDA at
     any size; 'auto' picks by size and device."""
-    iterations: PositiveInt = 10
+    iterations: Annotated[int, Field(gt=0, le=1000)] = 10
     """Mean-field iterations."""
     bilateral_sxy: Positive = 80.0
     """Bilateral kernel: position deviation in pixels of the full-size photograph."""
     bilateral_srgb: Positive = 13.0
     """Bilateral kernel: colour deviation, of 255."""
-    bilateral_weight: Annotated[float, Field(ge=0)] = 10.0
+    bilateral_weight: NonNegative = 10.0
     """Bilateral kernel: weight."""
     gaussian_sxy: Positive = 3.0
     """Gaussian kernel: position deviation in pixels of the full-size photograph."""
-    gaussian_weight: Annotated[float, Field(ge=0)] = 3.0
+    gaussian_weight: NonNegative = 3.0
     """Gaussian kernel: weight."""
     train_scale: Positive = 12.0
     """Position deviations are divided by this on the training grid."""
@@ -302,7 +309,7 @@ class Inference(Section):
 
     scales: Scales = (0.75, 1.0, 1.25)
     """Sizes to merge, times the base size."""
-    size: PositiveInt | None = None
+    size: Side | None = None
     """Long side of the photograph at scale 1, in pixels; null for its own size."""
     mirror: bool = True
     """Merge the mirror image too."""
@@ -318,9 +325,9 @@ class Localize(Section):
 
     threshold: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """The box is around the largest component of what is above this share of the map's maximum (Zhou et al. 2016)."""
-    size: PositiveInt | None = None
+    size: Side | None = None
     """Long side of the photographs, in pixels; null for their own size."""
-    saliency_blur: Annotated[float, Field(ge=0)] = 0.0
+    saliency_blur: NonNegative = 0.0
     """Deviation of the Gaussian, in pixels, that smooths saliency maps; 0 leaves them raw."""
 
 
@@ -358,7 +365,7 @@ class Config(Section):
     """bfloat16 autocast in training and inference."""
     compile: bool = False
     """torch.compile for the networks in training: slow to start, so for long runs. Needs a C++ compiler."""
-    workers: NonNegativeInt = 2
+    workers: Annotated[int, Field(ge=0, le=256)] = 2
     """Processes that load and augment photographs, and refine masks."""
     data: Data = Data()
     model: Model = Model()

@@ -16,18 +16,20 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, overload
+from typing import Annotated, Any, overload
 
 import numpy as np
 import torch
 from PIL import Image
+from pydantic import AfterValidator, ConfigDict
 from torch import Tensor
 
-from dsrg import inference, pictures, tiles
+from dsrg import inference, large, pictures, tiles
 from dsrg.errors import InputError
 from dsrg.formats.overlay import labelled_overlay
 from dsrg.labels import BACKGROUND, Classes
 from dsrg.models.deeplab import DeepLab
+from dsrg.schema import Crf, Scales, Side
 
 Picture = str | Path | Image.Image | np.ndarray
 """A photograph: a file, a PIL image, or RGB pixels (H, W, 3) uint8."""
@@ -49,7 +51,8 @@ class Segmentation:
     """(H, W, 3) uint8, the photograph as it was segmented: upright."""
     probs: np.ndarray | None = None
     """(C, H, W) float32 where they were asked for: the network's own, before the CRF, whose are near 0 or 1 nearly
-    everywhere, and of all classes, whichever the mask was restricted to."""
+    everywhere, and of all classes, whichever the mask was restricted to. Of a large photograph they are as large as the
+    copy that was segmented, see `dsrg.large`."""
 
     @property
     def present(self) -> tuple[str, ...]:
@@ -75,13 +78,29 @@ class Segmentation:
         tiles.write_picture(Path(path), Image.fromarray(self.overlay(strength)))
 
 
+def check_crf_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of `dsrg.crf.dense_crf` within the bounds of the configuration.
+
+    Raises:
+        ValueError: one is unknown or out of bounds.
+    """
+    unknown = sorted(set(arguments) - set(Crf().arguments()))
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)[:200]} is not known")
+    Crf.model_validate(arguments)
+    return arguments
+
+
 @dataclass(frozen=True)
 class Settings:
     """How photographs are segmented, where the call says nothing else."""
 
-    scales: tuple[float, ...] = (1.0,)
+    # An exported file says its settings, and pydantic holds them to these bounds.
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    scales: Scales = (1.0,)
     """Sizes to average over, times the base size."""
-    size: int | None = None
+    size: Side | None = None
     """Long side of the photograph at scale 1, in pixels; None for its own."""
     mirror: bool = True
     """Average over the mirror image too."""
@@ -91,7 +110,9 @@ class Settings:
     """Refine with the dense CRF."""
     crf_tags: bool = True
     """Where a mask is restricted to some classes, keep the others out of the CRF too."""
-    crf_arguments: dict[str, Any] = field(default_factory=lambda: {"engine": "auto"})
+    crf_arguments: Annotated[dict[str, Any], AfterValidator(check_crf_arguments)] = field(
+        default_factory=lambda: {"engine": "auto"}
+    )
     """Keyword arguments of `dsrg.crf.dense_crf`."""
     amp: bool = False
     """bfloat16 autocast."""
@@ -192,17 +213,19 @@ class Segmenter:
         allowed = [self.restriction(own, classes, "tags") for own in labels]
         pictures = [to_pixels(one) for one in images]
         found: list[Segmentation | None] = [None] * len(images)
-        for numbers in self.batches(pictures, scales, size):
-            several_probs = self.probabilities([pictures[number] for number in numbers], scales, size)
+        seen = [self.copy_of(picture, size) for picture in pictures]
+        for numbers in self.batches(seen, scales, size):
+            several_probs = self.probabilities([seen[number] for number in numbers], scales, size)
             for number, one in zip(numbers, several_probs, strict=True):
-                pixels = _planes(pictures[number]).to(self.device)
-                mask = (
-                    inference.to_mask(
-                        one, pixels, allowed[number], crf=self.crf_arguments(crf), crf_tags=self.settings.crf_tags
-                    )
-                    .cpu()
-                    .numpy()
+                mask_ = inference.to_mask(
+                    one,
+                    _planes(seen[number]).to(self.device),
+                    allowed[number],
+                    crf=self.crf_arguments(crf),
+                    crf_tags=self.settings.crf_tags,
+                    size=pictures[number].shape[:2],
                 )
+                mask = mask_.cpu().numpy()
                 kept = one.cpu().numpy() if probs else None
                 found[number] = Segmentation(mask, self.classes.names, pictures[number], kept)
         done = [one for one in found if one is not None]
@@ -227,6 +250,10 @@ class Segmenter:
         The class probabilities of all of them are in memory at their own size, at MOST_PROBS numbers in all.
         """
         return max(1, min(batch, MOST_PROBS // (len(self.classes) * shape[0] * shape[1])))
+
+    def copy_of(self, picture: np.ndarray, size: int | None = None) -> np.ndarray:
+        """The picture (H, W, 3) uint8 as it is segmented: itself, or of a large one a copy, see `dsrg.large`."""
+        return large.copy_of(picture, len(self.classes), size or self.settings.size)
 
     def network_sizes(
         self, shape: Sequence[int], scales: Sequence[float] | None = None, size: int | None = None
@@ -301,4 +328,4 @@ def to_pixels(image: Picture) -> np.ndarray:
 
 
 def _planes(picture: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+    return inference.planes(np.array(picture))

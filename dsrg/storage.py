@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dsrg import disk
-from dsrg.errors import InputError
+from dsrg.errors import InputError, reason
 
 LARGEST_CAMS = 2**30
 """Bytes that the maps of one photograph may have: 254 classes of a photograph of 5,600 x 5,600 pixels."""
@@ -59,8 +60,9 @@ def read_cams(
             with np.load(file, allow_pickle=False) as stored:
                 classes, maps = stored["classes"], stored["cams"]
         except Exception as error:  # zipfile, zlib, ValueError, KeyError: every way in which a .npz can be broken
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise InputError(f"{path}: not a readable CAM file ({reason}); delete it to have it made anew.") from None
+            raise InputError(
+                f"{path}: not a readable CAM file ({reason(error)}); delete it to have it made anew."
+            ) from None
     fault = _cam_fault(classes, maps, own, size)
     if fault:
         raise InputError(f"{path}: not a readable CAM file ({fault}); delete it to have it made anew.")
@@ -102,12 +104,12 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         _compare_checksums(path, file)
         file.seek(0)
         try:
-            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception:  # pickle, zip and torch each raise their own kinds on a broken file
-            # torch's own words are left out: they tell how to load a file that runs what it likes.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch's advice on pickles of other programs
+                state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # pickle, zip and torch each raise their own kinds on a broken file
             raise InputError(
-                f"{path}: not a readable PyTorch file of tensors (damaged, or it holds more than tensors and plain "
-                "values, which could run as a program); get or make it anew."
+                f"{path}: not a readable PyTorch file of tensors ({reason(error)}); get or make it anew."
             ) from None
     if not isinstance(state, dict):
         raise InputError(f"{path}: holds a {type(state).__name__} in place of named tensors; check the path.")

@@ -21,6 +21,7 @@ from dsrg.data.voc import Photo
 from dsrg.errors import InputError
 from dsrg.labels import BACKGROUND
 from dsrg.schema import Seeds
+from dsrg.scratch import Room
 from dsrg.studio import Maps, Studio
 from dsrg.studio_html import Shares, colour_scale, legend, percent
 from dsrg.uploads import Upload
@@ -61,11 +62,13 @@ class Page:
         studio: The networks.
         examples: Photographs to choose from.
         long_side: Larger uploads are made smaller, in pixels.
-        scratch: Folder for the files to download.
+        scratch: Folder for uploads, and for the files to download.
     """
 
     def __init__(self, studio: Studio, examples: Sequence[Photo], long_side: int, scratch: Path) -> None:
         self.studio, self.examples, self.long_side, self.scratch = studio, examples, long_side, scratch
+        self.room = Room(scratch)
+        """Bounds what lies in the folder."""
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read where Blocks reports errors, besides its own argument
         with gr.Blocks(
             title=f"dsrg: {studio.run.directory.name}", analytics_enabled=False, delete_cache=(600, FORGET_AFTER)
@@ -214,7 +217,11 @@ class Page:
         with _told():
             if path is None:
                 raise InputError("Choose a photograph.")
-            return self._open(uploads.read_upload(path, long_side=self.long_side), before, "")
+            try:
+                upload = uploads.read_upload(path, long_side=self.long_side)
+            finally:
+                self._delete(Path(path))
+            return self._open(upload, before, "")
 
     def open_example(self, event: gr.SelectData, before: Visit | None) -> Update:
         """Read one of the run's photographs and ask the classifier."""
@@ -224,8 +231,14 @@ class Page:
             upload = uploads.read_upload(photo.path, long_side=self.long_side)
             return self._open(upload, before, f"Its labels in the data set: {', '.join(names)}.")
 
+    def _delete(self, path: Path) -> None:
+        """Delete an upload as soon as it has been read."""
+        if self.scratch.resolve() in path.resolve().parents:
+            path.unlink(missing_ok=True)
+
     def _open(self, upload: Upload, before: Visit | None, remark: str) -> Update:
         _forget(before)
+        self.room.tidy()
         scores = self.studio.scores(upload.picture)
         visit = Visit(upload, scores, Path(tempfile.mkdtemp(dir=self.scratch)))
         if upload.smaller:
@@ -277,6 +290,7 @@ class Page:
                 raise InputError("Choose a photograph first.")
             if not labels:
                 raise InputError("Tick at least one label, or take the classifier's proposal.")
+            self.room.tidy()
             own, picture = tuple(sorted(labels)), visit.upload.picture
             maps = self.studio.maps(picture, own, visit.maps)
             visit = replace(visit, maps=maps, labels=own, mask_shares=None)
@@ -308,6 +322,7 @@ class Page:
         """The seeds at other thresholds, from the maps that are there."""
         if visit is None or visit.maps is None:
             return {self.visit: visit}
+        self.room.tidy()
         with _told():
             visit, painted = self._cut(visit, self._settings(foreground, background, refine))
         return {self.visit: visit, self.seeds: painted, self.legend: self._legend(visit)}
@@ -362,7 +377,9 @@ def _forget(visit: Visit | None) -> None:
 
 def _write(visit: Visit, mask: np.ndarray, painted: np.ndarray) -> tuple[Path, Path]:
     """The files to download: the mask, as large as the upload, and the picture that is shown."""
-    files = (visit.folder / f"{visit.upload.name}-mask.png", visit.folder / f"{visit.upload.name}-overlay.png")
+    name = visit.upload.name.encode("utf-8", "replace").decode()[:60]  # both endings must have room
+    visit.folder.mkdir(exist_ok=True)  # it may have been the oldest, with its earlier files
+    files = (visit.folder / f"{name}-mask.png", visit.folder / f"{name}-overlay.png")
     pictures.write_mask(files[0], uploads.enlarge_labels(mask, visit.upload.full_size))
     Image.fromarray(painted).save(files[1])
     return files

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import io
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from dsrg import disk
+from dsrg import disk, lettering
 from dsrg.heatmap import Colour
 
 GAP = 4
 """Pixels between two tiles."""
 LINE = 17
 """Height of a line of a caption, in pixels."""
+LETTERS, HEADING = 13, 15
+"""Size of letters, and of a heading's, in pixels."""
 PAGE = 4000
 """Height of a page, in pixels, before another is begun."""
 
@@ -43,34 +44,33 @@ def captioned(tile: np.ndarray, lines: Sequence[str], colour: Colour | None = No
     broken = _broken(lines, width)
     sheet = Image.new("RGB", (width, height + LINE * len(broken) + 3), "white")
     sheet.paste(Image.fromarray(tile))
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    pen = ImageDraw.Draw(sheet)
     if colour is not None:
         pen.rectangle((0, 0, own_width - 1, height - 1), outline=colour, width=4)
     for row, (part, number) in enumerate(broken):
         ink = colour if colour is not None and number == 0 else (0, 0, 0)
-        pen.text((0, height + 2 + LINE * row), part, ink, font)
+        lettering.write(pen, (0, height + 2 + LINE * row), part, ink, LETTERS)
     return np.asarray(sheet)
 
 
 def words(lines: Sequence[str], width: int) -> np.ndarray:
     """Lines of text as a tile (h, width, 3), those that are too long broken; the first is the heading."""
-    broken = _broken(lines, width)
+    broken = _broken(lines, width - 4, HEADING)
     sheet = Image.new("RGB", (width, LINE * len(broken) + 8), "white")
     pen = ImageDraw.Draw(sheet)
     for row, (part, number) in enumerate(broken):
-        pen.text((2, LINE * row), part, "black", ImageFont.load_default(13 if number else 15))
+        lettering.write(pen, (2, LINE * row), part, "black", LETTERS if number else HEADING)
     return np.asarray(sheet)
 
 
 def sheet(titles: Sequence[str], rows: Sequence[Sequence[np.ndarray]], width: int) -> Image.Image:
     """Tiles (h, w <= width, 3) uint8 in rows under the titles of their columns, each row as high as its highest."""
-    font = ImageFont.load_default(13)
     heights = [max(tile.shape[0] for tile in row) for row in rows]
     size = (len(titles) * (width + GAP) + GAP, 22 + sum(heights) + GAP * len(rows))
     picture = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(picture)
     for column, title in enumerate(titles):
-        pen.text((GAP + column * (width + GAP), 3), title, "black", font)
+        lettering.write(pen, (GAP + column * (width + GAP), 3), title, "black", LETTERS)
     top = 22
     for row, height in zip(rows, heights, strict=True):
         for column, tile in enumerate(row):
@@ -111,7 +111,16 @@ def write_pages(directory: Path, stem: str, pictures: Sequence[Image.Image]) -> 
     return names
 
 
-def _broken(lines: Sequence[str], width: int) -> list[tuple[str, int]]:
-    """The lines in parts that fit a width in pixels, and the number of the line that each part is of."""
-    letters = max(1, width // 7)
-    return [(part, number) for number, line in enumerate(lines) for part in textwrap.wrap(line, letters) or [""]]
+def _broken(lines: Sequence[str], width: int, heading: int = LETTERS) -> list[tuple[str, int]]:
+    """The lines in parts that fit a width in pixels, and the number of the line that each part is of.
+
+    Args:
+        lines: The text.
+        width: Room in pixels.
+        heading: Size of the first line's letters.
+    """
+    return [
+        (part, number)
+        for number, line in enumerate(lines)
+        for part in lettering.wrap(line, width, LETTERS if number else heading)
+    ]

@@ -121,7 +121,8 @@ def test_an_override_may_hold_an_equals_sign(write: Write) -> None:
         ("dsrg.lr", "'dsrg.lr': an override is written key=value"),
         ("=3", "'=3': an override is written key=value"),
         ("dsrg.lr=[1", "'dsrg.lr=[1': the value is not valid YAML"),
-        ("run_dir=2024-99-99", "'run_dir=2024-99-99': the value is not valid YAML"),
+        ("data.root=", "'data.root=': has no value"),
+        ("cam.size=", "'cam.size=': has no value"),
         ("seed.x=3", "'seed.x=3': 'seed' is a value, not a section"),
         ("dsrg.lr=0", "dsrg.lr = 0 does not fit"),
         ("dsrg.lr=.nan", "dsrg.lr = nan does not fit"),
@@ -166,12 +167,10 @@ def test_an_unknown_key_like_none_names_the_documentation(write: Write) -> None:
         ("dsrg: {lr: 1, lr: 2}", "the key 'lr' is given twice"),
         ("seed: 1\nrun_dir: a\nseed: 1", "the key 'seed' is given twice"),
         ("a: b: c", "not valid YAML"),
-        ("run_dir: 2024-99-99", "not valid YAML"),
         ("[1, 2]", "a configuration is a list of 'key: value' lines"),
         ("seeds", "a configuration is a list of 'key: value' lines"),
         ("dsrg: 3", "dsrg = 3 does not fit"),
         ("1: 2", "keys should be strings"),
-        ("extends: 5", "extends = 5 does not fit"),
         ("extends: [a.yaml]", "extends = ['a.yaml'] does not fit"),
     ],
 )
@@ -183,9 +182,9 @@ def test_refuses_a_broken_file_and_names_it(write: Write, text: str, message: st
 
 def test_refuses_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     assert refusal(tmp_path / "no.yaml").startswith(f"{tmp_path / 'no.yaml'}: the configuration cannot be read")
-    assert refusal(tmp_path).startswith(f"{tmp_path}: the configuration cannot be read")
+    assert refusal(tmp_path) == f"{tmp_path}: is a folder; the configuration must be a file."
     (tmp_path / "latin.yaml").write_bytes(b"run_dir: k\xe4se")
-    assert refusal(tmp_path / "latin.yaml").startswith(f"{tmp_path / 'latin.yaml'}: not valid YAML")
+    assert refusal(tmp_path / "latin.yaml").startswith(f"{tmp_path / 'latin.yaml'}: the configuration is not in UTF-8")
 
 
 def test_a_section_without_keys_keeps_the_defaults_and_takes_overrides(write: Write) -> None:

@@ -2,7 +2,7 @@
 
 import sys
 
-from dsrg.commands.compare_seeds import main
+from dsrg.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["compare-seeds", *sys.argv[1:]]))

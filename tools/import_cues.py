@@ -2,7 +2,7 @@
 
 import sys
 
-from dsrg.commands.import_cues import main
+from dsrg.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["import-cues", *sys.argv[1:]]))

@@ -2,7 +2,7 @@
 
 import sys
 
-from dsrg.commands.retrain import main
+from dsrg.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["retrain", *sys.argv[1:]]))

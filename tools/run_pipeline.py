@@ -2,7 +2,7 @@
 
 import sys
 
-from dsrg.commands.run_pipeline import main
+from dsrg.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["run-pipeline", *sys.argv[1:]]))

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import os
 import signal
 import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from dsrg import config, studio, uploads
+from dsrg import config, page_guard, studio, uploads
 from dsrg.cli import guard
 from dsrg.errors import InputError
 from dsrg.run import Run
+from dsrg.scratch import scratch
 from dsrg.studio_html import STYLE
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ ENDINGS = (signal.SIGINT, signal.SIGTERM)
 """Signals that end the page."""
 QUEUE = 20
 """Requests that may wait; to a further one the page says that it is busy."""
+LARGEST_UPLOAD = 4 * uploads.MAX_BYTES
+"""Largest file that is received, in bytes. Gradio says no more than 'Error' of a larger one; up to there `read_upload`
+says what is wrong."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,6 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1, this machine alone)"
     )
+    parser.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME",
+        help="a further name under which browsers may open the page, behind a proxy say; may be given several times "
+        "(default: localhost and --host alone)",
+    )  # fmt: skip
     parser.add_argument("--port", type=int, default=7860, help="port to listen on (default 7860)")
     parser.add_argument(
         "--long-side", type=int, metavar="N",
@@ -65,21 +73,28 @@ def load_run(directory: Path, overrides: Sequence[str] = ()) -> Run:
     path = directory / "config.yaml"
     if not path.is_file():
         raise InputError(f"{path}: does not exist; give the folder of a trained run, with its config.yaml.")
-    place = f"run_dir={json.dumps(str(directory))}"  # quoted: a name may mean something else in YAML
-    run = Run(config.load(path, [place, *overrides]))
+    run = Run(config.load(path, [f"run_dir={directory}", *overrides]))
     # The networks' settings are compared with the record in the folder, which knows the data set where it lay.
     run.cfg = config.change(run.cfg, {"data.root": config.load(path).data.root})
     return run
 
 
-def launch(page: Page, host: str, port: int) -> str:
+def launch(page: Page, host: str, port: int, names: Sequence[str] = ()) -> str:
     """Start the server in its own thread; the address.
+
+    Args:
+        page: The page.
+        host, port: To listen on.
+        names: Further names under which the page may be opened, see `page_guard.Guard`.
 
     Raises:
         InputError: the port is taken.
     """
     from gradio import themes
+    from starlette.middleware import Middleware
 
+    bounds: dict[str, Any] = {"room": page.room, "most_upload": LARGEST_UPLOAD + 2**20}  # and what is around the file
+    guard_ = Middleware(page_guard.Guard, hosts=names, listening=host, **bounds)
     page.blocks.queue(max_size=QUEUE, api_open=False)
     try:
         _, address, _ = page.blocks.launch(
@@ -90,8 +105,8 @@ def launch(page: Page, host: str, port: int) -> str:
             prevent_thread_lock=True,
             quiet=True,
             show_error=False,
-            # Gradio says no more than 'Error' of a file above its limit; up to there `read_upload` says what is wrong.
-            max_file_size=4 * uploads.MAX_BYTES,
+            max_file_size=LARGEST_UPLOAD,
+            app_kwargs={"middleware": [guard_]},
             state_session_capacity=100,
             footer_links=[],
             run_history=False,
@@ -118,19 +133,19 @@ def _serve(options: argparse.Namespace) -> None:
     run = load_run(Path(options.run), options.overrides) if options.run else Run(
         config.load(options.cfg, options.overrides)
     )  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix="dsrg-app-") as scratch:
+    with scratch(Path(tempfile.gettempdir())) as folder:
         # Gradio keeps uploads and pictures here; they are gone with the page.
-        os.environ["GRADIO_TEMP_DIR"] = scratch
+        os.environ["GRADIO_TEMP_DIR"] = str(folder)
         from dsrg import studio_page  # an extra: gradio takes seconds to load
 
         page = studio_page.Page(
             studio.Studio(run),
             studio.examples(run, options.examples),
             options.long_side or studio.usual_long_side(run),
-            Path(scratch),
+            folder,
         )
-        address = launch(page, options.host, options.port)
-        # What stops a service is to end it like Ctrl-C, or the photographs would stay in `scratch`. Ctrl-C is set too:
+        address = launch(page, options.host, options.port, options.allow_host)
+        # What stops a service is to end it like Ctrl-C, or the photographs would stay in `folder`. Ctrl-C is set too:
         # a process that a shell starts in the background ignores it.
         before = {number: signal.signal(number, signal.default_int_handler) for number in ENDINGS}
         try:

@@ -6,22 +6,39 @@ from pathlib import Path
 
 from dsrg import disk
 from dsrg.cli import guard
+from dsrg.data.mask_folders import pair_masks, read_colours
 from dsrg.labels import read_classes
-from dsrg.stages.evaluate import compare_folders
+from dsrg.stages.evaluate import compare_masks, require_objects
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pred", type=Path, required=True, metavar="DIR", help="predicted masks, <id>.png")
-    parser.add_argument("--gt", type=Path, required=True, metavar="DIR", help="true masks; may hold more ids")
+    parser.add_argument(
+        "--gt", type=Path, required=True, metavar="DIR", help="true masks of the same paths or names; may hold more"
+    )
     parser.add_argument("--classes", required=True, metavar="FILE", help="class list, or the preset 'voc' or 'coco'")
+    parser.add_argument(
+        "--palette",
+        nargs="?",
+        const="voc",
+        metavar="FILE",
+        help="read masks in colour: VOC's colours, or a file of lines 'cat:128,0,0' (CVAT's labelmap.txt)",
+    )
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures there")
     options = parser.parse_args(arguments)
 
     def work() -> None:
         classes = read_classes(options.classes)
-        matrix = compare_folders(options.pred, options.gt, classes)
-        figures = {"miou": matrix.mean_iou(), "pixel_accuracy": matrix.pixel_accuracy()}
+        colours = None if options.palette is None else read_colours(options.palette, classes)
+        found = pair_masks(options.pred, options.gt)
+        matrix = compare_masks(found.pairs, classes, colours)
+        require_objects(matrix, options.gt)
+        counted = {"pairs": len(found.pairs), "pixels": int(matrix.counts.sum())}
+        figures = {"miou": matrix.mean_iou(), "pixel_accuracy": matrix.pixel_accuracy()} | counted
+        print(f"{counted['pairs']:,} pairs of masks, {counted['pixels']:,} pixels counted")
+        for note in found.notes:
+            print(f"note: {note}")
         iou = classes.by_name(matrix.iou())
         for name, value in iou.items():
             print(f"{name:20} {'absent' if value is None else f'{value:.4f}'}")

@@ -57,7 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=4, metavar="N", help="photographs at a time (default 4)")
     mine = parser.add_argument_group("own photographs")
     mine.add_argument("--photos", type=Path, metavar="DIR", help="photographs, or one folder a class")
-    mine.add_argument("--labels", type=Path, metavar="CSV", help="columns image,labels; else one folder a class")
+    mine.add_argument(
+        "--labels", type=Path, metavar="FILE", help="table with the columns image,labels; else one folder a class"
+    )
     mine.add_argument("--val", type=float, metavar="SHARE", help="share set aside for measuring (default 0.1)")
     voc = parser.add_argument_group("PASCAL VOC 2012")
     voc.add_argument("--voc", type=Path, metavar="DIR", help="VOCdevkit/VOC2012, or the folder that holds VOCdevkit")

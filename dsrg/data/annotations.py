@@ -7,9 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from dsrg import disk
 from dsrg.boxes import LabelledBoxes
 from dsrg.errors import InputError
 from dsrg.labels import Classes
+
+LARGEST = 16 * disk.MIB
+"""Bytes of an annotation; VOC's largest has 30 KB."""
+MOST_OBJECTS = 20_000
 
 
 def read_boxes_for(path: Path, size: tuple[int, int], classes: Classes, photo: Path) -> LabelledBoxes:
@@ -35,7 +40,10 @@ def read_boxes_for(path: Path, size: tuple[int, int], classes: Classes, photo: P
     for element in _read_objects(path, "measure with masks"):
         name = element.findtext("name", "").strip()
         indices.append(classes.index(name, str(path)))
-        edges = [element.findtext(f"bndbox/{edge}", "none").strip() for edge in ("xmin", "ymin", "xmax", "ymax")]
+        edges = [
+            " ".join(element.findtext(f"bndbox/{edge}", "none").split())[:20]
+            for edge in ("xmin", "ymin", "xmax", "ymax")
+        ]
         try:
             left, top, right, bottom = map(float, edges)
         except ValueError:
@@ -71,13 +79,27 @@ def read_label_names(path: Path, otherwise: str) -> list[str]:
     return [element.findtext("name", "").strip() for element in _read_objects(path, otherwise)]
 
 
+class _NoDoctype(ElementTree.TreeBuilder):
+    """Refuses a document type before what it defines is read: a few lines of entities make gigabytes of text."""
+
+    def doctype(self, name: str, public: str | None, system: str | None) -> None:
+        raise ValueError("it defines a document type, as no annotation does")
+
+
 def _read_objects(path: Path, otherwise: str) -> list[ElementTree.Element]:
     """The objects of a VOC XML annotation; `otherwise` says what helps where the file is missing."""
+    if not path.exists():
+        raise InputError(f"{path}: the annotation does not exist; add it or {otherwise}.", "annotation missing")
     try:
-        return ElementTree.parse(path).findall("object")
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(
-            f"{path}: the annotation does not exist; add it or {otherwise}.", "annotation missing"
-        ) from None
-    except (ElementTree.ParseError, ValueError, LookupError, OSError) as error:  # an unknown encoding is one of two
+        content = disk.read_bytes(path, "annotation", limit=LARGEST)
+        objects = ElementTree.fromstring(content, ElementTree.XMLParser(target=_NoDoctype())).findall("object")
+    except InputError as error:
+        raise InputError(str(error), "annotation unreadable") from None
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # an unknown encoding is one of two
         raise InputError(f"{path}: not valid XML ({error}); replace the file.", "annotation unreadable") from None
+    if len(objects) > MOST_OBJECTS:
+        raise InputError(
+            f"{path}: names {len(objects):,} objects, and {MOST_OBJECTS:,} are the most; check the file.",
+            "annotation unreadable",
+        )
+    return objects

@@ -120,7 +120,7 @@ def _unpack(path: Path) -> bytes:
             packed = file.read(2) == b"\x1f\x8b"
             file.seek(0)
             with gzip.GzipFile(fileobj=file) if packed else file as stream:
-                content = bytes(stream.read(LARGEST + 1))  # what a small file could unpack to has no bound
+                content = disk.read_at_most(stream, LARGEST + 1)  # what a small file could unpack to has no bound
     except (OSError, EOFError, zlib.error) as error:
         raise _BrokenError(str(error)) from None
     if len(content) > LARGEST:

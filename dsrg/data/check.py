@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from tqdm import tqdm
 
 from dsrg import pictures
 from dsrg.data.photograph import describe_left_out, is_system
-from dsrg.data.voc import Photo, Refuse, VocFolder
+from dsrg.data.voc import Photo, Refuse, VocFolder, no_object, shows_object
 from dsrg.errors import InputError
 from dsrg.labels import BACKGROUND, IGNORE
 
@@ -148,8 +149,12 @@ def check_data(
     boxed = {name for name, photo in photos.items() if boxes and folder.annotation_path(photo).is_file()}
     found += _without_annotation(folder, photos, boxed)
     found += _left_out(folder, photos, masks)
-    faults, sizes = _read_all(folder, photos, masked=masked, boxed=boxed, doubtful=doubtful, threads=threads)
+    faults, sizes, blank = _read_all(folder, photos, masked=masked, boxed=boxed, doubtful=doubtful, threads=threads)
     found += faults
+    for own in splits.values():
+        if own and {photo.id for photo in own} <= blank:
+            error = no_object(folder.mask_dir, len(own))
+            found.append(Fault(error.kind, folder.mask_dir, "", str(error)))
     return DataCheck(
         folder.root,
         folder.classes.names,
@@ -168,8 +173,8 @@ def _read_all(
     boxed: set[str],
     doubtful: set[str],
     threads: int,
-) -> tuple[list[Fault], dict[str, tuple[int, int]]]:
-    """Decode every file; the faults in the order of the photographs, and width and height of those that can be read.
+) -> tuple[list[Fault], dict[str, tuple[int, int]], set[str]]:
+    """Decode every file.
 
     Args:
         folder: The data folder.
@@ -178,9 +183,14 @@ def _read_all(
         boxed: Ids of those whose annotation to read.
         doubtful: Ids of those whose labels are known to be faulty, and are not compared with anything.
         threads: Files to read at a time.
+
+    Returns:
+        The faults in the order of the photographs; width and height of those that can be read; and the ids of those
+        whose mask shows no object.
     """
     found: list[Fault] = []
     sizes: dict[str, tuple[int, int]] = {}
+    blank: set[str] = set()
 
     def read(photo: Photo) -> list[Fault]:
         own: list[Fault] = []
@@ -191,6 +201,8 @@ def _read_all(
             boxes=photo.id in boxed and not told,
             refuse=_noter(own),
         )
+        if mask is not None and not own and not shows_object(mask):
+            blank.add(photo.id)
         if mask is not None and not own and photo.id not in doubtful:
             own += _differences(folder, photo, mask)
         if image is not None:
@@ -205,7 +217,7 @@ def _read_all(
             found += faults
     finally:
         pool.shutdown(cancel_futures=True)  # Ctrl-C ends it at once
-    return found, sizes
+    return found, sizes, blank
 
 
 def _noter(found: list[Fault]) -> Refuse:
@@ -282,7 +294,7 @@ def _classes(folder: VocFolder, splits: Mapping[str, Sequence[Photo]], train: st
 
 def _with_masks(folder: VocFolder, photos: Sequence[Photo], found: list[Fault]) -> set[str]:
     """Ids of the photographs that have a mask; notes the others where only some have."""
-    there = {photo.id for photo in photos if folder.mask_path(photo).is_file()}
+    there = {photo.id for photo in photos if os.path.lexists(folder.mask_path(photo))}
     for photo in photos if there else ():
         if photo.id not in there:
             path = folder.mask_path(photo)

@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import functools
 import itertools
-import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from pycocotools import mask as rle_masks
 from tqdm import tqdm
 
-from dsrg import labels
+from dsrg import disk, labels, pictures
+from dsrg.data.ids import check_below
 from dsrg.data.photograph import PhotoIndex, describe_left_out, find_photographs
 from dsrg.data.prepare import Item, Plan, check_names, name_ids, split_off
+from dsrg.data.regions import Region, paint
 from dsrg.errors import InputError
-from dsrg.labels import BACKGROUND, BACKGROUND_NAMES, IGNORE
+from dsrg.labels import BACKGROUND_NAMES, IGNORE, fault_of_name
 
 Categories = Mapping[int, str]
 """From a category's id to its name, in the order of the ids."""
-
-
-class Region(NamedTuple):
-    """What one annotation paints."""
-
-    class_index: int
-    """255 for void."""
-    segmentation: list[np.ndarray] | dict[str, Any]
-    """Polygons, each (2n,) float64 x, y, x, y, ... in pixels; or a run-length encoding as pycocotools takes it."""
+LARGEST = 2 * 2**30
+"""Bytes of an annotation file; COCO's largest has 0.5 GB, LVIS's 1.1 GB."""
+MOST_OBJECTS = 20_000
+"""Objects in one photograph."""
+LONGEST_OUTLINE = 100_000
+"""Pixels around a polygon that any photograph may have; as many as it has pixels where those are more."""
 
 
 @dataclass
@@ -43,71 +41,55 @@ class Instances:
     notes: list[str] = field(default_factory=list)
 
 
-def paint(regions: Sequence[Region], size: tuple[int, int], where: str = "the annotation") -> np.ndarray:
-    """Paint the regions of a photograph into one mask.
-
-    Void regions (crowds) come first, so they cover background alone; then the objects in falling order of their area in
-    pixels: where two overlap, the pixel is the smaller one's, which in a photograph mostly is the one in front.
-
-    Args:
-        regions: What to paint.
-        size: Width and height of the photograph in pixels.
-        where: The file and photograph, for the error.
-
-    Returns:
-        (H, W) uint8: class index, 0 for background, 255 for void.
-
-    Raises:
-        InputError: a run-length encoding is broken or of another size.
-    """
-    width, height = size
-    canvas = np.full((height, width), BACKGROUND, np.uint8)
-    try:
-        encoded = [_encode(region.segmentation, width, height) for region in regions]
-        areas = np.array([int(rle_masks.area(one)) for one in encoded])
-        void = np.array([region.class_index == IGNORE for region in regions], bool)
-        for position in np.lexsort((-areas, ~void)):
-            canvas[rle_masks.decode(encoded[position]).view(bool)] = regions[position].class_index
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{where}: a segmentation cannot be decoded ({error}); correct the annotation.") from None
-    return canvas
-
-
-def read_instances(path: Path, photos: Path) -> Instances:
+def read_instances(path: Path, photos: Path, *, keep_unused: bool = False) -> Instances:
     """Read an annotation file and find its photographs; those without any object are left out.
 
-    A crowd (iscrowd 1) gives its label to the photograph and 255 to its pixels. So does the box of an object without a
-    polygon of three points, if any other object of the file has one; if none has, there are no masks.
+    A crowd (iscrowd 1) gives its label to the photograph and 255 to its pixels. But where every object of a category is
+    marked so, as annotation tools mark masks that are painted, they are objects. The box of an object without a polygon
+    of three points is 255 too, if any other object of the file has one; if none has, there are no masks.
 
     Args:
         path: The JSON file.
         photos: Folder of the photographs, searched at any depth.
+        keep_unused: Keep categories that no object has. They are no classes else, for nothing could be learnt of them.
 
     Raises:
-        InputError: the file is missing or broken, or names photographs that do not exist.
+        InputError: the file is missing or broken, or names photographs that do not exist or lie elsewhere.
     """
     content = _load(path)
+    rows = content["annotations"]
     categories = _read_categories(content["categories"], path)
     images = _read_images(content["images"], path)
-    objects, notes = _read_objects(content["annotations"], categories, images, path)
-    kept = {number: image for number, image in images.items() if number in objects}
+    listed = Counter(_value(row, "category_id", int, f"{path} (an annotation)") for row in rows)
+    notes = []
+    unused = [name for number, name in categories.items() if number not in listed]
+    if unused and not keep_unused:
+        categories = {number: name for number, name in categories.items() if number in listed}
+        names = "', '".join(unused[:5])
+        more = f" and {len(unused) - 5} more" if len(unused) > 5 else ""
+        notes.append(f"{path}: no object is of the categories '{names}'{more}, which are no classes then.")
+    pictured = [_value(row, "image_id", int, _where(path, row)) for row in rows]
+    shown = {image for image, row in zip(pictured, rows, strict=True) if row["category_id"] in categories}
+    kept = {number: image for number, image in images.items() if number in shown}
     if len(images) > len(kept):
         notes.append(
             f"{path}: {len(images) - len(kept)} of {len(images)} photographs show no object and were left out."
         )
-    files, more = _find(kept, photos, path)
-    ids = name_ids(files.values())
-    names = ("background", *dict.fromkeys(categories.values()))
-    has_masks = any(region.segmentation for own in objects.values() for region in own.regions)
+    files, left_out = _find(kept, photos, path)
+    has_masks = any(row.get("segmentation") for row in rows)
+    sizes = {number: size or _size_of(files[number], has_masks) for number, (_, size) in kept.items()}
+    objects, found = _read_objects(rows, categories, {number: sizes.get(number) for number in images}, path)
     if not has_masks:
         notes.append(f"{path}: no object has a segmentation, so there are no masks to measure with.")
+    class_names = ("background", *categories.values())
+    ids = name_ids(files.values())
     items = []
-    for number, (_, size) in kept.items():
+    for number, size in sizes.items():
         own = objects[number]
-        mask = functools.partial(paint, own.regions, size, f"{path} (image {number})") if has_masks else None
-        own_labels = tuple(names[index] for index in sorted(own.classes))
+        mask = functools.partial(paint, own.regions, size, f"{path} (image {number})") if has_masks and size else None
+        own_labels = tuple(class_names[index] for index in sorted(own.classes))
         items.append(Item(ids[files[number]], files[number], own_labels, mask, size))
-    return Instances(path, categories, items, notes + more)
+    return Instances(path, categories, items, notes + found + left_out)
 
 
 def plan_coco(directory: Path, year: int) -> Plan:
@@ -129,7 +111,7 @@ def plan_coco(directory: Path, year: int) -> Plan:
             raise InputError(
                 f"{folders[0]}: does not exist; unpack {split}{year}.zip there, or check --coco and --year."
             )
-        parts[split] = read_instances(path, photos)
+        parts[split] = read_instances(path, photos, keep_unused=True)
         _check_official(parts[split])
     items = [item for part in parts.values() for item in part.items]
     splits = {split: sorted(item.id for item in part.items) for split, part in parts.items()}
@@ -163,52 +145,8 @@ class _Objects:
     regions: list[Region] = field(default_factory=list)
 
 
-def _encode(segmentation: list[np.ndarray] | dict[str, Any], width: int, height: int) -> dict[str, Any]:
-    if isinstance(segmentation, list):
-        merged: dict[str, Any] = rle_masks.merge(rle_masks.frPyObjects(segmentation, height, width))
-        return merged
-    if list(segmentation["size"]) != [height, width]:
-        raise ValueError(f"its size is {segmentation['size']}, not [{height}, {width}]")
-    counts = segmentation["counts"]
-    lengths = np.array(counts, np.float64) if isinstance(counts, list) else unpack_runs(counts)
-    # pycocotools leaves what the runs do not reach as it happens to be in memory.
-    if lengths.sum() != height * width or lengths.min() < 0:
-        raise ValueError("its counts do not add up to the photograph's pixels")
-    if not isinstance(counts, list):
-        return segmentation
-    encoded: dict[str, Any] = rle_masks.frPyObjects(segmentation, height, width)
-    return encoded
-
-
-def unpack_runs(counts: str | bytes) -> np.ndarray:
-    """The lengths of the runs in a compressed run-length encoding.
-
-    Each is five bits a character, the lowest first, in characters from '0' on, where 32 says that more follow; from the
-    fourth on it is the difference from the length before the last (rleToString in pycocotools' maskApi.c).
-    """
-    codes = np.frombuffer(counts.encode() if isinstance(counts, str) else counts, np.uint8).astype(np.int64) - 48
-    last = codes & 32 == 0
-    if not codes.size or codes.min() < 0 or codes.max() > 63 or not last[-1]:
-        raise ValueError("its counts are no run-length encoding")
-    starts = np.concatenate([[0], np.flatnonzero(last)[:-1] + 1])
-    widths = np.diff(np.append(starts, codes.size))
-    if widths.max() > 12:
-        raise ValueError("its counts are too long")
-    places = 5 * (np.arange(codes.size) - np.repeat(starts, widths))
-    lengths = np.add.reduceat((codes & 31) << places, starts)
-    lengths -= np.where(codes[last] & 16, np.int64(1) << (5 * widths), 0)  # two's complement
-    for first in (1, 2):
-        lengths[first::2] = np.cumsum(lengths[first::2])
-    return lengths
-
-
 def _load(path: Path) -> dict[str, list[dict[str, Any]]]:
-    if not path.is_file():
-        raise InputError(f"{path}: the annotations do not exist; check the path.")
-    try:
-        content = json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid JSON ({error}); replace the file.") from None
+    content = disk.read_json(path, "annotation file", limit=LARGEST)
     for key in ("images", "annotations", "categories"):
         rows = content.get(key) if isinstance(content, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -223,8 +161,14 @@ def _value(row: dict[str, Any], key: str, kind: type, where: str) -> Any:
     if kind is int and isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise InputError(f"{where}: has '{key}' {value!r}; it must be {'a whole number' if kind is int else 'a text'}.")
+        wanted = "a whole number" if kind is int else "a text"
+        raise InputError(f"{where}: has '{key}' {value!r:.60}; it must be {wanted}.")
     return value
+
+
+def _where(path: Path, row: Mapping[str, Any]) -> str:
+    number = row.get("id")
+    return f"{path} (annotation {number if isinstance(number, int) else '?'})"
 
 
 def _read_categories(rows: Sequence[dict[str, Any]], path: Path) -> Categories:
@@ -234,6 +178,8 @@ def _read_categories(rows: Sequence[dict[str, Any]], path: Path) -> Categories:
         if number in found:
             raise InputError(f"{path}: category {number} is listed twice; give each an id of its own.")
         found[number] = name.strip()
+        if fault_of_name(found[number]):
+            raise InputError(f"{path}: the category {name[:60]!r} {fault_of_name(found[number])}; rename it.")
     names = [name for _, name in sorted(found.items()) if name not in BACKGROUND_NAMES]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -241,56 +187,94 @@ def _read_categories(rows: Sequence[dict[str, Any]], path: Path) -> Categories:
     return {number: name for number, name in sorted(found.items()) if name not in BACKGROUND_NAMES}
 
 
-def _read_images(rows: Sequence[dict[str, Any]], path: Path) -> dict[int, tuple[str, tuple[int, int]]]:
-    """From a photograph's id to its file's name and its width and height."""
-    images: dict[int, tuple[str, tuple[int, int]]] = {}
+def _read_images(rows: Sequence[dict[str, Any]], path: Path) -> dict[int, tuple[str, tuple[int, int] | None]]:
+    """From a photograph's id to its file's name, and its width and height if the file says them."""
+    images: dict[int, tuple[str, tuple[int, int] | None]] = {}
     for row in rows:
         number = _value(row, "id", int, f"{path} (an image)")
         where = f"{path} (image {number})"
-        size = (_value(row, "width", int, where), _value(row, "height", int, where))
-        if min(size) < 1:
-            raise InputError(f"{where}: is {size[0]} x {size[1]} pixels; correct the annotation.")
+        size = None
+        if row.get("width") is not None or row.get("height") is not None:  # Label Studio writes null for both
+            size = (_value(row, "width", int, where), _value(row, "height", int, where))
+            if min(size) < 1:
+                raise InputError(f"{where}: is {size[0]} x {size[1]} pixels; correct the annotation.")
         if number in images:
             raise InputError(f"{path}: image {number} is listed twice; give each an id of its own.")
         images[number] = (_value(row, "file_name", str, where), size)
     return images
 
 
+def _size_of(photo: Path, needed: bool) -> tuple[int, int] | None:
+    """Width and height of a photograph of which the annotations say none, as the tool that made them showed it."""
+    return pictures.read_upright(photo).size if needed else None
+
+
 def _read_objects(
     rows: Sequence[dict[str, Any]],
     categories: Categories,
-    images: Mapping[int, tuple[str, tuple[int, int]]],
+    sizes: Mapping[int, tuple[int, int] | None],
     path: Path,
 ) -> tuple[dict[int, _Objects], list[str]]:
-    """From a photograph's id to its objects, for those that show any; and sentences for the user."""
-    listed = {_value(row, "category_id", int, f"{path} (an annotation)") for row in rows}
+    """From a photograph's id to its objects, for those that show any; and sentences for the user.
+
+    Args:
+        rows: The annotations.
+        categories: Those that are classes.
+        sizes: By the id of every photograph that the file lists: width and height, where they are known.
+        path: The file, for errors.
+    """
     indices = {number: index for index, number in enumerate(categories, 1)}
     has_masks = any(row.get("segmentation") for row in rows)
+    painted = _painted(rows, categories, path)
     objects: dict[int, _Objects] = {}
-    boxes = ignored = 0
+    boxes = crowds = ignored = 0
     for row in tqdm(rows, f"objects of {path.name}", disable=None):
-        where = f"{path} (annotation {row.get('id', '?')})"
-        image, category = _value(row, "image_id", int, where), row["category_id"]
-        if image not in images:
+        where = _where(path, row)
+        image, category = row["image_id"], row["category_id"]
+        if image not in sizes:
             raise InputError(f"{where}: is of image {image}, which 'images' does not list; correct it or remove it.")
         if category not in indices:
             ignored += 1
             continue
         own = objects.setdefault(image, _Objects())
         own.classes.add(indices[category])
-        if has_masks:
-            segmentation, is_box = _read_segmentation(row, images[image][1], where)
+        size = sizes[image]
+        if has_masks and size:
+            if len(own.regions) == MOST_OBJECTS:
+                raise InputError(f"{path}: image {image} has more than {MOST_OBJECTS:,} objects; check the file.")
+            segmentation, is_box = _read_segmentation(row, size, where)
+            is_crowd = bool(row.get("iscrowd")) and category not in painted
             boxes += is_box
-            own.regions.append(Region(IGNORE if is_box or row.get("iscrowd") else indices[category], segmentation))
+            crowds += is_crowd
+            own.regions.append(Region(IGNORE if is_box or is_crowd else indices[category], segmentation))
     notes = []
+    if painted:
+        names = "', '".join(list(painted.values())[:5])
+        notes.append(f"{path}: every object of '{names}' is marked as a crowd (iscrowd 1); they were read as objects.")
+    if crowds:
+        notes.append(
+            f"{path}: {crowds} of the objects are marked as crowds (iscrowd 1) and are void (255) in the masks; where "
+            "they are single objects, give them iscrowd 0."
+        )
     if boxes:
         notes.append(
             f"{path}: {boxes} objects have no polygon of three points; their boxes are void (255) in the masks."
         )
-    unknown = sorted(listed - set(categories))
-    if unknown:
-        notes.append(f"{path}: {ignored} annotations are of no class (category {unknown[0]}) and count as background.")
+    if ignored:
+        unknown = min(row["category_id"] for row in rows if row["category_id"] not in indices)
+        notes.append(f"{path}: {ignored} annotations are of no class (category {unknown}) and count as background.")
     return objects, notes
+
+
+def _painted(rows: Sequence[dict[str, Any]], categories: Categories, path: Path) -> Categories:
+    """The categories whose segmented objects are all marked as crowds: COCO itself has none such."""
+    marks: dict[int, set[bool]] = {}
+    for row in rows:
+        if row.get("iscrowd") not in (None, 0, 1):
+            raise InputError(f"{_where(path, row)}: has 'iscrowd' {row['iscrowd']!r:.40}; it must be 0 or 1.")
+        if row.get("segmentation"):
+            marks.setdefault(row["category_id"], set()).add(bool(row.get("iscrowd")))
+    return {number: name for number, name in categories.items() if marks.get(number) == {True}}
 
 
 def _read_segmentation(
@@ -311,7 +295,7 @@ def _read_segmentation(
             left, top, width, height = map(float, row["bbox"])
             right, bottom = left + width, top + height
             polygons = [np.array([left, top, right, top, right, bottom, left, bottom])]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise InputError(
             f"{where}: has neither polygons nor a bbox of four numbers; correct it or remove it."
         ) from None
@@ -321,17 +305,22 @@ def _read_segmentation(
             raise InputError(
                 f"{where}: a polygon is no list of x, y in its photograph ({size[0]} x {size[1]}); correct it."
             )
+        points = polygon.reshape(-1, 2)
+        outline = np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()
+        if outline > min(max(LONGEST_OUTLINE, size[0] * size[1]), 50 * LONGEST_OUTLINE):  # each step takes memory
+            raise InputError(f"{where}: a polygon's outline is {outline:,.0f} pixels long; correct it.")
     return polygons, is_box
 
 
 def _find(
-    images: Mapping[int, tuple[str, tuple[int, int]]], photos: Path, path: Path
+    images: Mapping[int, tuple[str, tuple[int, int] | None]], photos: Path, path: Path
 ) -> tuple[dict[int, Path], list[str]]:
     """From a photograph's id to its file; and sentences on files that nothing names."""
     found = find_photographs(photos)
     index = PhotoIndex(photos, found.photographs)
     files: dict[int, Path] = {}
     for number, (name, _) in images.items():
+        check_below(name, f"{path} (image {number})", photos)
         hits = index.find(name)
         if not hits:
             raise InputError(f"{photos / name}: the photograph does not exist, but {path} names it; add it.")

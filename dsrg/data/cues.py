@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from dsrg import disk, locks, pictures
 from dsrg.data.array_pickle import read_arrays
-from dsrg.data.ids import LARGEST_LIST, check_id
+from dsrg.data.ids import LARGEST_LIST, check_id, shown
 from dsrg.data.voc import Photo
 from dsrg.errors import InputError
 from dsrg.labels import BACKGROUND, IGNORE, Classes
@@ -127,8 +127,8 @@ def read_list(path: Path) -> dict[str, int]:
         text = words[-1] if numbered else str(position)
         if len(words) != 1 + numbered or not (text.isascii() and text.isdecimal() and len(text) < 10):
             raise InputError(
-                f"{path}: the line '{' '.join(words)}' is not '<photograph> <number>'; write all lines so, or all as "
-                "one photograph without a number."
+                f"{path}: the line {shown(' '.join(words))} is not '<photograph> <number>'; write all lines so, or all "
+                "as one photograph without a number."
             )
         photo = Path(words[0])
         name = photo.stem if photo.suffix.lower() in pictures.IMAGE_EXTENSIONS else photo.name

@@ -44,7 +44,8 @@ class _Part(NamedTuple):
 
     labels: tuple[str, ...] | Doubt
     mark: str = ""
-    """What divides it; 'list' for a list, a blank where that is left to the table as a whole, '' for a label alone."""
+    """What divides it; 'list' for a list, 'known' where the class list decided, a blank where that is left to the table
+    as a whole, '' for a label alone."""
 
 
 def divide(texts: Sequence[str | list[str]], known: Collection[str] = ()) -> Divided:
@@ -102,12 +103,12 @@ def _alone(text: str, known: Collection[str]) -> _Part:
     if not text:
         return _Part(())
     if text in known:
-        return _Part((text,))
+        return _Part((text,), "known")
     if known:
         ways = {tuple(_pieces(text, mark)) for mark in (*DIVIDERS, None)}
         fitting = [way for way in ways if way and all(piece in known for piece in way)]
         if len(fitting) == 1:
-            return _Part(fitting[0])
+            return _Part(fitting[0], "known")
     if text[0] in "[{(":
         return _list_in(text)
     marks = [mark for mark in DIVIDERS if mark in text]
@@ -163,7 +164,7 @@ def _checked(labels: tuple[str, ...] | Doubt, mark: str) -> tuple[str, ...] | Do
     for label in labels:
         if fault_of_name(label):
             return Doubt(f"have {label[:60]!a}, which {fault_of_name(label)}")
-        if mark == "list":
+        if mark in ("list", "known"):
             continue
         if label[0] in "[{(<\"'`" or label[-1] in "]}>\"'`":
             return Doubt(f"have quotes or brackets about '{_short(label)}'")

@@ -16,6 +16,8 @@ from dsrg.errors import InputError
 
 LONGEST = 255 - len("..jpeg.tmp")
 """Bytes of an id: while `<id>.jpeg` is written it has the name `.<id>.jpeg.tmp`, and file systems take 255."""
+LONGEST_PATH = 1000
+"""Letters of a path to a photograph, as a table or annotations name it."""
 LARGEST_LIST = 32 * disk.MIB
 """Bytes of a list; a million ids have some 15 MiB."""
 MOST = 2_000_000
@@ -38,6 +40,30 @@ def check_id(name: str, where: str | Path) -> str:
     if fault:
         raise InputError(f"{where}: the name {shown(name)} {fault}; rename the photograph.", "name unusable")
     return name
+
+
+def check_below(name: str, where: str, folder: Path) -> None:
+    """Refuse a path to a photograph that leads out of the folder that it is looked for in.
+
+    Args:
+        name: The path, with slashes of either kind.
+        where: What holds it, for the error.
+        folder: The folder.
+
+    Raises:
+        InputError: it is empty or absolute, names a folder above, or holds what no path holds.
+    """
+    parts = name.replace("\\", "/").split("/")
+    if not is_text(name) or ".." in parts or not parts[0] or re.match("[A-Za-z]:", name):
+        raise InputError(
+            f"{where}: the photograph {shown(name)} does not lie in {folder}; name it by its path in there."
+        )
+
+
+def is_text(name: str) -> bool:
+    """Whether a name or path from outside can be looked for, and shown as it is."""
+    odd = any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name)
+    return bool(name.strip()) and len(name) <= LONGEST_PATH and not odd
 
 
 def read_ids(path: Path, what: str) -> list[str]:

@@ -106,8 +106,9 @@ def walk(folder: Path, *, recursive: bool = True, without: Path | None = None) -
             found.faults[place] = disk.unreadable(place, "folder", error)
             continue
         for entry in entries:
-            if _sort(entry, found) and recursive and (left is None or Path(entry.path).resolve() != left):
-                (links if entry.is_symlink() else places).append(Path(entry.path))
+            path = Path(entry.path)
+            if _sort(entry, found) and recursive and (left is None or path.resolve() != left):
+                (links if entry.is_symlink() else places).append(path)
     faults = {path: found.faults[path] for path in sorted(found.faults)}
     return Found(sorted(found.photographs), sorted(found.others), sorted(found.skipped), faults)
 
@@ -234,10 +235,7 @@ def put_photograph(
     upright = pictures.turned(image)
     turned = upright if size is None or (image.size != size and upright.size == size) else image
     if size is not None and turned.size != size:
-        raise InputError(
-            f"{source}: the photograph is {image.width} x {image.height} pixels, but its annotation is for "
-            f"{size[0]} x {size[1]}; make them equal."
-        )
+        raise _other_size(source, image.size, size)
     if turned is image and source.suffix.lower() in KEPT:
         put_file(source, target, link)
         return False
@@ -248,6 +246,24 @@ def put_photograph(
         turned.save(buffer, "JPEG", quality=95, subsampling=0)
     disk.write_bytes(target, buffer.getvalue())
     return True
+
+
+def check_size(source: Path, size: tuple[int, int]) -> None:
+    """Refuse a photograph whose header says another size than `size`, upright or turned, before work is done on it.
+
+    Raises:
+        InputError: it does, or it is no photograph.
+    """
+    stored = pictures.read_size(source)
+    if size not in (stored, stored[::-1]):
+        raise _other_size(source, stored, size)
+
+
+def _other_size(source: Path, stored: tuple[int, int], size: tuple[int, int]) -> InputError:
+    return InputError(
+        f"{source}: the photograph is {stored[0]} x {stored[1]} pixels, but its annotation is for "
+        f"{size[0]} x {size[1]}; make them equal."
+    )
 
 
 def put_file(source: Path, target: Path, link: Link | None = None) -> None:

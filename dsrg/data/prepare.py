@@ -18,9 +18,11 @@ from tqdm import tqdm
 
 from dsrg import disk, locks, pictures
 from dsrg.data.ids import check_id
-from dsrg.data.photograph import Link, ending_of, fold, put_file, put_photograph
+from dsrg.data.photograph import Link, check_size, ending_of, fold, put_file, put_photograph
 from dsrg.errors import InputError
 from dsrg.labels import IGNORE, fault_of_name
+from dsrg.manifest import FILE as MANIFEST
+from dsrg.manifest import Manifest, Recorder, identity
 
 RECORD = "source.json"
 """In an unfinished folder: what it is made from."""
@@ -197,6 +199,7 @@ def write_set(root: Path, plan: Plan, *, link: Link | None = None, threads: int 
     (partial / locks.LOCK_FILE).unlink()
     (partial / RECORD).replace(partial / FINISHED)
     partial.replace(root)
+    (root / MANIFEST).unlink(missing_ok=True)
     (root / FINISHED).unlink()  # last: until here the same call continues
     held.release()
     if not rewritten:
@@ -272,8 +275,10 @@ def _keep_within(partial: Path, plan: Plan) -> None:
 def _put_items(partial: Path, plan: Plan, link: Link | None, threads: int) -> int:
     """Photographs, masks and annotations; returns how many photographs were written anew."""
 
+    manifest = Manifest(partial)
+
     def put(item: Item) -> bool:
-        return _put(partial, item, len(plan.classes), link)
+        return _put(manifest, item, len(plan.classes), link)
 
     with ThreadPoolExecutor(threads) as pool:
         # disable=None: on a terminal only, for a log to hold the error alone.
@@ -289,13 +294,16 @@ def _targets(partial: Path, item: Item) -> list[Path]:
     return targets
 
 
-def _put(partial: Path, item: Item, num_classes: int, link: Link | None) -> bool:
+def _put(manifest: Manifest, item: Item, num_classes: int, link: Link | None) -> bool:
     """One photograph with its mask and annotation; returns whether the photograph was written anew.
 
-    The photograph comes last: once it is there, so is all the rest.
+    The photograph comes last, and is noted when it is there: so is then all the rest.
     """
+    partial = manifest.folder
     photo, *_ = _targets(partial, item)
-    if photo.exists() and photo.stat().st_mtime >= item.photo.stat().st_mtime:
+    sources = (item.photo, item.mask, item.annotation)
+    made_from = [identity(source) if isinstance(source, Path) else None for source in sources]
+    if manifest.state(photo, made_from) == "fresh":
         return False
     size = item.size
     if item.mask is not None:
@@ -304,12 +312,16 @@ def _put(partial: Path, item: Item, num_classes: int, link: Link | None) -> bool
             mask = pictures.read_mask(item.mask, num_classes)
             put_file(item.mask, target, link)
         else:
+            if item.size is not None:
+                check_size(item.photo, item.size)  # before a canvas of that size is painted
             mask = item.mask()
             pictures.write_mask(target, mask)
         size = (mask.shape[1], mask.shape[0])
     if item.annotation is not None:
         put_file(item.annotation, partial / "Annotations" / f"{item.id}.xml", link)
-    return put_photograph(item.photo, photo, link=link, size=size)
+    anew = put_photograph(item.photo, photo, link=link, size=size)
+    Recorder(partial).note(photo, made_from, photo)
+    return anew
 
 
 def _labels_table(items: Sequence[Item]) -> str:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from dsrg import disk
 from dsrg.data import divide
-from dsrg.data.ids import MOST, shown
+from dsrg.data.ids import MOST, is_text, shown
 from dsrg.errors import InputError
 
 ENDINGS = (".csv", ".tsv", ".jsonl")
@@ -159,8 +159,16 @@ def _raw(row: Sequence[str], number: int, width: int, image: int, label: int, pa
     labels: str | InputError = row[label] if len(row) > label else ""
     if any(field.strip() for field in row[width:]):
         labels = _fault(path, f"line {number} has more columns than the first; {divide.HOW}")
-    elif not name:
+    return _named(name, labels, number, path)
+
+
+def _named(name: str, labels: str | list[str] | InputError, number: int, path: Path) -> _Raw:
+    """The row, if what it calls its photograph can be a name."""
+    if not name:
         labels = _fault(path, f"line {number} names no photograph; add its name or remove it")
+    elif not is_text(name):
+        labels = _fault(path, f"line {number} calls its photograph {shown(name)}, which is no file's name; correct it")
+        name = shown(name)
     return _Raw(name, labels, number)
 
 
@@ -177,8 +185,8 @@ def _one_hot(
         given = [name for place, name in names.items() if place < len(row) and _FLAGS[row[place].strip().casefold()]]
         fault = _fault(path, f"line {number} has {len(row)} columns, and the first {len(header)}; correct it")
         name = row[image].strip() if len(row) > image else ""
-        short = len(row) <= max(names) or any(field.strip() for field in row[len(header) :]) or not name
-        raw.append(_Raw(name, fault if short else given, number))
+        short = len(row) <= max(names) or any(field.strip() for field in row[len(header) :])
+        raw.append(_named(name, fault if short else given, number, path))
     listed = ", ".join(list(names.values())[:6]) + (" …" if len(names) > 6 else "")
     return [f"{path}: read as a table with a column of 0 and 1 for each of {len(names)} classes: {listed}."], raw
 
@@ -205,7 +213,7 @@ def _json_row(name: Any, labels: Any, number: int, path: Path) -> _Raw:
     if not named or not texts:
         what = "labels that are no text or list of texts" if named else "no photograph's name"
         return _Raw(name if named else "", _fault(path, f"line {number} has {what}; correct it"), number)
-    return _Raw(name.strip(), labels, number)
+    return _named(name.strip(), labels, number, path)
 
 
 def _no_list(text: str, path: Path, known: Collection[str]) -> tuple[list[str], list[_Raw]]:

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from dsrg import pictures
 from dsrg.data.voc import Photo, read_mask_for
+from dsrg.errors import InputError
 from dsrg.labels import IGNORE
 
 MEAN_COLOUR = (124, 116, 104)
@@ -157,9 +158,10 @@ def make_loader(
         workers: Processes that load, each four batches ahead; 0 loads in this process.
         pin: Hand batches over in pinned memory, from which a copy to CUDA runs beside the computation.
     """
-    return DataLoader(
-        dataset,
+    return Loader(
+        _Handing(dataset),
         batch_sampler=batches,
+        collate_fn=_collate,
         num_workers=workers,
         pin_memory=pin,
         prefetch_factor=4 if workers else None,
@@ -167,6 +169,40 @@ def make_loader(
         # Each pass draws a number for its workers. From the global generator it would shift a resumed run's dropout.
         generator=torch.Generator(),
     )
+
+
+class Loader(DataLoader[Any]):
+    """A loader whose workers' errors about files arrive as they were raised.
+
+    torch makes an error of a worker anew, with the text of its traceback as the message.
+    """
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch's own iterator stays inside
+        for batch in super().__iter__():
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
+
+
+class _Handing(Dataset[Any]):
+    """A data set that hands an error about a file over in the sample's place."""
+
+    def __init__(self, dataset: TrainingSet) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: tuple[int, int]) -> Any:
+        try:
+            return self.dataset[index]
+        except (InputError, OSError, MemoryError) as error:
+            return error
+
+
+def _collate(samples: list[Any]) -> Any:
+    """The batch of the samples, or the first error among them."""
+    return next((sample for sample in samples if isinstance(sample, Exception)), None) or default_collate(samples)
 
 
 def _one_thread(_: int) -> None:

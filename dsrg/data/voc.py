@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,12 +18,12 @@ from tqdm import tqdm
 from dsrg import pictures
 from dsrg.boxes import LabelledBoxes
 from dsrg.data.annotations import read_boxes_for, read_label_names
-from dsrg.data.ids import check_id, read_ids
+from dsrg.data.ids import check_id, read_ids, shown
 from dsrg.data.photograph import Found, is_photograph, walk
 from dsrg.data.table import ENDINGS as TABLE_ENDINGS
 from dsrg.data.table import read_labels
 from dsrg.errors import InputError
-from dsrg.labels import BACKGROUND, PRESETS, Classes, read_classes
+from dsrg.labels import BACKGROUND, IGNORE, PRESETS, Classes, read_classes
 
 Refuse = Callable[[InputError, Path, str], None]
 """Gets a fault, the file that has it, and the id of the photograph that it concerns ('' for none)."""
@@ -171,17 +172,20 @@ class VocFolder:
             threads: Files to read at a time; decoding leaves Python's lock.
 
         Raises:
-            InputError: the first file that is broken, of the wrong size, or holds an index out of range.
+            InputError: the first file that is broken, of the wrong size, or holds an index out of range; or no mask
+                shows an object.
         """
 
-        def read(photo: Photo) -> None:
-            self.read(photo, masks=masks, boxes=boxes)  # and drop what was read
+        def read(photo: Photo) -> bool:
+            _, mask = self.read(photo, masks=masks, boxes=boxes)  # and drop what was read
+            return mask is not None and shows_object(mask)
 
         with ThreadPoolExecutor(threads) as pool:
             # disable=None: on a terminal only, for a log to hold the error alone.
             quiet = True if len(photos) < 100 else None
-            for _ in tqdm(pool.map(read, photos), "checking files", len(photos), leave=False, disable=quiet):
-                pass
+            shown = list(tqdm(pool.map(read, photos), "checking files", len(photos), leave=False, disable=quiet))
+        if masks is not None and photos and not any(shown):
+            raise no_object(masks, len(photos))
 
     def read(
         self, photo: Photo, *, masks: Path | None, boxes: bool = False, refuse: Refuse = stop
@@ -252,7 +256,7 @@ class VocFolder:
             with reporting(refuse, path, name):
                 usable.append(check_id(name, path))
             if count > 1:
-                fault(f"'{name}' is listed twice; remove one of the lines.", "name twice", name)
+                fault(f"{shown(name)} is listed twice; remove one of the lines.", "name twice", name)
         return usable
 
     def _names_from_table(self, ids: Sequence[str], refuse: Refuse) -> Mapping[str, list[str] | None]:
@@ -317,6 +321,21 @@ def reporting(refuse: Refuse, file: Path, name: str) -> Iterator[None]:
         refuse(error, file, name)
 
 
+def shows_object(mask: np.ndarray) -> bool:
+    """Whether any pixel of a mask (H, W) is a class's other than background."""
+    return bool(((mask != BACKGROUND) & (mask != IGNORE)).any())
+
+
+def no_object(masks: Path, count: int) -> InputError:
+    """The fault of a split whose masks could measure nothing: every figure would be that of background alone."""
+    return InputError(
+        f"{masks}: none of the masks of {count} photographs shows an object, they hold {BACKGROUND} and {IGNORE} "
+        "(void) alone; write each object's class index in place of 255, or move the masks away: weak training needs "
+        "none.",
+        "no object",
+    )
+
+
 def read_mask_for(path: Path, size: tuple[int, int], num_classes: int, photo: Path) -> np.ndarray:
     """Read a mask that must be as large as its photograph.
 
@@ -346,7 +365,7 @@ def _check_size(mask: np.ndarray, size: tuple[int, ...], path: Path, photo: Path
 
 def _all_there(paths: Sequence[Path], what: str, consequence: str) -> bool:
     """Whether all the files exist; warns where only some do."""
-    missing = [path for path in paths if not path.is_file()]
+    missing = [path for path in paths if not os.path.lexists(path)]  # a link to nothing is refused when it is read
     if 0 < len(missing) < len(paths):
         warnings.warn(
             f"{missing[0]} and {len(missing) - 1} more of {len(paths)} {what} are missing, so {consequence}",

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from dsrg import lettering
 from dsrg.heatmap import contrast
 from dsrg.labels import BACKGROUND, IGNORE, palette
+
+_STRIP = 2**20
+"""Pixels of an overlay that are mixed at a time."""
 
 
 def overlay(photo: np.ndarray, mask: np.ndarray, strength: float = 0.65) -> np.ndarray:
@@ -33,13 +37,26 @@ def labelled_overlay(photo: np.ndarray, mask: np.ndarray, classes: Sequence[str]
     Returns:
         (H, W, 3) uint8.
     """
+    borders = _borders(mask)
+    mixed = np.empty_like(photo)
+    rows = max(1, _STRIP // photo.shape[1])
+    for start in range(0, len(photo), rows):
+        strip = slice(start, start + rows)
+        mixed[strip] = _mix(photo[strip], mask[strip], borders[strip], strength)
+    present = [index for index in np.unique(mask).tolist() if index not in (BACKGROUND, IGNORE)]
+    return _legend(mixed, present, classes)
+
+
+def _mix(photo: np.ndarray, mask: np.ndarray, borders: np.ndarray, strength: float) -> np.ndarray:
+    """`labelled_overlay` without its legend, of a strip of rows: a large photograph in float32 takes 12 bytes a pixel
+    for each step."""
     object_ = (mask != BACKGROUND) & (mask != IGNORE)
     colours = palette()[mask].astype(np.float32)
     mixed = photo.astype(np.float32)
     mixed[object_] = photo[object_] * (1 - strength) + colours[object_] * strength
-    outline = _borders(mask) & object_
+    outline = borders & object_
     mixed[outline] = colours[outline]
-    return _legend(np.asarray(mixed.round(), np.uint8), np.unique(mask[object_]).tolist(), classes)
+    return np.asarray(mixed.round(), np.uint8)
 
 
 def _borders(mask: np.ndarray) -> np.ndarray:
@@ -58,14 +75,13 @@ def _legend(picture: np.ndarray, present: Sequence[int], classes: Sequence[str])
     image = Image.fromarray(picture)
     pen = ImageDraw.Draw(image)
     size = max(10, round(max(picture.shape[:2]) / 32))
-    font = ImageFont.load_default(size)
     line = size + 6
     room = max(1, picture.shape[0] // line)
     names = [(classes[index], tuple(map(int, palette()[index]))) for index in present]
     if len(names) > room:
         names = [*names[: room - 1], (f"and {len(names) - room + 1} more", (255, 255, 255))]
     for row, (name, (red, green, blue)) in enumerate(names):
-        right = round(pen.textbbox((0, 0), name, font)[2]) + 7
+        right = lettering.width(name, size) + 7
         pen.rectangle((0, row * line, right, (row + 1) * line - 1), fill=(red, green, blue))
-        pen.text((4, row * line + 1), name, contrast((red, green, blue)), font)
+        lettering.write(pen, (4, row * line + 1), name, contrast((red, green, blue)), size)
     return np.asarray(image)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -71,19 +72,25 @@ class VideoWriter:
     Args:
         path: The file.
         rate: Pictures a second.
+        before: Called with the finished file under its temporary name.
     """
 
-    def __init__(self, path: Path, rate: float) -> None:
+    def __init__(self, path: Path, rate: float, before: Callable[[Path], None] = lambda _: None) -> None:
         self._path = path
         self._rate = rate
+        self._before = before
         self._writer: Any = None
         self._stack = contextlib.ExitStack()
         self._temporary: Path | None = None
 
     def __enter__(self) -> VideoWriter:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        locks.remove_leftovers(self._path.parent)
-        self._temporary = self._stack.enter_context(locks.temporary_folder(self._path)) / self._path.name
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            locks.remove_leftovers(self._path.parent)
+            folder = self._stack.enter_context(locks.temporary_folder(self._path))
+        except OSError as failure:
+            raise disk.unwritable(self._path, failure) from None
+        self._temporary = folder / f"video{self._path.suffix}"
         return self
 
     def write(self, picture: np.ndarray) -> None:
@@ -107,15 +114,27 @@ class VideoWriter:
         assert self._temporary is not None
         if self._writer is not None:
             self._writer.release()
-        if kind is None and self._temporary.is_file():
-            self._temporary.replace(self._path)
-        self._stack.close()
+        try:
+            if kind is None and self._temporary.is_file():
+                self._before(self._temporary)
+                self._temporary.replace(self._path)
+        except OSError as failure:
+            raise disk.unwritable(self._path, failure) from None
+        finally:
+            self._stack.close()
 
 
 def _open(path: Path) -> Any:
     with disk.open_regular(path, "video") as file:
         known = CONTAINERS.match(file.read(16))
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        shown = os.fspath(path).encode("utf-8", "backslashreplace").decode()
+        raise InputError(f"{shown}: OpenCV opens no video whose name is not in UTF-8; rename it.") from None
     capture = cv2.VideoCapture(str(path)) if known else None
     if capture is None or not capture.isOpened():
+        if capture is not None:
+            capture.release()
         raise InputError(f"{path}: the video cannot be decoded; replace the file, or bring it to mp4.")
     return capture

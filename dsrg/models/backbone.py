@@ -6,9 +6,11 @@ the same for every network and stride, so seeds made with one network fit anothe
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -16,7 +18,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dsrg.errors import InputError
+from dsrg.errors import InputError, reason
 from dsrg.models.architectures import ARCHITECTURES, NUM_STAGES, Architecture, Stages
 from dsrg.models.layers import IMAGENET_MEAN as IMAGENET_MEAN  # for others, which normalise images
 from dsrg.models.layers import IMAGENET_STD as IMAGENET_STD
@@ -179,7 +181,7 @@ def load_strictly(module: nn.Module, state: Mapping[str, Any], source: str) -> N
 
 def _holds_numbers(value: Any, own: Tensor) -> bool:
     """Whether a tensor's numbers are finite and of the kind of `own`'s; what is no tensor is another fault."""
-    if not isinstance(value, Tensor):
+    if not isinstance(value, Tensor) or value.is_meta:  # without memory: names and shapes alone are compared
         return True
     plain = value.layout == torch.strided and not value.is_quantized and not value.is_complex()
     if not plain or value.is_floating_point() != own.is_floating_point():
@@ -242,11 +244,15 @@ def _read_weights(name: str, weights: str | Path) -> Mapping[str, Any]:
     if str(weights) == "torchvision":
         try:
             entry = torchvision.models.get_model_weights(name).IMAGENET1K_V1
-            downloaded: Mapping[str, Any] = entry.get_state_dict(check_hash=True)
+            # The hash is that of the download alone: a file of the cache is read as a stranger's too.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch's advice on pickles of other programs
+                downloaded: Mapping[str, Any] = entry.get_state_dict(check_hash=True, weights_only=True)
             return downloaded
-        except (OSError, RuntimeError, HTTPException) as error:  # no network, no space, or a corrupt download
+        # No network, no space, a corrupt download; or a file of the cache (~/.cache/torch) that is broken.
+        except (OSError, RuntimeError, HTTPException, EOFError, UnpicklingError, KeyError, ValueError) as error:
             raise InputError(
-                f"torchvision's weights of {name} could not be downloaded ({error}); "
+                f"torchvision's weights of {name} could not be downloaded or read ({reason(error)}); "
                 "give the path of a state_dict file as weights."
             ) from None
     state: Any = load_checkpoint(weights)

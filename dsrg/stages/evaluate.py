@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dsrg import distributed, inference, networks, pictures
+from dsrg.data.mask_folders import Colours, Pair, read_any_mask
 from dsrg.errors import InputError
-from dsrg.labels import Classes
+from dsrg.labels import BACKGROUND, IGNORE, Classes
 from dsrg.metrics import ConfusionMatrix
 from dsrg.run import Run, Stage
 
@@ -59,48 +60,77 @@ def _predict(run: Run, network: str, stage: Stage) -> None:
 
 
 def compare_folders(
-    predictions: Path, truth: Path, classes: Classes, names: Sequence[str] | None = None, threads: int = 2
+    predictions: Path, truth: Path, classes: Classes, names: Sequence[str], threads: int = 2, *, objects: bool = True
 ) -> ConfusionMatrix:
     """One confusion matrix over all pixels of two folders of masks, <id>.png.
 
     Args:
         predictions: Folder of predicted masks.
-        truth: Folder of ground-truth masks; may hold more than `predictions`.
+        truth: Folder of ground-truth masks; may hold more.
         classes: The classes.
-        names: The ids that must be there; None for all of `predictions`.
+        names: The ids that must be there.
+        threads: Files to decode at a time.
+        objects: Refuse a truth that shows no object.
+
+    Raises:
+        InputError: a file is missing or broken, the sizes differ, an index is out of range, or no true mask shows an
+            object.
+    """
+    pairs = [Pair(pictures.mask_file(predictions, name), pictures.mask_file(truth, name)) for name in names]
+    matrix = compare_masks(pairs, classes, threads=threads)
+    if objects:
+        require_objects(matrix, truth)
+    return matrix
+
+
+def require_objects(matrix: ConfusionMatrix, truth: Path) -> None:
+    """Refuse to measure with a truth in which no pixel is an object's: whatever is predicted, the mean says nothing.
+
+    Raises:
+        InputError: the counts of `matrix` have background alone, or nothing.
+    """
+    if not matrix.counts[BACKGROUND + 1 :].any():
+        raise InputError(
+            f"{truth}: no counted pixel of the true masks is an object's, they hold {BACKGROUND} and {IGNORE} (void) "
+            "alone; write each object's class index, 1 for the first class, in place of 255.",
+            "no object",
+        )
+
+
+def compare_masks(
+    pairs: Sequence[Pair], classes: Classes, colours: Colours | None = None, *, threads: int = 2
+) -> ConfusionMatrix:
+    """One confusion matrix over all pixels of pairs of masks.
+
+    Args:
+        pairs: The files.
+        classes: The classes.
+        colours: What the colours of masks in colour mean; None where there are to be none.
         threads: Files to decode at a time.
 
     Raises:
-        InputError: a folder or file is missing or broken, the sizes differ, or an index is out of range.
+        InputError: a file is missing or broken, the sizes differ, or an index is out of range.
     """
-    for folder in (predictions, truth):
-        if not folder.is_dir():
-            raise InputError(f"{folder}: the folder of masks does not exist; check --pred and --gt.")
-    if names is None:
-        names = sorted(path.stem for path in predictions.glob("*.png"))
-    if not names:
-        raise InputError(f"{predictions}: holds no .png; check --pred.")
 
-    def compare(name: str, matrix: ConfusionMatrix) -> None:
-        predicted = pictures.read_mask(predictions / f"{name}.png", len(classes))
-        true = pictures.read_mask(truth / f"{name}.png", len(classes))
+    def compare(pair: Pair, matrix: ConfusionMatrix) -> None:
+        predicted, true = (read_any_mask(path, classes, colours) for path in pair)
         if predicted.shape != true.shape:
             sizes = " but ".join(f"{mask.shape[1]} x {mask.shape[0]} pixels" for mask in (predicted, true))
-            raise InputError(f"{predictions / name}.png: is {sizes} in {truth}; predict at the photograph's size.")
+            raise InputError(f"{pair.predicted}: is {sizes} in {pair.true}; predict at the photograph's size.")
         try:
             matrix.update(predicted, true)
         except ValueError as error:
-            raise InputError(f"{predictions / name}.png: {error}") from None
+            raise InputError(f"{pair.predicted}: {error}") from None
 
-    def compare_some(some: Sequence[str]) -> ConfusionMatrix:
+    def compare_some(some: Sequence[Pair]) -> ConfusionMatrix:
         matrix = ConfusionMatrix(len(classes))
-        for name in some:
-            compare(name, matrix)
+        for pair in some:
+            compare(pair, matrix)
         return matrix
 
     total = ConfusionMatrix(len(classes))
-    # A few names at a time: handing over a single one to a thread costs a tenth of decoding it.
-    batches = [names[start : start + 8] for start in range(0, len(names), 8)]
+    # A few at a time: handing over a single one to a thread costs a tenth of decoding it.
+    batches = [pairs[start : start + 8] for start in range(0, len(pairs), 8)]
     with ThreadPoolExecutor(max(1, threads)) as pool:
         for matrix in pool.map(compare_some, batches):
             total += matrix

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dsrg import disk, grid, inference, loading
+from dsrg import disk, grid, inference, loading, metadata
 from dsrg.errors import InputError
 from dsrg.models.build import build_deeplab
 from dsrg.models.deeplab import DeepLab
@@ -86,8 +86,8 @@ def export(segmenter: Segmenter, out: Path, formats: Sequence[str], *, overwrite
     if "onnx" in files:
         contents["onnx"] = onnx_bytes(segmenter)
     if "safetensors" in files:
-        metadata = loading.metadata_of(segmenter) | {"format": "pt"}
-        contents["safetensors"] = save(loading.state_of(segmenter), metadata)
+        said = metadata.dump(segmenter) | {"format": "pt"}
+        contents["safetensors"] = save(loading.state_of(segmenter), said)
     for name, content in contents.items():
         disk.write_bytes(files[name], content)
     if "card" in files:
@@ -141,7 +141,7 @@ def onnx_bytes(segmenter: Segmenter) -> bytes:
     proto.graph.input[0].doc_string = INPUT_DOC
     for output in proto.graph.output:
         output.doc_string = OUTPUT_DOC[output.name]
-    onnx.helper.set_model_props(proto, loading.metadata_of(segmenter))
+    onnx.helper.set_model_props(proto, metadata.dump(segmenter))
     onnx.checker.check_model(proto)
     content: bytes = proto.SerializeToString()
     _check(network, content)
@@ -273,8 +273,8 @@ def _yes(value: bool) -> str:
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """What an exported ONNX file says of its network: see `loading.METADATA`."""
+    """What an exported ONNX file says of its network: see `metadata.KEYS`."""
     import onnx
 
     properties = onnx.load(path, load_external_data=False).metadata_props
-    return {entry.key: json.loads(entry.value) for entry in properties if entry.key in loading.METADATA}
+    return {entry.key: json.loads(entry.value) for entry in properties if entry.key in metadata.KEYS}

@@ -7,92 +7,50 @@
     out/probs/<name>.npz         class probabilities, float16
     out/frames/<name>/<n>.jpg    a video's frames, where COCO or LabelMe must name them
     out/classes.txt, predict.json   the class names; the settings
+    out/manifest.jsonl           what each of these was made from, see `dsrg.manifest`
 
 A call that was interrupted, or that finds new photographs in its folders, continues with those that lack a file. What
-is older than its photograph is made anew.
+was made from another photograph than the one that is there now, or from another mask, is made anew. What somebody has
+changed since stays, and is named; a mask so corrected is what the other formats are made from.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import io
 import json
-import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from dsrg import disk, inference, pictures
+from dsrg import disk, inference, large, manifest, pictures
 from dsrg.data.sources import Source
 from dsrg.errors import InputError
-from dsrg.formats import coco, labelme, video
-from dsrg.formats.overlay import labelled_overlay
+from dsrg.formats import coco, video
+from dsrg.manifest import Manifest, Recorder
 from dsrg.segmenter import Segmenter, to_pixels
+from dsrg.stages.predict_outputs import FORMATS, Due, Finish, Options, Target, due, fault
 
-FORMATS = ("png", "overlay", "coco", "labelme")
+__all__ = ["FORMATS", "Options", "predict"]
+
 FOLDERS = ("masks", "overlays", "labelme", "probs", "frames")
 RECORD = "predict.json"
 UNSAID = {"merge": "probabilities"}
 """What had its effect before the record named it."""
 COCO_FILE = "annotations.json"
-
-
-@dataclass(frozen=True)
-class Options:
-    """What `predict` makes, and how."""
-
-    formats: tuple[str, ...] = ("png",)
-    """Some of FORMATS; png is always written."""
-    probs: bool = False
-    """Keep the network's class probabilities."""
-    crf: bool | None = None
-    """Refine with the dense CRF; None for the network's own setting, as for the following two."""
-    scales: tuple[float, ...] | None = None
-    """Sizes to average over."""
-    size: int | None = None
-    """Long side of the photographs at scale 1, in pixels."""
-    classes: tuple[str, ...] | None = None
-    """The only classes besides background that a mask may hold; None for all."""
-    tags: Mapping[str, Sequence[str]] | None = None
-    """Each source's own labels by its name, which restrict its mask alone."""
-    every: int = 1
-    """Of a video take every so many frames."""
-    tolerance: float = 1.0
-    """Of LabelMe's polygons, in pixels; see `dsrg.formats.labelme`."""
-    batch: int = 8
-    """Photographs of one network size that go through the network together."""
-    workers: int = 2
-    """Processes for the CRF."""
-    overwrite: bool = False
-    """Make everything anew."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """One picture's outputs."""
-
-    name: str
-    """Path below the output's folders, without ending."""
-    photo: Path
-    """The photograph; of a video's frame, the file that COCO and LabelMe name."""
-    file_name: str
-    """What COCO calls it."""
-    source: str
-    """Name of the photograph or video, which has the labels."""
-    made: float
-    """When the photograph or video was last changed, in seconds."""
-    is_frame: bool = False
-    """Whether it is a frame of a video."""
+CLASSES_FILE = "classes.txt"
+MOST_NAMED = 10
+"""Files that are named in one sentence."""
+Pictured = tuple[Target, Due, np.ndarray]
+"""A picture's outputs, what is to be done, and its pixels (H, W, 3)."""
+Waiting = tuple[Target, Due, np.ndarray, np.ndarray | None]
+"""The same, and of a large picture the copy (h, w, 3) that is segmented."""
 
 
 class Predictor:
@@ -109,140 +67,177 @@ class Predictor:
         self.out = out
         self.options = options
         self.faults: list[str] = []
-        """What could not be read, one sentence each."""
+        """What could not be done, one sentence for each photograph or video."""
         self.done: list[Target] = []
         """The pictures that have all their files."""
+        self.changed: list[Path] = []
+        """Files that are not as they were written, and stay."""
+        self.large = 0
+        """Photographs of which a smaller copy was segmented."""
+        self._manifest = Manifest(out)
         crf = segmenter.crf_arguments(options.crf)
         self._workers = inference.crf_workers(crf, segmenter.device, options.workers)
-        self._finish = functools.partial(
-            _finish, out, options, segmenter.classes.names, crf, segmenter.settings.crf_tags
-        )
+        self._finish = Finish(out, options, segmenter.classes.names, crf, segmenter.settings.crf_tags)
 
     def photographs(self, sources: Sequence[Source], bar: tqdm) -> None:
-        """Segment photographs; those that cannot be read are kept in `faults`, and the others are made."""
+        """Segment photographs; those that cannot be done are kept in `faults`, and the others are made."""
+        later: list[Source] = []
 
-        def pictures() -> Iterator[tuple[Target, np.ndarray]]:
-            for source in sources:
-                name, made = source.name, source.path.stat().st_mtime
-                target = Target(name, source.path, source.file_name, name, made)
-                picture = None if self._complete(target) else self._read(target)
-                if picture is None:
+        def pictures(some: Sequence[Source], *, put_off: bool) -> Iterator[Pictured]:
+            for source in some:
+                found = self._open(source)
+                if found is None:
                     bar.update()
+                elif put_off and self._copy(found[2]) is not None:
+                    later.append(source)
                 else:
-                    yield target, picture
+                    yield found
 
-        for target, _ in self._all(pictures()):
-            self.done.append(target)
-            bar.update()
+        # A large one is worked on alone, and in this process: each further one that waits would take as much memory.
+        for some, workers in ((sources, self._workers), (later, 0)):
+            for target, _ in self._all(pictures(some, put_off=some is sources), workers):
+                self.done.append(target)
+                bar.update()
 
-    def _read(self, target: Target) -> np.ndarray | None:
-        """The photograph's pixels; None, and a fault, where it cannot be read."""
+    def _open(self, source: Source) -> Pictured | None:
+        """A photograph for which something is to be done; None where nothing is, or it cannot be read."""
         try:
-            return to_pixels(target.photo)
+            target = Target(source.name, source.path, source.file_name, source.name, manifest.identity(source.path))
+            todo = due(self._manifest, target, self.options)
+            self.changed += todo.changed
+            if todo.kinds:
+                return target, todo, to_pixels(target.photo)
         except InputError as error:
             self.faults.append(str(error))
             return None
+        self.done.append(target)
+        return None
 
     def video(self, source: Source, bar: tqdm) -> None:
         """Segment a video's frames, and draw its overlay. Where it breaks off, the fault is kept, and the rest made."""
         path = self.out / "overlays" / f"{source.name}.mp4"
-        made = source.path.stat().st_mtime
-        wanted = "overlay" in self.options.formats and not _fresh(path, made)
+        failed = len(self.faults)
 
-        def pictures() -> Iterator[tuple[Target, np.ndarray]]:
+        def pictures() -> Iterator[Pictured]:
             try:
                 for number, picture in video.frames(source.path, self.options.every):
                     name = f"{source.name}/{number:06}"
                     frame = self.out / "frames" / f"{name}.jpg"
-                    yield Target(name, frame, f"frames/{name}.jpg", source.name, made, is_frame=True), picture
+                    target = Target(name, frame, f"frames/{name}.jpg", source.name, identity, is_frame=True)
+                    todo = due(self._manifest, target, self.options)
+                    self.changed += todo.changed
+                    yield target, todo, picture
             except InputError as error:
                 self.faults.append(str(error))
 
         try:
             rate = video.describe(source.path)[1] / self.options.every
+            identity = manifest.identity(source.path)
+            state = self._manifest.state(path, identity)
+            wanted = "overlay" in self.options.formats and state in ("missing", "stale")
+            if state == "changed":
+                self.changed.append(path)
+            note = self._note_video(path, identity)
+            with video.VideoWriter(path, rate, note) if wanted else nullcontext() as writer:
+                for target, overlay in self._all(pictures(), self._workers, ordered=True, draw=wanted):
+                    if writer is not None and overlay is not None:
+                        writer.write(overlay)
+                    self.done.append(target)
+                    bar.update()
         except InputError as error:
+            if error.kind == "disk full":
+                raise
             self.faults.append(str(error))
-            return
-        with video.VideoWriter(path, rate) if wanted else nullcontext() as writer:
-            for target, overlay in self._all(pictures(), ordered=True, draw=wanted):
-                if writer is not None and overlay is not None:
-                    writer.write(overlay)
-                self.done.append(target)
-                bar.update()
+        self.faults[failed:] = _joined(source, self.faults[failed:])
+
+    def _note_video(self, path: Path, identity: list[int]) -> Callable[[Path], None]:
+        return lambda file: Recorder(self.out).note(path, identity, file, manifest.digest(file))
 
     def write_coco(self) -> None:
         """Write annotations.json of all the pictures that are done, from their PNGs."""
-        content = coco.empty(self.segmenter.classes.names, "made by dsrg, tools/predict.py")
+        content = coco.empty(self.segmenter.classes.names, "made by dsrg predict")
         for target in tqdm(self.done, COCO_FILE, leave=False):
             coco.add(content, target.file_name, pictures.read_mask(self.out / "masks" / f"{target.name}.png"))
-        disk.write_text(self.out / COCO_FILE, json.dumps(content) + "\n")
+        self.write(self.out / COCO_FILE, json.dumps(content) + "\n")
+
+    def write(self, path: Path, text: str) -> None:
+        """Write a file that is made of all pictures together, but where somebody has changed it."""
+        if self._manifest.state(path, None) == "changed":
+            self.changed.append(path)
+        else:
+            Recorder(self.out).write(path, text.encode(), None)
 
     def _all(
-        self,
-        pictures: Iterator[tuple[Target, np.ndarray]],
-        *,
-        ordered: bool = False,
-        draw: bool = False,
+        self, pictures: Iterator[Pictured], workers: int, *, ordered: bool = False, draw: bool = False
     ) -> Iterator[tuple[Target, np.ndarray | None]]:
-        """Bring every picture through the network and to its files.
+        """Bring every picture through the network and to its files; the faults of those that fail are kept.
 
         Args:
-            pictures: Targets and their pixels (H, W, 3).
+            pictures: Targets, what is to be done for them, and their pixels.
+            workers: Processes for the CRF.
             ordered: Keep the pictures' order; else those that fit together are batched.
             draw: Return overlays.
 
         Returns:
-            Each target with its overlay (H, W, 3), or None.
+            Each target that is done with its overlay (H, W, 3), or None.
         """
 
         def jobs() -> Iterator[tuple[Any, ...]]:
-            waiting: dict[Any, list[tuple[Target, np.ndarray]]] = {}
-            for target, picture in pictures:
-                if self._segmented(target):
+            waiting: dict[Any, list[Waiting]] = {}
+            for target, todo, picture in pictures:
+                if not todo.network:
                     if ordered:
-                        yield from self._run(waiting, draw, everything=True)
-                    yield target, draw, picture, None, None
+                        yield from self._run(waiting, draw, workers, everything=True)
+                    yield target, todo, draw, picture, None, None, None
                     continue
-                key = self.segmenter.network_sizes(picture.shape[:2], self.options.scales, self.options.size)
-                waiting.setdefault(key, []).append((target, picture))
-                yield from self._run(waiting, draw)
-            yield from self._run(waiting, draw, everything=True)
+                copy = self._copy(picture)
+                self.large += copy is not None
+                seen = picture if copy is None else copy
+                key = self.segmenter.network_sizes(seen.shape[:2], self.options.scales, self.options.size)
+                waiting.setdefault(key, []).append((target, todo, picture, copy))
+                yield from self._run(waiting, draw, workers, everything=copy is not None)
+            yield from self._run(waiting, draw, workers, everything=True)
 
-        return inference.each(self._finish, jobs(), self._workers)
+        for target, overlay, said in inference.each(self._finish, jobs(), workers):
+            if said:
+                self.faults.append(said)
+            else:
+                yield target, overlay
+
+    def _copy(self, picture: np.ndarray) -> np.ndarray | None:
+        """Of a large picture the copy that is segmented; None for all others."""
+        seen = self.segmenter.copy_of(picture, self.options.size)
+        return None if seen is picture else seen
 
     def _run(
-        self,
-        waiting: dict[Any, list[tuple[Target, np.ndarray]]],
-        draw: bool,
-        everything: bool = False,
+        self, waiting: dict[Any, list[Waiting]], draw: bool, workers: int, *, everything: bool = False
     ) -> Iterator[tuple[Any, ...]]:
         """Take the batches that are full, or all, or the largest where many wait, off `waiting` and run them."""
         while waiting:
             key = max(waiting, key=lambda size: len(waiting[size]))
-            batch = self.segmenter.fitting(waiting[key][0][1].shape, self.options.batch)
+            batch = self.segmenter.fitting(waiting[key][0][2].shape, self.options.batch)
             many = sum(map(len, waiting.values())) > 4 * batch  # bounds the memory
             if not (everything or many or len(waiting[key]) >= batch):
                 return
             group = waiting.pop(key)
-            probs = self.segmenter.probabilities([one for _, one in group], self.options.scales, self.options.size)
-            for (target, picture), own in zip(group, probs, strict=True):
+            for (target, todo, picture, copy), own in zip(group, self._probabilities(group), strict=True):
+                if own is None:
+                    continue
                 tags = None if self.options.tags is None else self.options.tags[target.source]
                 allowed = self.segmenter.restriction(tags, self.options.classes, "tags")
-                portable = None if allowed is None else inference.portable(allowed, self._workers)
-                yield target, draw, picture, inference.portable(own, self._workers), portable
+                portable = None if allowed is None else inference.portable(allowed, workers)
+                yield target, todo, draw, picture, copy, inference.portable(own, workers), portable
 
-    def _segmented(self, target: Target) -> bool:
-        """Whether the network is no more needed for a picture."""
-        mask, probs = (self.out / name for name in (f"masks/{target.name}.png", f"probs/{target.name}.npz"))
-        return _fresh(mask, target.made) and (not self.options.probs or _fresh(probs, target.made))
-
-    def _complete(self, target: Target) -> bool:
-        """Whether a photograph has all its files; it is then done."""
-        paths = _paths(self.out, target, self.options).values()
-        complete = self._segmented(target) and all(_fresh(path, target.made) for path in paths)
-        if complete:
-            self.done.append(target)
-        return complete
+    def _probabilities(self, group: Sequence[Waiting]) -> list[Tensor | None]:
+        """The class probabilities of pictures that go together; None, and a fault, where the memory is too small."""
+        seen = [picture if copy is None else copy for _, _, picture, copy in group]
+        try:
+            return list(self.segmenter.probabilities(seen, self.options.scales, self.options.size))
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            if len(group) == 1:
+                self.faults.append(fault(group[0][0], error))
+                return [None]
+        return [own for one in group for own in self._probabilities([one])]
 
 
 def predict(
@@ -271,9 +266,9 @@ def predict(
         InputError: the folder is another's; or, after all the others are done, some source could not be read.
     """
     _begin(out, _settings(segmenter, options) | named, options.overwrite)
-    disk.write_text(out / "classes.txt", "\n".join(segmenter.classes.names) + "\n")
     predictor = Predictor(segmenter, out, options)
     predictor.faults += unread
+    predictor.write(out / CLASSES_FILE, "\n".join(segmenter.classes.names) + "\n")
     photos, videos = ([one for one in sources if one.is_video == kind] for kind in (False, True))
     frames = sum(-(-_length(one) // options.every) for one in videos)
     with tqdm(total=len(photos) + frames, desc=out.name) as bar:
@@ -282,10 +277,33 @@ def predict(
             predictor.video(one, bar)
     if "coco" in options.formats:
         predictor.write_coco()
+    _tell(predictor)
     if predictor.faults:
         more = f" ({len(predictor.faults)} of {len(sources) + len(unread)} inputs are faulty; the others are done)"
         raise InputError(" ".join(predictor.faults) + more)
     return len(predictor.done)
+
+
+def _tell(predictor: Predictor) -> None:
+    """Say what somebody who looks at the folder should know."""
+    if predictor.large:
+        print(
+            f"{predictor.large} photographs have more than {large.MOST_PIXELS / 1e6:.1f} million pixels, or more class "
+            "scores than fit into memory: smaller copies were segmented, and their masks enlarged."
+        )
+    changed = [path.relative_to(predictor.out).as_posix() for path in predictor.changed]
+    if changed:
+        more = f" and {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""
+        print(
+            f"{predictor.out}: {', '.join(changed[:MOST_NAMED])}{more} changed since dsrg wrote them, and stay as they "
+            "are; --overwrite makes everything anew."
+        )
+
+
+def _joined(source: Source, faults: Sequence[str]) -> list[str]:
+    """The faults of a video's frames as one: the first, and how many more there are."""
+    more = f" ({len(faults)} frames of {source.path} in all.)" if len(faults) > 1 else ""
+    return [faults[0] + more] if faults else []
 
 
 def _settings(segmenter: Segmenter, options: Options) -> dict[str, Any]:
@@ -318,17 +336,20 @@ def _begin(out: Path, settings: dict[str, Any], overwrite: bool) -> None:
         raise InputError(f"{out}: is a file; choose another --out.")
     if not record.is_file():
         if out.is_dir() and any(out.iterdir()):
-            raise InputError(f"{out}: holds files that tools/predict.py did not write; choose another --out.")
+            raise InputError(f"{out}: holds files that dsrg predict did not write; choose another --out.")
     elif overwrite:
         for name in FOLDERS:
             shutil.rmtree(out / name, ignore_errors=True)
-        (out / COCO_FILE).unlink(missing_ok=True)
+        for file in (COCO_FILE, CLASSES_FILE, manifest.FILE):
+            (out / file).unlink(missing_ok=True)
     else:
         before = disk.read_json(record)
         if not isinstance(before, dict):
-            raise InputError(f"{record}: is not what tools/predict.py wrote; choose another --out, or --overwrite.")
+            raise InputError(f"{record}: is not what dsrg predict wrote; choose another --out, or --overwrite.")
         for key, now in _flat(json.loads(json.dumps(settings))).items():
             then = _flat(before).get(key, UNSAID.get(key))
+            if key == "model":  # wherever it lies now: its weights are compared
+                continue
             if then != now and not (key.startswith("tags.") and then is None):  # a photograph may have come
                 raise InputError(
                     f"{out}: was made with {key} = {then}, which is now {now}; choose another --out, or --overwrite."
@@ -348,71 +369,3 @@ def _length(source: Source) -> int:
         return video.describe(source.path)[0]
     except InputError:
         return 0  # it is named when its turn comes
-
-
-def _fresh(path: Path, made: float) -> bool:
-    """Whether a file exists and is not older than what it was made from."""
-    return path.is_file() and path.stat().st_mtime >= made
-
-
-def _paths(out: Path, target: Target, options: Options) -> dict[str, Path]:
-    """The files of one picture that are made from its mask, by format."""
-    paths = {}
-    if "overlay" in options.formats and not target.is_frame:
-        paths["overlay"] = out / "overlays" / f"{target.name}.jpg"
-    if "labelme" in options.formats:
-        paths["labelme"] = out / "labelme" / f"{target.name}.json"
-    if target.is_frame and {"coco", "labelme"} & set(options.formats):
-        paths["frame"] = target.photo
-    return paths
-
-
-def _finish(
-    out: Path,
-    options: Options,
-    classes: tuple[str, ...],
-    crf: dict[str, Any] | None,
-    crf_tags: bool,
-    target: Target,
-    draw: bool,
-    picture: np.ndarray,
-    probs: Tensor | np.ndarray | None,
-    allowed: Tensor | np.ndarray | None,
-) -> tuple[Target, np.ndarray | None]:
-    """From probabilities (C, H, W), or without them from the mask that is there, to the files that are missing."""
-    path = out / "masks" / f"{target.name}.png"
-    if probs is None:
-        mask = pictures.read_mask(path, len(classes))
-        if mask.shape != picture.shape[:2]:
-            raise InputError(f"{path}: is not of its photograph's size, which was replaced; delete it, or --overwrite.")
-    else:
-        found = torch.as_tensor(probs)
-        pixels = torch.as_tensor(picture, device=found.device).permute(2, 0, 1).contiguous()
-        own = None if allowed is None else torch.as_tensor(allowed, device=found.device)
-        mask = inference.to_mask(found, pixels, own, crf=crf, crf_tags=crf_tags).cpu().numpy()
-        if options.probs:
-            _write_probs(out / "probs" / f"{target.name}.npz", found, classes)
-        pictures.write_mask(path, mask)
-    for kind, file in _paths(out, target, options).items():
-        if _fresh(file, target.made):  # it may have been corrected by hand since
-            continue
-        if kind == "overlay":
-            _write_jpeg(file, labelled_overlay(picture, mask, classes))
-        elif kind == "frame":
-            _write_jpeg(file, picture)
-        else:
-            image = Path(os.path.relpath(target.photo, file.parent)).as_posix()
-            disk.write_json(file, labelme.document(mask, classes, image, options.tolerance))
-    return target, labelled_overlay(picture, mask, classes) if draw else None
-
-
-def _write_probs(path: Path, probs: Tensor, classes: Sequence[str]) -> None:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, probs=probs.cpu().numpy().astype(np.float16), classes=np.array(classes))
-    disk.write_bytes(path, buffer.getvalue())
-
-
-def _write_jpeg(path: Path, picture: np.ndarray) -> None:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=92)
-    disk.write_bytes(path, buffer.getvalue())

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dsrg import disk, distributed, explain, heatmap, inference, networks, tiles
+from dsrg import disk, distributed, explain, heatmap, inference, lettering, networks, tiles
 from dsrg.data.voc import Photo
 from dsrg.errors import InputError
 from dsrg.heatmap import Colour
@@ -212,11 +212,12 @@ def _bars(run: Run, view: View, labels: Sequence[int]) -> np.ndarray:
     """The scores as bars, with name, figure, and the verdict as a word and a colour."""
     step, width = 34, TILE - 12
     sheet = Image.new("RGB", (TILE, step * len(labels) + 2), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    pen = ImageDraw.Draw(sheet)
     for number, label in enumerate(labels):
         colour = VERDICTS[view.verdict(label)]
         top, score = step * number, float(view.scores[label])
-        pen.text((0, top), f"{run.classes.foreground[label]} {score:.3f} {view.verdict(label)}", colour, font)
+        text = f"{run.classes.foreground[label]} {score:.3f} {view.verdict(label)}"
+        lettering.write(pen, (0, top), text, colour, tiles.LETTERS)
         pen.rectangle((0, top + 18, width, top + 26), outline=(200, 200, 200))
         pen.rectangle((0, top + 18, round(width * score), top + 26), fill=colour)
     return np.asarray(sheet)

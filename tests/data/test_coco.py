@@ -4,12 +4,14 @@ import contextlib
 import io
 import json
 import os
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import Tool
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -18,8 +20,9 @@ from pycocotools.coco import COCO
 from torchvision.models._meta import _COCO_CATEGORIES
 
 from dsrg import labels
-from dsrg.data.coco import Region, paint, plan_coco, plan_json, read_instances, unpack_runs
+from dsrg.data.coco import plan_coco, plan_json, read_instances
 from dsrg.data.prepare import write_set
+from dsrg.data.regions import Region, paint, unpack_runs
 from dsrg.data.voc import VocFolder
 from dsrg.errors import InputError
 from dsrg.pictures import read_mask
@@ -108,7 +111,11 @@ def test_masks_are_pycocotools_own(sample: Path, tmp_path: Path) -> None:
         "000000000001": ("cat", "traffic light"),
         "000000000002": ("traffic light",),  # a crowd is a label too
     }
-    assert plan.notes == [f"{sample}: 1 of 3 photographs show no object and were left out."]
+    assert plan.notes == [
+        f"{sample}: 1 of 3 photographs show no object and were left out.",
+        f"{sample}: 2 of the objects are marked as crowds (iscrowd 1) and are void (255) in the masks; where they are "
+        "single objects, give them iscrowd 0.",
+    ]
     assert write_set(tmp_path / "set", plan) == []
     for number in (1, 2):
         mask = read_mask(tmp_path / f"set/SegmentationClass/{number:012d}.png", 3)
@@ -193,7 +200,7 @@ def test_other_categories_than_coco_s_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"train2014: does not exist; unpack train2014\.zip"):
         plan_coco(tmp_path, 2014)
     (tmp_path / "annotations/instances_train2017.json").unlink()
-    with pytest.raises(InputError, match=r"instances_train2017\.json: the annotations do not exist"):
+    with pytest.raises(InputError, match=r"instances_train2017\.json: the annotation file does not exist"):
         plan_coco(tmp_path, 2017)
 
 
@@ -224,12 +231,12 @@ def test_labels_alone_give_no_masks(tmp_path: Path) -> None:
     for number in (1, 2):
         photo(tmp_path / f"{number:012d}.jpg")
     rows = [{"image_id": number, "category_id": 3, "bbox": [1, 1, 5, 5]} for number in (1, 2)]
-    path = write(tmp_path / "a.json", [image(1), image(2)], rows)
+    path = write(tmp_path / "a.json", [image(1), image(2)], rows, CATEGORIES[1:])
     plan = plan_json(path, val=0.5)  # photographs beside the file
     assert plan.notes == [f"{path}: no object has a segmentation, so there are no masks to measure with."]
     write_set(tmp_path / "set", plan)
     assert not (tmp_path / "set/SegmentationClass").exists()
-    assert plan.counts == {"cat": 2, "traffic light": 0}
+    assert plan.counts == {"cat": 2}
 
 
 def test_categories_named_background_are_background(tmp_path: Path) -> None:
@@ -250,7 +257,7 @@ def test_photographs_are_found_in_sub_folders_and_others_are_named(tmp_path: Pat
     path = write(tmp_path / "a.json", [image(1, "batch\\x.jpg"), image(2, "upload/y.jpg")], rows)
     with pytest.raises(InputError, match=r"photos/upload/y\.jpg: the photograph does not exist"):
         read_instances(path, tmp_path / "photos")
-    path = write(tmp_path / "a.json", [image(1, "batch\\x.jpg"), image(2, "y.jpg")], rows)
+    path = write(tmp_path / "a.json", [image(1, "batch\\x.jpg"), image(2, "y.jpg")], rows, CATEGORIES[1:])
     found = read_instances(path, tmp_path / "photos")
     assert [item.photo.name for item in found.items] == ["x.jpg", "y.jpg"]
     assert found.notes == [f"{tmp_path}/photos: 1 files are no photographs and were left out: list.txt."]
@@ -278,6 +285,15 @@ SQUARE = {"image_id": 1, "category_id": 3, "segmentation": [box(0, 0, 4, 4)]}
         ),
         ([image(1, "ghost.jpg")], [SQUARE], CATEGORIES, r"ghost\.jpg: the photograph does not exist"),
         ([image(1, width=None)], [SQUARE], CATEGORIES, r"\(image 1\): has 'width' None"),
+        ([image(1)], [{**SQUARE, "iscrowd": "0"}], CATEGORIES, r"\(annotation 1\): has 'iscrowd' '0'"),
+        ([image(1)], [{**SQUARE, "image_id": [1]}], CATEGORIES, r"has 'image_id' \[1\]; it must be a whole number"),
+        ([image(1)], [{**SQUARE, "segmentation": [[10**400] * 6]}], CATEGORIES, "has neither polygons nor"),
+        (
+            [image(1)],
+            [{**SQUARE, "segmentation": [[0, 0, 40, 30] * 5000]}],
+            CATEGORIES,
+            "a polygon's outline is 400,000 pixels long",
+        ),
         ([image(1, height=0)], [SQUARE], CATEGORIES, r"\(image 1\): is 40 x 0 pixels"),
         ([image(1)], [SQUARE], [*CATEGORIES, {"id": 9, "name": "cat"}], "two categories have the name 'cat'"),
         ([image(1)], [SQUARE], [*CATEGORIES, {"id": 3, "name": "dog"}], "category 3 is listed twice"),
@@ -335,7 +351,10 @@ def test_broken_run_lengths_are_refused(segmentation: dict[str, Any]) -> None:
 def test_what_is_no_annotation_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"a\.json: (not valid JSON|holds no list '(images|annotations)')"):
+    with pytest.raises(
+        InputError,
+        match=r"a\.json: (the annotation file is not in UTF-8|not valid JSON|holds no list '(images|annotations)')",
+    ):
         read_instances(path, tmp_path)
 
 
@@ -351,3 +370,136 @@ def test_a_photograph_of_another_size_is_refused(tmp_path: Path, sample: Path) -
     photo(tmp_path / "photos/000000000002.jpg", (WIDTH + 1, HEIGHT))
     with pytest.raises(InputError, match=r"000000000002\.jpg: the photograph is 41 x 30 pixels, .* for 40 x 30"):
         write_set(tmp_path / "set", plan_json(sample, tmp_path / "photos", val=0.5))
+
+
+def test_objects_that_are_all_marked_as_crowds_are_objects(tmp_path: Path) -> None:
+    """Tools that paint masks mark them iscrowd 1; a category whose every object is so has no crowds."""
+    left, right = np.zeros((2, HEIGHT, WIDTH), np.uint8)
+    left[:, :20], right[5:, 20:] = 1, 1
+    photo(tmp_path / "000000000001.jpg")
+    cats = [{"image_id": 1, "category_id": 3, "iscrowd": 1, "segmentation": runs(left)}]
+    lights = [
+        {"image_id": 1, "category_id": 7, "iscrowd": 1, "segmentation": runs(right)},
+        {"image_id": 1, "category_id": 7, "segmentation": [box(25, 10, 30, 20)]},
+    ]
+    for rows, right_is in ((cats + lights[:1], 2), (cats + lights, 255)):
+        path = write(tmp_path / "a.json", [image(1)], rows)
+        found = read_instances(path, tmp_path)
+        assert callable(found.items[0].mask)
+        mask = found.items[0].mask()
+        assert np.unique(mask[:, :20]).tolist() == [1]
+        assert (mask[5:, 20:] == right_is).mean() > 0.89
+        names = "cat', 'traffic light" if right_is == 2 else "cat"
+        assert (
+            f"{path}: every object of '{names}' is marked as a crowd (iscrowd 1); they were read as objects."
+            in found.notes
+        )
+        assert any("1 of the objects are marked as crowds" in note for note in found.notes) == (right_is == 255)
+
+
+def test_a_size_that_the_file_leaves_open_is_the_photographs(tmp_path: Path) -> None:
+    for number in (1, 2):
+        photo(tmp_path / f"{number:012d}.jpg")
+    rows = [{"image_id": 1, "category_id": 3, "segmentation": [box(0, 0, 20, 30)]}]
+    images = [image(1, width=None, height=None), image(2, width=None, height=None)]
+    found = read_instances(write(tmp_path / "a.json", images, rows), tmp_path)
+    (item,) = found.items
+    assert item.size == (WIDTH, HEIGHT)
+    assert callable(item.mask)
+    np.testing.assert_array_equal(item.mask(), np.repeat([[1] * 20 + [0] * 20], HEIGHT, 0))
+
+
+def test_a_category_without_objects_is_no_class_for_any_door(tmp_path: Path, tool: Tool) -> None:
+    for number in (1, 2):
+        photo(tmp_path / f"{number:012d}.jpg")
+    rows = [{"image_id": number, "category_id": 3, "segmentation": [box(0, 0, 20, 30)]} for number in (1, 2)]
+    path = write(tmp_path / "a.json", [image(1), image(2)], rows, [{"id": 0, "name": "animals"}, *CATEGORIES])
+    code, out, _ = tool("prepare_data", "--coco-json", path, "--root", tmp_path / "set")
+    assert code == 0
+    assert f"note: {path}: no object is of the categories 'animals', 'traffic light', which are no classes then." in out
+    assert (tmp_path / "set/classes.txt").read_text() == "background\ncat\n"
+    code, out, err = tool("check_data", "--root", tmp_path / "set")
+    assert (code, err) == (0, "")
+
+
+@pytest.mark.parametrize("size", [(60_000, 60_000), (41, 30), (2**40, 1)])
+def test_sizes_are_compared_before_anything_is_painted(tmp_path: Path, size: tuple[int, int]) -> None:
+    for number in (1, 2):
+        photo(tmp_path / f"{number:012d}.jpg")
+    rows = [{"image_id": number, "category_id": 3, "segmentation": [box(0, 0, 20, 30)]} for number in (1, 2)]
+    images = [image(1), image(2, width=size[0], height=size[1])]
+    plan = plan_json(write(tmp_path / "a.json", images, rows), val=0.5)
+    tracemalloc.start()
+    with pytest.raises(InputError, match=rf"photograph is 40 x 30 pixels, .* for {size[0]} x {size[1]}"):
+        write_set(tmp_path / "set", plan, threads=1)
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
+    if size[0] > 41:
+        with pytest.raises(InputError, match="more than a photograph may have"):
+            paint([], size)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../000000000001.jpg", "/etc/passwd", "C:\\x.jpg", "a/../../x.jpg", "..\\x.jpg", "", " ", "a\0.jpg", "a\n.jpg"],
+)
+def test_a_photograph_outside_the_folder_is_refused(tmp_path: Path, name: str) -> None:
+    photo(tmp_path / "000000000001.jpg")
+    photo(tmp_path / "photos/x.jpg")
+    path = write(tmp_path / "a.json", [{**image(1), "file_name": name}], [SQUARE])
+    with pytest.raises(
+        InputError, match=r"a\.json \(image 1\): the photograph .* does not lie in .*photos; name it by"
+    ):
+        read_instances(path, tmp_path / "photos")
+
+
+def test_deep_json_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('{"images": ' + "[" * 100_000)
+    with pytest.raises(InputError, match=r"a\.json: is nested too deeply"):
+        read_instances(path, tmp_path)
+
+
+def test_a_photograph_with_too_many_objects_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dsrg.data.coco.MOST_OBJECTS", 2)
+    photo(tmp_path / "000000000001.jpg")
+    with pytest.raises(InputError, match="image 1 has more than 2 objects"):
+        read_instances(write(tmp_path / "a.json", [image(1)], [SQUARE] * 3), tmp_path)
+
+
+SIX = {
+    "cvat": ("annotations/instances_default.json", "images"),
+    "roboflow": ("_annotations.coco.json", "."),
+    "min_crowd": ("annotations.json", "."),
+    "min_null_width": ("result.json", "."),
+}
+
+
+@pytest.mark.parametrize("name", SIX)
+def test_exports_of_other_tools_are_read(shared: Path, tmp_path: Path, name: str) -> None:
+    file, photos = SIX[name]
+    folder = shared / "cases/coco" / name
+    plan = plan_json(folder / file, folder / photos)
+    animals = ("cat", "dog") if name.startswith("min") else ("cat", "cow", "dog", "horse", "person", "sheep")
+    assert plan.classes == ("background", *animals)
+    write_set(tmp_path / "set", plan)
+    read = VocFolder(tmp_path / "set")
+    for one in read.photos("train") + read.photos("val"):
+        present = set(np.unique(read_mask(read.mask_path(one))).tolist())
+        missing = set(np.flatnonzero(one.tags)) - {0} - present
+        assert present - {0, 255} <= set(np.flatnonzero(one.tags))
+        assert bool(missing) <= (255 in present)  # of a crowd
+        assert name == "cvat" or 255 not in present
+    assert any("7 of the objects are marked as crowds" in note for note in plan.notes) == (name == "cvat")
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "photos"),
+    [("labelstudio_up", "result.json", "images"), ("ls_real", "COCO/result.json", "../labelstudio_up/images")],
+)
+def test_paths_of_label_studio_are_refused(shared: Path, name: str, file: str, photos: str) -> None:
+    folder = shared / "cases/coco" / name
+    with pytest.raises(
+        InputError, match=r"result\.json \(image \d+\): the photograph '.*' does not lie in .*images; name it"
+    ):
+        plan_json(folder / file, folder / photos)

@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dsrg.data import prepare
+from dsrg.data.photograph import Link
 from dsrg.data.prepare import Item, Plan, check_names, name_ids, split_off, write_set
 from dsrg.data.voc import VocFolder
 from dsrg.errors import InputError
@@ -127,17 +129,45 @@ def test_a_photograph_removed_in_between_is_not_in_the_set(tmp_path: Path) -> No
     assert sorted(path.name for path in (tmp_path / "set/JPEGImages").iterdir()) == ["b.jpg", "c.jpg"]
 
 
-def test_a_photograph_changed_in_between_is_taken_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seconds", [-10_000_000, 10_000_000], ids=["older", "ahead"])
+@pytest.mark.parametrize("link", [None, "symbolic", "hard"])
+def test_a_file_replaced_in_between_is_taken_anew_whatever_its_date(
+    tmp_path: Path, seconds: int, link: Link | None
+) -> None:
+    items = make_items(tmp_path / "in")
+    for kind, item in enumerate(items[:2]):
+        write_mask_file(tmp_path / f"in/{item.id}.png", np.full((8, 10), kind))
+        (tmp_path / f"in/{item.id}.xml").write_text("<annotation/>")
+        items[kind] = replace(item, mask=tmp_path / f"in/{item.id}.png", annotation=tmp_path / f"in/{item.id}.xml")
+    items[3].photo.write_bytes(b"no image")
+    with pytest.raises(InputError):
+        write_set(tmp_path / "set", make_plan(items), threads=1, link=link)
+    save_photo(items[3].photo, 3)
+    for path in (items[0].photo, tmp_path / "in/a.png", tmp_path / "in/a.xml"):
+        path.unlink()  # a new file, as most programs write one
+    save_photo(items[0].photo, 222)
+    write_mask_file(tmp_path / "in/a.png", np.full((8, 10), 2))
+    (tmp_path / "in/a.xml").write_text("<annotation><a/></annotation>")
+    for path in (items[0].photo, tmp_path / "in/a.png", tmp_path / "in/a.xml"):
+        os.utime(path, (path.stat().st_mtime + seconds,) * 2)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "in").iterdir()}
+    write_set(tmp_path / "set", make_plan(items), link=link)
+    for name in ("JPEGImages/a.jpg", "SegmentationClass/a.png", "Annotations/a.xml", "JPEGImages/b.jpg"):
+        assert (tmp_path / "set" / name).read_bytes() == (tmp_path / "in" / Path(name).name).read_bytes()
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "the user's files keep their dates"
+    assert not (tmp_path / "set/manifest.jsonl").exists()
+
+
+def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     items = make_items(tmp_path / "in")
     items[3].photo.write_bytes(b"no image")
     with pytest.raises(InputError):
         write_set(tmp_path / "set", make_plan(items), threads=1)
-    there = tmp_path / ".set.partial/JPEGImages/a.jpg"
-    os.utime(there, (0, 0))  # older than its source, as if that had been changed since
-    save_photo(items[0].photo, 222)
     save_photo(items[3].photo, 3)
+    real, taken = prepare.put_photograph, []
+    monkeypatch.setattr(prepare, "put_photograph", lambda *a, **k: taken.append(a[0].name) or real(*a, **k))
     write_set(tmp_path / "set", make_plan(items))
-    assert (tmp_path / "set/JPEGImages/a.jpg").read_bytes() == items[0].photo.read_bytes()
+    assert taken == ["d.jpg"]
 
 
 def test_somebody_else_s_hidden_folder_is_kept(tmp_path: Path) -> None:

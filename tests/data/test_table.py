@@ -100,6 +100,8 @@ def test_every_door_reads_every_form(tmp_path: Path, door: Door, text: str) -> N
         ("image,labels\na,cat,dog\nb,cat\nc,dog\n", "line 2 has more columns than the first"),
         ('image,labels\na,"cat\nb,cat\nc,dog\n', "no line of a CSV"),
         ("image,labels\n,cat\n", "line 2 names no photograph"),
+        ("image,labels\na\x1b[2J,cat\n", "line 2 calls its photograph 'a\\x1b[2J', which is no file's name"),
+        ("image,labels\n" + "a" * 2000 + ",cat\n", "which is no file's name"),
         ("image,labels\na,c\x07at\nb,cat\nc,dog\n", "holds a control character"),
         ("image,labels\na," + ";".join(f"c{k}" for k in range(300)) + "\n", "are 300, and 254 classes are the most"),
         ("image,labels\na," + "c" * 200_000 + "\n", "field larger than field limit"),

@@ -341,7 +341,7 @@ def test_seed_table_measures_seeds_from_elsewhere(data: Path, finished: Path, tm
     right = of = 0
     for photo in run.train:
         folders = (tmp_path / "run/seeds", run.folder.mask_dir)
-        seeds, truth = (storage.read_mask(folder / f"{photo.id}.png") for folder in folders)
+        seeds, truth = (pictures.read_mask(folder / f"{photo.id}.png") for folder in folders)
         objects = (truth > 0) & (truth != IGNORE)
         right, of = right + int((seeds == truth)[objects].sum()), of + int(objects.sum())
     assert table[GIVEN]["objects_right"] == pytest.approx(right / of)

@@ -1,5 +1,6 @@
 """tools/predict.py: masks of photographs and videos in every format."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -13,8 +14,9 @@ from PIL import Image
 from trained_run import make_photos, make_trained_run
 
 import dsrg
-from dsrg import pictures
+from dsrg import disk, pictures
 from dsrg.formats import video
+from dsrg.manifest import Recorder
 from dsrg.segmenter import Segmenter
 
 ALL = ("--formats", "png", "overlay", "coco", "labelme")
@@ -228,27 +230,6 @@ def test_video_that_breaks_off_is_named(run_dir: Path, tmp_path: Path, tool: Too
     assert list(masks_in(tmp_path / "out/masks")) == ["a"]
 
 
-def test_a_corrected_labelme_file_stays(command: Any, tmp_path: Path) -> None:
-    assert command("--formats", "labelme")[0] == 0
-    file = tmp_path / "out/labelme/a.json"
-    file.write_text("corrected")
-    assert command("--formats", "labelme", "--probs")[0] == 0
-    assert (tmp_path / "out/probs/a.npz").is_file()
-    (tmp_path / "out/masks/a.png").unlink()
-    assert command("--formats", "labelme", "--probs")[0] == 0
-    assert file.read_text() == "corrected"
-
-
-def test_a_photograph_replaced_by_an_older_one_of_another_size(command: Any, photos: Path, tmp_path: Path) -> None:
-    assert command()[0] == 0
-    made = photos.joinpath("b.png").stat().st_mtime
-    Image.new("RGB", (20, 30)).save(photos / "b.png")
-    os.utime(photos / "b.png", (made - 100, made - 100))
-    code, _, err = command("--formats", "overlay")
-    assert code == 2
-    assert "b.png: is not of its photograph's size, which was replaced" in err
-
-
 def test_more_than_8_bits_are_refused(command: Any, photos: Path) -> None:
     Image.fromarray(np.full((9, 9), 40000, np.uint16)).save(photos / "deep.png")
     code, _, err = command()
@@ -259,10 +240,92 @@ def test_more_than_8_bits_are_refused(command: Any, photos: Path) -> None:
 def test_a_place_that_cannot_be_written_is_one_sentence(run_dir: Path, photos: Path, tool: Tool) -> None:
     (photos / "file").touch()
     answer = tool("predict", "--model", run_dir, photos / "a.jpg", "--out", photos / "file/out", "--device", "cpu")
-    check_refusal(answer, "file/out: Not a directory; check the path")
+    check_refusal(answer, "file/out/predict.json: cannot be written (Not a directory); check the folder")
+
+
+BAD = {
+    "corrupt": lambda photos: (photos / "bad.jpg").write_bytes(b"\xff\xd8\xff broken"),
+    "no picture": lambda photos: (photos / "bad.jpg").write_text("Dear reader"),
+    "too wide for the exact CRF": lambda photos: make_photos(photos, "bad.jpg", size=(40_000, 2)),
+    "a name whose outputs have none": lambda photos: make_photos(photos, "bad" + 248 * "x" + ".jpg"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_one_bad_photograph_stops_no_other(command: Any, photos: Path, tmp_path: Path, kind: str) -> None:
+    assert command(*ALL)[0] == 0
+    for path in (tmp_path / "out/masks").iterdir():
+        path.unlink()
+    BAD[kind](photos)
+    code, out, err = command(*ALL)
+    assert code == 2
+    assert out == ""
+    (error,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert error.startswith(f"error: {photos / 'bad'}")
+    assert error.endswith("(1 of 4 inputs are faulty; the others are done)")
+    assert {"a.png", "b.png", "wide.png"} <= {path.name for path in (tmp_path / "out/masks").iterdir()}
+    named = {image["file_name"] for image in json.loads((tmp_path / "out/annotations.json").read_text())["images"]}
+    assert named == {"a.jpg", "b.png", "wide.png"}
+
+
+def test_a_photograph_that_the_memory_is_too_small_for_stops_no_other(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Segmenter.probabilities
+
+    def probabilities(self: Segmenter, pictures: list[np.ndarray], *settings: Any) -> Any:
+        if any(picture.shape[1] == 100 for picture in pictures) or len(pictures) > 1:
+            raise MemoryError
+        return whole(self, pictures, *settings)
+
+    monkeypatch.setattr(Segmenter, "probabilities", probabilities)
+    code, _, err = command()
+    assert code == 2
+    assert "wide.png: needs more memory than there is; give a smaller --size" in err
+    assert list(masks_in(tmp_path / "out/masks")) == ["a", "b"]
+
+
+def test_a_full_disk_stops_at_once(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Recorder, path: Path, *_: Any) -> str:
+        raise disk.unwritable(path, OSError(errno.ENOSPC, "No space left on device"))
+
+    monkeypatch.setattr(Recorder, "write", full)
+    code, _, err = command()
+    assert code == 2
+    assert err.count("No space left on device") == 1
+    assert "free some space, then run the same command again." in err
+
+
+def test_names_that_are_no_utf8_come_back_from_json(command: Any, photos: Path, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")
+    (photos / "a.jpg").rename(photos / name)
+    assert command(*ALL)[0] == 0
+    content = json.loads((tmp_path / f"out/labelme/{Path(name).stem}.json").read_text("ascii"))
+    assert (tmp_path / "out/labelme" / content["imagePath"]).samefile(photos / name)
+    coco = json.loads((tmp_path / "out/annotations.json").read_text("ascii"))
+    assert name in {image["file_name"] for image in coco["images"]}
+    before = times(tmp_path / "out/masks")
+    assert command(*ALL)[0] == 0
+    assert times(tmp_path / "out/masks") == before
 
 
 def test_large_photographs_go_one_by_one(model: Segmenter) -> None:
     assert model.fitting((40, 60, 3), 8) == 8
     assert model.fitting((3000, 4000, 3), 8) == 2**27 // (len(NAMES) * 12_000_000)
     assert model.fitting((30000, 40000, 3), 8) == 1
+
+
+def test_what_cannot_be_opened_is_named_and_all_others_are_done(command: Any, photos: Path, tmp_path: Path) -> None:
+    (photos / "gone.jpg").symlink_to("/no/such/photograph.jpg")
+    (photos / "phone.HEIC").touch()
+    os.mkfifo(photos / "fifo.png")
+    os.mkfifo(photos / "fifo.mp4")
+    make_photos(photos / "@eaDir", "thumb.jpg")
+    code, out, err = command("--recursive")
+    assert code == 2
+    for part in ("gone.jpg: is a link to /no/such", "phone.HEIC: photographs of this", "fifo.png: is no regular file"):
+        assert part in err
+    assert "fifo.mp4: is no regular file" in err
+    assert "(4 of 8 inputs are faulty; the others are done)" in err
+    assert "@eaDir" in out
+    assert sorted(masks_in(tmp_path / "out/masks")) == ["a", "b", "cat/c", "wide"]

@@ -1,0 +1,178 @@
+"""Two folders of masks to be compared: which belong together, and colours read as classes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dsrg import disk, pictures
+from dsrg.data.photograph import describe_left_out, walk
+from dsrg.errors import InputError
+from dsrg.labels import BACKGROUND, BACKGROUND_NAMES, IGNORE, Classes, palette
+
+VOID_NAMES = ("void", "ignore", "ignored", "unlabeled", "unlabelled", "__ignore__")
+"""What tables of colours call pixels that are not counted."""
+LARGEST_TABLE = disk.MIB
+_COLOUR = re.compile(r"(.*?)[\s,;:]+(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})\s*(?::.*)?")
+
+Colours = Mapping[int, int]
+"""From a colour, red * 65536 + green * 256 + blue, to the class's index."""
+
+
+class Pair(NamedTuple):
+    """The predicted and the true mask of one photograph."""
+
+    predicted: Path
+    true: Path
+
+
+class Pairs(NamedTuple):
+    """Two folders, searched."""
+
+    pairs: list[Pair]
+    notes: list[str]
+    """Sentences on the files that are compared with nothing."""
+
+
+def pair_masks(predictions: Path, truth: Path) -> Pairs:
+    """Find the true mask of every predicted one, at any depth: that of the same path, else the only one of its name.
+
+    Raises:
+        InputError: a folder is missing, holds no PNG or what cannot be read; a prediction has no true mask, or it
+            cannot be told which; or two masks of a folder are one but for their endings.
+    """
+    predicted, notes = _masks(predictions, "--pred")
+    true, more = _masks(truth, "--gt")
+    stems: dict[str, list[Path]] = {}
+    for path in true.values():
+        stems.setdefault(path.stem, []).append(path)
+    alike: dict[str, list[Path]] = {}
+    for path in predicted.values():
+        alike.setdefault(path.stem, []).append(path)
+    pairs, alone = [], []
+    for key, path in predicted.items():
+        found = [true[key]] if key in true else stems.get(path.stem, [])
+        if len(found) > 1 or (key not in true and found and len(alike[path.stem]) > 1):
+            raise InputError(
+                f"{path}: it cannot be told which mask below {truth} is its own, {found[0]} or another; give both "
+                "folders the same folders within."
+            )
+        if found:
+            pairs.append(Pair(path, found[0]))
+        else:
+            alone.append(truth / f"{key}.png")
+    if alone:
+        more_alone = f", as {len(alone) - 1} more do not" if len(alone) > 1 else ""
+        raise InputError(
+            f"{alone[0]}: the true mask does not exist{more_alone}, but {predictions} has a prediction; add the mask, "
+            "or remove the prediction.",
+            "mask missing",
+        )
+    left = sorted({*true.values()} - {pair.true for pair in pairs})
+    if left:
+        names = ", ".join(path.relative_to(truth).as_posix() for path in left[:3])
+        and_more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+        notes.append(f"{truth}: {len(left)} masks have no prediction and were not counted: {names}{and_more}.")
+    return Pairs(pairs, notes + more)
+
+
+def _masks(folder: Path, flag: str) -> tuple[dict[str, Path], list[str]]:
+    """The masks of a folder by their paths without an ending, and what else lies there."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: the folder of masks does not exist; check {flag}.")
+    found = walk(folder).check()
+    masks: dict[str, Path] = {}
+    others = list(found.others)
+    for path in found.photographs:
+        key = path.relative_to(folder).with_suffix("").as_posix()
+        if path.suffix.lower() != ".png":
+            others.append(path)
+        elif key in masks:
+            raise InputError(f"{path}: has the same name as {masks[key].name} but for the ending; remove one of them.")
+        else:
+            masks[key] = path
+    if not masks:
+        raise InputError(f"{folder}: holds no .png; check {flag}.")
+    return masks, [note.replace("photographs", "masks") for note in describe_left_out(folder, sorted(others))]
+
+
+def read_colours(name: str, classes: Classes) -> Colours:
+    """The classes that colours stand for.
+
+    Args:
+        name: 'voc' for VOC's palette; or a file with one class a line, its name and red, green and blue, 0 to 255:
+            `cat:128,0,0`, as in CVAT's labelmap.txt, or `cat 128 0 0`.
+        classes: The class list.
+
+    Raises:
+        InputError: the file is missing or broken, names no class of the list, or gives two classes one colour.
+    """
+    if name == "voc":
+        listed = {**{index: palette()[index] for index in range(len(classes))}, IGNORE: palette()[IGNORE]}
+        return {_number(colour): index for index, colour in listed.items()}
+    path = Path(name)
+    colours: dict[int, int] = {}
+    lines = disk.read_text(path, "table of colours", limit=LARGEST_TABLE).split("\n")
+    for number, line in enumerate(lines, 1):
+        found = _COLOUR.fullmatch(line.strip()) if len(line) < 500 else None
+        if not line.strip() or line.startswith("#") or (number == 1 and not found):
+            continue
+        values = [int(value) for value in found.groups()[1:]] if found else []
+        if found is None or max(values) > 255:
+            raise InputError(f"{path}: line {number} is not '<class>:<red>,<green>,<blue>', each 0 to 255; correct it.")
+        label = found[1].strip()
+        index = IGNORE if label.casefold() in VOID_NAMES else BACKGROUND if label in BACKGROUND_NAMES else None
+        index = classes.index(label, f"{path} (line {number})") if index is None else index
+        if colours.setdefault(_number(values), index) != index:
+            raise InputError(f"{path}: line {number} has a colour that another class has too; correct it.")
+    if not colours:
+        raise InputError(f"{path}: names no colour; write one class a line, 'cat:128,0,0'.")
+    return colours
+
+
+def read_any_mask(path: Path, classes: Classes, colours: Colours | None) -> np.ndarray:
+    """Read a mask of class indices, or one in colour.
+
+    Args:
+        path: The mask.
+        classes: The class list.
+        colours: What the colours mean; None where there are to be none.
+
+    Returns:
+        (H, W) uint8.
+
+    Raises:
+        InputError: as `dsrg.pictures.read_mask`, or it has a colour that is none of a class.
+    """
+    try:
+        return pictures.read_mask(path, len(classes))
+    except InputError as error:
+        if error.kind != "mask in colour":
+            raise
+        if colours is None:
+            sentence = str(error).rstrip(".")
+            raise InputError(
+                f"{sentence}; add --palette if its colours are VOC's, or --palette FILE with lines such as "
+                "'cat:128,0,0' (CVAT's labelmap.txt).",
+                error.kind,
+            ) from None
+    pixels = np.asarray(pictures.read_image(path, "mask"), np.int64)
+    found, places = np.unique(pixels @ np.array([1 << 16, 1 << 8, 1]), return_inverse=True)
+    for colour in found.tolist():
+        if colour not in colours:
+            shown = f"{colour >> 16}, {colour >> 8 & 255}, {colour & 255}"
+            raise InputError(
+                f"{path}: holds the colour {shown}, which is no class's; check --palette, and that nothing has "
+                "smoothed the mask.",
+                "mask in colour",
+            )
+    return np.array([colours[colour] for colour in found.tolist()], np.uint8)[places.reshape(pixels.shape[:2])]
+
+
+def _number(colour: Sequence[int] | np.ndarray) -> int:
+    red, green, blue = (int(value) for value in colour)
+    return red << 16 | green << 8 | blue

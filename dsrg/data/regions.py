@@ -1,0 +1,95 @@
+"""Regions of annotations painted into masks, with pycocotools: polygons and run-length encodings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from pycocotools import mask as rle_masks
+
+from dsrg.errors import InputError
+from dsrg.labels import BACKGROUND, IGNORE
+from dsrg.pictures import MAX_PIXELS, MAX_SIDE
+
+
+class Region(NamedTuple):
+    """What one annotation paints."""
+
+    class_index: int
+    """255 for void."""
+    segmentation: list[np.ndarray] | dict[str, Any]
+    """Polygons, each (2n,) float64 x, y, x, y, ... in pixels; or a run-length encoding as pycocotools takes it."""
+
+
+def paint(regions: Sequence[Region], size: tuple[int, int], where: str = "the annotation") -> np.ndarray:
+    """Paint the regions of a photograph into one mask.
+
+    Void regions (crowds) come first, so they cover background alone; then the objects in falling order of their area in
+    pixels: where two overlap, the pixel is the smaller one's, which in a photograph mostly is the one in front.
+
+    Args:
+        regions: What to paint.
+        size: Width and height of the photograph in pixels.
+        where: The file and photograph, for the error.
+
+    Returns:
+        (H, W) uint8: class index, 0 for background, 255 for void.
+
+    Raises:
+        InputError: a run-length encoding is broken or of another size, or the photograph is larger than any.
+    """
+    width, height = size
+    if max(size) > MAX_SIDE or width * height > MAX_PIXELS:
+        raise InputError(
+            f"{where}: is {width} x {height} pixels, more than a photograph may have; correct the annotation."
+        )
+    canvas = np.full((height, width), BACKGROUND, np.uint8)
+    try:
+        encoded = [_encode(region.segmentation, width, height) for region in regions]
+        areas = np.array([int(rle_masks.area(one)) for one in encoded])
+        void = np.array([region.class_index == IGNORE for region in regions], bool)
+        for position in np.lexsort((-areas, ~void)):
+            canvas[rle_masks.decode(encoded[position]).view(bool)] = regions[position].class_index
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise InputError(f"{where}: a segmentation cannot be decoded ({error}); correct the annotation.") from None
+    return canvas
+
+
+def _encode(segmentation: list[np.ndarray] | dict[str, Any], width: int, height: int) -> dict[str, Any]:
+    if isinstance(segmentation, list):
+        merged: dict[str, Any] = rle_masks.merge(rle_masks.frPyObjects(segmentation, height, width))
+        return merged
+    if list(segmentation["size"]) != [height, width]:
+        raise ValueError(f"its size is {segmentation['size']}, not [{height}, {width}]")
+    counts = segmentation["counts"]
+    lengths = np.array(counts, np.float64) if isinstance(counts, list) else unpack_runs(counts)
+    # pycocotools leaves what the runs do not reach as it happens to be in memory.
+    if lengths.sum() != height * width or lengths.min() < 0:
+        raise ValueError("its counts do not add up to the photograph's pixels")
+    if not isinstance(counts, list):
+        return segmentation
+    encoded: dict[str, Any] = rle_masks.frPyObjects(segmentation, height, width)
+    return encoded
+
+
+def unpack_runs(counts: str | bytes) -> np.ndarray:
+    """The lengths of the runs in a compressed run-length encoding.
+
+    Each is five bits a character, the lowest first, in characters from '0' on, where 32 says that more follow; from the
+    fourth on it is the difference from the length before the last (rleToString in pycocotools' maskApi.c).
+    """
+    codes = np.frombuffer(counts.encode() if isinstance(counts, str) else counts, np.uint8).astype(np.int64) - 48
+    last = codes & 32 == 0
+    if not codes.size or codes.min() < 0 or codes.max() > 63 or not last[-1]:
+        raise ValueError("its counts are no run-length encoding")
+    starts = np.concatenate([[0], np.flatnonzero(last)[:-1] + 1])
+    widths = np.diff(np.append(starts, codes.size))
+    if widths.max() > 12:
+        raise ValueError("its counts are too long")
+    places = 5 * (np.arange(codes.size) - np.repeat(starts, widths))
+    lengths = np.add.reduceat((codes & 31) << places, starts)
+    lengths -= np.where(codes[last] & 16, np.int64(1) << (5 * widths), 0)  # two's complement
+    for first in (1, 2):
+        lengths[first::2] = np.cumsum(lengths[first::2])
+    return lengths

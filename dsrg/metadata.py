@@ -1,0 +1,129 @@
+"""What an exported file says of its network, checked before anything is built by it: such files come from anybody."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+from unicodedata import category
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+
+from dsrg import disk
+from dsrg.errors import InputError
+from dsrg.labels import IGNORE
+from dsrg.networks import segmenter_arguments
+from dsrg.schema import Model
+from dsrg.segmenter import Segmenter, Settings
+
+KEYS = ("architecture", "classes", "settings", "record")
+"""Of the metadata, each JSON."""
+LONGEST = 2**20
+"""Characters that one of them may have."""
+_FIELDS = {"rates": "aspp_rates", "channels": "aspp_channels"}
+"""The configuration's names of what `build_deeplab` calls otherwise."""
+_ARCHITECTURE = ("backbone", "num_classes", "output_stride", "rates", "channels", "dropout", "pool_features")
+
+
+def _check_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    if names[0] != "background":
+        raise ValueError("the first class must be 'background'")
+    if len(set(names)) < len(names):
+        raise ValueError("a class is listed twice")
+    if any(name != name.strip() or any(category(letter) in ("Cc", "Cs") for letter in name) for name in names):
+        raise ValueError("a name holds a control character, or a blank at an end")
+    return names
+
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Names = Annotated[tuple[Name, ...], Field(min_length=2, max_length=IGNORE), AfterValidator(_check_names)]
+Text = Annotated[str, Field(max_length=4096)]
+
+
+class Record(BaseModel):
+    """What is known of a network's training, for model cards."""
+
+    model_config = ConfigDict(extra="forbid")
+    run: Text
+    network: Literal["retrain", "dsrg", "supervised"]
+    data: Text
+    train_split: Text
+    val_split: Text
+    start: Text
+    figures: dict[Text, JsonValue]
+    dsrg: Text | None
+    commit: Text | None
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What the file says."""
+
+    architecture: dict[str, Any]
+    """Keyword arguments of `build_deeplab`."""
+    names: tuple[str, ...]
+    """The C class names, background first."""
+    settings: Settings
+    record: dict[str, Any]
+
+
+def dump(segmenter: Segmenter) -> dict[str, str]:
+    """What an exported file says of its network: KEYS, as JSON."""
+    settings = {name: getattr(segmenter.settings, name) for name in Settings.__dataclass_fields__}
+    values = (segmenter.architecture, segmenter.classes.names, settings, segmenter.record)
+    return {key: json.dumps(value) for key, value in zip(KEYS, values, strict=True)}
+
+
+def parse(metadata: Mapping[str, str], where: str) -> Metadata:
+    """The metadata of a file.
+
+    Args:
+        metadata: As `dump` makes them; further keys are not read.
+        where: The file, for errors.
+
+    Raises:
+        InputError: one is missing, unknown, of another kind or out of bounds; no path may be among them.
+    """
+    if not set(KEYS) <= metadata.keys():
+        raise InputError(f"{where}: was not written by dsrg export, and so does not say what network it is of.")
+    for key in KEYS:
+        if len(metadata[key]) > LONGEST:
+            raise InputError(f"{where}: its '{key}' has more than {LONGEST:,} characters; export it anew.")
+    architecture, classes, settings, record = (
+        disk.parse_json(metadata[key], f"{where} ({key})", "export it anew") for key in KEYS
+    )
+    names: tuple[str, ...] = _valid(TypeAdapter(Names), classes, f"{where}: classes")
+    known: Record = _valid(TypeAdapter(Record), record, f"{where}: record")
+    return Metadata(
+        _architecture(architecture, len(names), where),
+        names,
+        _valid(TypeAdapter(Settings), settings, f"{where}: settings"),
+        known.model_dump(),
+    )
+
+
+def _architecture(value: Any, num_classes: int, where: str) -> dict[str, Any]:
+    """The network's form, within the bounds that a configuration has to keep."""
+    if not isinstance(value, dict) or set(value) != set(_ARCHITECTURE):
+        wrong = sorted(set(value) ^ set(_ARCHITECTURE)) if isinstance(value, dict) else ["no mapping"]
+        raise InputError(
+            f"{where}: its architecture must hold {', '.join(_ARCHITECTURE)} and nothing else (missing or unknown: "
+            f"{', '.join(wrong)[:200]}); export it anew."
+        )
+    if value["num_classes"] != num_classes:
+        raise InputError(f"{where}: has {num_classes} class names for a network of another number; export it anew.")
+    fields = {_FIELDS.get(key, key): given for key, given in value.items() if key != "num_classes"}
+    own = {"weights": None, "freeze_batch_norm": False}
+    model: Model = _valid(TypeAdapter(Model), fields | own, f"{where}: architecture")
+    return segmenter_arguments(model, num_classes)
+
+
+def _valid(schema: TypeAdapter[Any], value: Any, where: str) -> Any:
+    try:
+        return schema.validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))[:200]
+        said = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{where}{'.' if place else ''}{place}: {said}; export it anew.") from None

@@ -1,0 +1,133 @@
+"""A folder for what visitors of the page send: of one process, gone with it, and bounded."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows: a folder that a killed process leaves there stays
+    fcntl = None  # type: ignore[assignment]
+
+PREFIX = "dsrg-app-"
+"""Begins the folders' names."""
+MOST_BYTES = 2**30
+"""Bytes that a folder may hold."""
+MOST_FILES = 1000
+"""Files that it may hold."""
+
+
+@contextlib.contextmanager
+def scratch(base: Path) -> Iterator[Path]:
+    """A new folder below `base`, locked by this process and deleted with the `with` block.
+
+    A process that is killed deletes nothing, but its lock is gone: the next one deletes its folder.
+    """
+    remove_orphans(base)
+    folder, handle = _make(base)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if handle is not None:
+            os.close(handle)
+
+
+def remove_orphans(base: Path) -> None:
+    """Delete the folders below `base` that no living process of this user has locked."""
+    for folder in base.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):
+            state = folder.lstat()
+            if fcntl is None or not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid():
+                continue
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError: its process lives
+                shutil.rmtree(folder)
+            finally:
+                os.close(handle)
+
+
+def _make(base: Path) -> tuple[Path, int | None]:
+    """The folder, and what holds its lock."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
+        if fcntl is None:
+            return folder, None
+        with contextlib.suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if folder.is_dir():  # another process, that starts now, may have deleted it before it was locked
+                return folder, handle
+            os.close(handle)
+
+
+class Room:
+    """Keeps a folder within bounds: the oldest files go first.
+
+    What is read is forgotten soon, so an old file is one that nobody waits for; refusing new ones would let a single
+    visitor close the page to all others.
+
+    Args:
+        folder: The folder.
+        most_bytes, most_files: Bounds.
+    """
+
+    def __init__(self, folder: Path, most_bytes: int = MOST_BYTES, most_files: int = MOST_FILES) -> None:
+        self.folder = folder
+        self.most_bytes = most_bytes
+        self.most_files = most_files
+        self._reserved: list[int] = []
+        self._lock = threading.Lock()
+
+    def tidy(self) -> None:
+        """Delete the oldest files until the folder is within its bounds."""
+        with self._lock:
+            self._make_room()
+
+    @contextlib.contextmanager
+    def reserved(self, size: int) -> Iterator[bool]:
+        """Room for `size` bytes, within the `with` block, which writes one file or more.
+
+        Yields:
+            Whether there is room, beside what others have reserved.
+        """
+        with self._lock:
+            self._reserved.append(size)
+            there = sum(self._reserved) <= self.most_bytes and len(self._reserved) <= self.most_files
+            if there:
+                self._make_room()
+        try:
+            yield there
+        finally:
+            with self._lock:
+                self._reserved.remove(size)
+                self._make_room()
+
+    def _make_room(self) -> None:
+        files = sorted(_files(self.folder))
+        size, count = sum(file[1] for file in files), len(files)
+        for _, own, path in files:
+            if size + sum(self._reserved) <= self.most_bytes and count + len(self._reserved) <= self.most_files:
+                return
+            with contextlib.suppress(OSError):
+                path.unlink()
+                path.parent.rmdir()  # fails where other files are in it
+            size, count = size - own, count - 1
+
+
+def _files(folder: Path) -> Iterator[tuple[int, int, Path]]:
+    """Time of change, size and path of every file below a folder; those that go meanwhile are left out."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = Path(parent) / name
+            with contextlib.suppress(OSError):
+                state = path.lstat()
+                yield state.st_mtime_ns, state.st_size, path

@@ -1,0 +1,200 @@
+"""Every public reader, one a line: the file that is spoilt, how it is read, and how it holds its values."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import fuzz_inputs as form
+import numpy as np
+import torchvision
+import yaml
+from helpers import NAMES, make_voc, quadrants
+from trained_run import make_trained_run
+
+from dsrg import config, disk, loading, storage
+from dsrg.data import coco, cues, labelled, own, sources
+from dsrg.data.voc import VocFolder
+from dsrg.formats import video
+from dsrg.labels import Classes, read_classes
+from dsrg.models.backbone import build_backbone
+from dsrg.report_page import record
+from dsrg.run import Run
+from dsrg.stages.evaluate import compare_folders
+from dsrg.stages.export import export
+from dsrg.uploads import read_upload
+
+ALL = Classes(NAMES, "classes.txt")
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One way by which somebody else's file comes in."""
+
+    name: str
+    path: str
+    """The file, in the folder that `make_world` fills."""
+    read: Callable[[Path, Path], object]
+    """From the file and that folder to a value, or InputError."""
+    form: form.Form | None = form.TEXT
+    slow: bool = False
+    """Whether a reading takes tenths of a second: then there are fewer examples."""
+    waits: str = ""
+    """What is still to be mended, where examples fail."""
+
+
+def folder(world: Path, **paths: str) -> VocFolder:
+    return VocFolder(world / "data", **paths)
+
+
+def run(file: Path, world: Path) -> Run:
+    del file
+    return Run(config.load(world / "run.yaml", [f"run_dir={world / 'run'}", f"data.root={world / 'data'}"]))
+
+
+def boxes(file: Path, world: Path) -> object:
+    data = folder(world)
+    return data.boxes(data.photos("train")[0], (16, 12))
+
+
+def plan(file: Path, world: Path) -> object:
+    """The planned data set with its masks painted."""
+    planned = coco.plan_json(file, world / "photos")
+    return [item.mask() if callable(item.mask) else item.mask for item in planned.items]
+
+
+def tags(file: Path, world: Path) -> object:
+    found, _ = sources.find_sources([world / "photos"], recursive=False, without=None)
+    return sources.read_tags(file, found, ALL)
+
+
+def stage(file: Path, world: Path) -> object:
+    made = run(file, world).stage("classifier")
+    return made.finished and (made.figures, made.seconds)
+
+
+def weights(file: Path, world: Path) -> object:
+    return build_backbone("resnet18", output_stride=32, weights=file)
+
+
+def of(read: Callable[..., object], *arguments: object, **more: object) -> Callable[[Path, Path], object]:
+    """A reader that needs the file alone."""
+    return lambda file, world: read(file, *arguments, **more)
+
+
+def photos(**paths: str) -> Callable[[Path, Path], object]:
+    return lambda file, world: folder(world, **paths).photos("train")
+
+
+def network(file: Path, world: Path) -> object:
+    return loading.load(world / "trained" if "trained" in file.parts else file, "cpu")
+
+
+def log(file: Path, world: Path) -> object:
+    return record.read_log(run(file, world).stage("classifier"))
+
+
+TABLE = "labels.csv"
+NETWORK = "trained/retrain/checkpoint.pt"
+READERS = (
+    Reader("configuration", "run.yaml", run, form.YAML),
+    Reader("class list", "data/classes.txt", of(read_classes)),
+    Reader("split list", "data/ImageSets/Segmentation/train.txt", photos()),
+    Reader("labels of a data set", "data/image_labels.csv", photos()),
+    Reader("XML labels", "data/Annotations/a.xml", photos(labels="Annotations")),
+    Reader("XML boxes", "data/Annotations/a.xml", boxes),
+    Reader("table for prepare-data", TABLE, lambda file, world: own.read_table(world / "photos", file)),
+    Reader("table for probe", TABLE, lambda file, world: labelled.read_labelled(file, world / "photos")),
+    Reader("table for predict", TABLE, tags),
+    Reader("COCO annotations", "coco.json", plan, form.JSON),
+    Reader("photograph", "photos/a.jpg", of(storage.read_image)),
+    Reader("photograph, upright", "photos/b.png", of(storage.read_upright)),
+    Reader("upload", "photos/a.jpg", of(read_upload, long_side=64)),
+    Reader("mask", "masks/a.png", of(storage.read_mask, len(NAMES))),
+    Reader("masks to compare", "masks/a.png", lambda file, world: compare_folders(file.parent, world / "true", ALL)),
+    Reader("CAMs", "a.npz", of(storage.read_cams), form.ARRAYS),
+    Reader("checkpoint", "small.pt", of(storage.load_checkpoint), form.TORCH),
+    Reader("weights", "weights.pth", weights, form.TORCH, slow=True),
+    Reader("trained run", NETWORK, network, form.TORCH, slow=True),
+    Reader("trained run's configuration", "trained/config.yaml", network, form.YAML, slow=True),
+    Reader("safetensors", "model.safetensors", network, form.SAFETENSORS, slow=True, waits="metadata is not validated"),
+    Reader("stage.json", "run/classifier/stage.json", stage, form.JSON, waits="the record is not validated"),
+    Reader("metrics.jsonl", "run/classifier/metrics.jsonl", log, form.LINES, waits="the log is not read by dsrg.disk"),
+    Reader("environment.json", "run/environment.json", lambda *at: record.environment(run(*at)), form.JSON),
+    Reader("cues", "cues.pickle", of(cues.read_cues, ALL), form.PICKLE),
+    Reader("list of the cues' images", "cues.txt", of(cues.read_list)),
+    Reader("video", "clip.mp4", lambda file, world: sum(1 for _ in video.frames(file))),
+)
+
+
+def make_world(world: Path) -> None:
+    """A valid file for each reader."""
+    make_voc(world / "data")
+    (world / "data/Annotations").mkdir()
+    for name in ("a", "b", "c"):
+        box = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>9</xmax><ymax>8</ymax></bndbox>"
+        objects = "".join(f"<object><name>{label}</name>{box}</object>" for label in ("cat", "dog"))
+        (world / f"data/Annotations/{name}.xml").write_text(f"<annotation>{objects}</annotation>")
+    model = {"backbone": "resnet18", "weights": None, "freeze_batch_norm": False}
+    values = {"workers": 0, "device": "cpu", "model": model, "cam": {"scales": [1, 2]}}
+    (world / "run.yaml").write_text(yaml.safe_dump(values))
+    (world / "photos").mkdir()
+    for name in ("a.jpg", "b.png"):
+        cv2.imwrite(str(world / "photos" / name), np.arange(16 * 12 * 3, dtype=np.uint8).reshape(12, 16, 3))
+    (world / "labels.csv").write_text("image,labels\na,cat dog\nb,cat\n")
+    for place in ("masks", "true"):
+        storage.write_mask(world / place / "a.png", quadrants(16, 12, 0))
+    (world / "coco.json").write_text(json.dumps(coco_values()))
+    storage.write_cams(world / "a.npz", [1, 2], np.random.default_rng(0).random((2, 3, 4)).astype(np.float32))
+    _make_networks(world)
+    made = run(world, world).stage("classifier")
+    made.begin()
+    made.finish({"classifier_map": 0.5})
+    lines = [{"iteration": 20 * n, "loss": 1 / n, "lr": 0.1} for n in range(1, 4)]
+    disk.write_text(world / "run/classifier/metrics.jsonl", "".join(f"{json.dumps(line)}\n" for line in lines))
+    arrays = {"0_labels": np.array([1, 2]), "0_cues": np.array([[0, 1, 2], [3, 4, 5], [6, 7, 8]])}
+    (world / "cues.pickle").write_bytes(pickle.dumps(arrays, 2))
+    (world / "cues.txt").write_text("a 0\nb 1\n")
+    with video.VideoWriter(world / "clip.mp4", 25) as writer:
+        for shade in range(0, 80, 10):
+            writer.write(np.full((32, 48, 3), shade, np.uint8))
+
+
+def coco_values() -> dict[str, object]:
+    """Two photographs with polygons and a crowd in runs."""
+    shapes: list[tuple[int, int, int, object]] = [
+        (1, 7, 0, [[1, 1, 6, 1, 6, 6, 1, 6]]),
+        (2, 3, 1, {"size": [12, 16], "counts": [10, 20, 162]}),
+        (2, 7, 0, [[1, 1, 6, 1, 6, 6]]),
+    ]
+    images = [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.png"}]
+    return {
+        "images": [image | {"width": 16, "height": 12} for image in images],
+        "categories": [{"id": 7, "name": "cat"}, {"id": 3, "name": "dog"}],
+        "annotations": [
+            {
+                "id": number,
+                "image_id": image,
+                "category_id": category,
+                "iscrowd": crowd,
+                "area": 9,
+                "segmentation": shape,
+            }
+            for number, (image, category, crowd, shape) in enumerate(shapes, 1)
+        ],
+    }
+
+
+def _make_networks(world: Path) -> None:
+    make_trained_run(world / "trained")
+    export(loading.load(world / "trained", "cpu"), world / "exported", ["safetensors"])
+    (world / "exported/model.safetensors").rename(world / "model.safetensors")
+    state = torchvision.models.resnet18(weights=None).state_dict()
+    storage.save_checkpoint(world / "weights.pth", state)
+    part = state["conv1.weight"][:2]
+    state = {"model": {"a": part}, "iteration": 3, "random": [{"cpu": part[0]}]}
+    storage.save_checkpoint(world / "small.pt", state)
