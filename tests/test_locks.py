@@ -100,16 +100,18 @@ def test_a_forked_worker_does_not_hold_its_parents_lock(tmp_path: Path) -> None:
 
 POOL = """
 import os, sys, time
-from dsrg.inference import process_pool
+from dsrg.{module} import process_pool
 if __name__ == "__main__":
-    pool = process_pool(2)
+    pool = process_pool({arguments})
     print(*{pool.submit(os.getpid).result() for _ in range(20)}, flush=True)
     time.sleep(100)
 """
 
 
-def test_workers_end_with_their_parent(tmp_path: Path) -> None:
-    (tmp_path / "pool.py").write_text(POOL)
+@pytest.mark.parametrize(("module", "arguments"), [("inference", "2"), ("mean_field.lattice", "")])
+def test_workers_end_with_their_parent(tmp_path: Path, module: str, arguments: str) -> None:
+    text = POOL.replace("{module}", module).replace("{arguments}", arguments)
+    (tmp_path / "pool.py").write_text(text)
     process = subprocess.Popen([sys.executable, tmp_path / "pool.py"], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     workers = [int(word) for word in process.stdout.readline().split()]
