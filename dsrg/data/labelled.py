@@ -62,9 +62,11 @@ def read_labelled(source: Path, directory: Path | None = None) -> Labelled:
 
 def _from_folders(root: Path) -> dict[Path, list[str]]:
     labels: dict[Path, list[str]] = {}
-    stray = walk(root, recursive=False).photographs
-    if stray:
-        raise InputError(f"{stray[0]}: lies in no label's folder; move it into one.")
+    above = walk(root, recursive=False)
+    if above.photographs:
+        raise InputError(f"{above.photographs[0]}: lies in no label's folder; move it into one.")
+    for sentence in describe_left_out(root, above.others, above.skipped):
+        warnings.warn(sentence, stacklevel=3)
     for folder in sorted(path for path in root.iterdir() if path.is_dir() and not is_system(path.name)):
         files = _photographs(folder, recursive=True)
         if not files:
