@@ -21,6 +21,8 @@ class Labelled(NamedTuple):
     """Their tags are (K + 1,): column 0 is always True, as everywhere, column k + 1 belongs to label k."""
     names: tuple[str, ...]
     """The K labels, in alphabetical order."""
+    notes: tuple[str, ...] = ()
+    """Sentences for the user: what was decided when labels were divided."""
 
     @property
     def tags(self) -> np.ndarray:
@@ -40,10 +42,11 @@ def read_labelled(source: Path, directory: Path | None = None) -> Labelled:
         InputError: the source or a photograph is missing, a photograph is listed twice or has no label, or there are
             fewer than two labels.
     """
+    notes: list[str] = []
     if source.is_dir():
         labels = _from_folders(source)
     elif source.is_file():
-        labels = _from_table(source, directory or source.parent)
+        labels, notes = _from_table(source, directory or source.parent)
     else:
         raise InputError(f"{source}: does not exist; give a CSV 'image,labels', or a folder with one folder a label.")
     names = tuple(sorted({name for own in labels.values() for name in own}))
@@ -55,7 +58,7 @@ def read_labelled(source: Path, directory: Path | None = None) -> Labelled:
         tags = np.isin(np.array(["", *names]), own)
         tags[0] = True
         photos.append(Photo(path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name, path, tags))
-    return Labelled(photos, names)
+    return Labelled(photos, names, tuple(notes))
 
 
 def _from_folders(root: Path) -> dict[Path, list[str]]:
@@ -67,8 +70,8 @@ def _from_folders(root: Path) -> dict[Path, list[str]]:
     return {placed.path: [placed.label] for placed in found}
 
 
-def _from_table(source: Path, directory: Path) -> dict[Path, list[str]]:
-    rows, _ = read_labels(source)
+def _from_table(source: Path, directory: Path) -> tuple[dict[Path, list[str]], list[str]]:
+    rows, notes = read_labels(source)
     index = PhotoIndex(directory, find_photographs(directory).photographs)
     labels: dict[Path, list[str]] = {}
     for image, names, _ in rows:
@@ -85,4 +88,4 @@ def _from_table(source: Path, directory: Path) -> dict[Path, list[str]]:
         if not names:
             raise InputError(f"{source}: '{image}' has no label; write one, or remove the line.")
         labels[files[0]] = list(names)
-    return labels
+    return labels, notes

@@ -76,6 +76,8 @@ def run_probe(cfg: Config, what: Probe) -> dict[str, Any]:
     """
     _check(what)
     labelled = read_labelled(what.labels, what.photos)
+    for note in labelled.notes:
+        print(f"note: {note}")
     train, held = _divide(labelled, what, cfg.seed)
     shown = held[np.linspace(0, len(held) - 1, min(what.count, len(held))).astype(int)]
     rounds, found = _rounds(Features(cfg, what.weights), what, labelled, train, shown)
