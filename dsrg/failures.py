@@ -276,7 +276,8 @@ def _row(
         caption = f"IoU {failure.miou(stage):.2f}" if stage in failure.matrices else ""
         picture = failure.heat if stage == "cam" else None
         if picture is None:
-            picture = report.overlay(photo, pictures.read_mask(folders[stage] / f"{failure.photo.id}.png"))
+            mask = pictures.read_mask(pictures.mask_file(folders[stage], failure.photo.id))
+            picture = report.overlay(photo, mask)
         row.append(_captioned(picture, caption, truth))
     return [*row, _captioned(report.overlay(photo, truth), "")]
 

@@ -7,6 +7,7 @@ some of which start other programs; and the size is bounded before anything is d
 from __future__ import annotations
 
 import io
+import os
 import re
 import zlib
 from collections.abc import Callable, Sequence
@@ -184,11 +185,12 @@ def read_mask(path: str | Path, num_classes: int | None = None) -> np.ndarray:
 
 
 def mask_file(folder: Path, name: str) -> Path:
-    """The file of the mask `name` in a folder, whose ending may be in capitals; <name>.png where there is none."""
-    path = folder / f"{name}.png"
-    if path.exists():
-        return path
-    return next((other for ending in (".PNG", ".Png") if (other := folder / f"{name}{ending}").exists()), path)
+    """The file of the mask `name` in a folder, whose ending may be in capitals; <name>.png where there is none.
+
+    A link to nothing counts as a file, so that whoever reads it is told.
+    """
+    paths = [folder / f"{name}{ending}" for ending in (".png", ".PNG", ".Png")]
+    return next((path for path in paths if os.path.lexists(path)), paths[0])
 
 
 def check_indices(mask: np.ndarray, num_classes: int, path: str | Path) -> None:
@@ -217,8 +219,11 @@ def _photograph(path: str | Path, what: str, formats: Sequence[str], max_pixels:
     if bits > 8 and image.mode[0] not in "IF":  # Pillow has cut them off
         raise _too_deep(path, f"{image.mode} of {bits}")
     if count > 1:
-        raise InputError(f"{path}: holds {count} pictures; save each as a file of its own.", f"{what} of several")
-    return _to_rgb(image, path)
+        raise InputError(f"{path}: holds {count} pictures; save each as a file of its own.", "several pictures")
+    try:
+        return _to_rgb(image, path)
+    except ValueError as error:  # InputError is none; a palette or transparency that Pillow cannot make sense of
+        raise _undecodable(path, what, str(error)) from None
 
 
 def _open(
@@ -332,7 +337,7 @@ def _to_rgb(image: Image.Image, name: str | Path) -> Image.Image:
 
 
 def _too_deep(name: str | Path, form: str) -> InputError:
-    return InputError(f"{name}: has more than 8 bits a channel ({form}); save it with 8.", "photograph too deep")
+    return InputError(f"{name}: has more than 8 bits a channel ({form}); save it with 8.", "more than 8 bits")
 
 
 def _undecodable(path: str | Path, what: str, reason: str) -> InputError:

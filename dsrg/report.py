@@ -133,7 +133,7 @@ def _example(run: Run, photo: Photo, grow: Callable[[Photo], np.ndarray] | None,
 
 
 def _mask_in(folder: Path, photo: Photo) -> np.ndarray | None:
-    path = folder / f"{photo.id}.png"
+    path = pictures.mask_file(folder, photo.id)
     return pictures.read_mask(path) if path.is_file() else None
 
 
@@ -154,7 +154,7 @@ def _grown_seeds(run: Run) -> Callable[[Photo], np.ndarray]:
     @torch.no_grad()
     def grow(photo: Photo) -> np.ndarray:
         pixels = inference.read_pixels(photo)
-        seeds = pictures.read_mask(run.directory_of("seeds") / f"{photo.id}.png")
+        seeds = pictures.read_mask(pictures.mask_file(run.directory_of("seeds"), photo.id))
         warped = torch.nn.functional.interpolate(pixels[None].float(), (size, size), mode="bilinear", antialias=True)
         batch = {
             "images": warped.round().byte(),

@@ -15,7 +15,7 @@ from dsrg.errors import InputError
 
 FORMATS = ("JPEG", "PNG", "WebP")
 """Those of `pictures.FORMATS` that are taken."""
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+ENDINGS = (*pictures.JPEG_EXTENSIONS, ".png", ".webp")
 """File name endings of these formats."""
 MAX_PIXELS = 50_000_000
 """Largest upload: smaller than `pictures.MAX_PIXELS`, for many may come at a time."""

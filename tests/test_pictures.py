@@ -19,8 +19,9 @@ from dsrg.data.training import TrainingSet
 from dsrg.data.voc import Photo, VocFolder
 from dsrg.data.warped import warped
 from dsrg.errors import InputError
-from dsrg.labels import palette
+from dsrg.labels import Classes, palette
 from dsrg.schema import Crf, Seeds
+from dsrg.stages.evaluate import compare_folders
 from dsrg.stages.seeds import Cutter
 
 
@@ -471,3 +472,20 @@ def test_an_opened_image_is_taken_as_a_file_is() -> None:
     assert np.abs(segmenter.to_pixels(opened) - OVER_WHITE).max() <= 1
     with pytest.raises(InputError, match="image: has more than 8 bits a channel"):
         segmenter.to_pixels(Image.new("F", (4, 3)))
+
+
+def test_saliency_maps_whose_ending_is_in_capitals_are_taken(tmp_path: Path) -> None:
+    random_photo().save(tmp_path / "photo.jpg")
+    Image.fromarray(np.repeat(np.uint8([[0] * 10 + [255] * 10]), 14, 0)).save(tmp_path / "s.PNG")
+    storage.write_cams(tmp_path / "s.npz", [1], np.zeros((1, 4, 4)))
+    cutter = Cutter(tmp_path, tmp_path, Seeds(background="saliency", saliency_dir=tmp_path), Crf())
+    seeds = cutter.cut(Photo("s", tmp_path / "photo.jpg", np.array([True, True])))
+    assert (np.unique(seeds[:, :9]).tolist(), np.unique(seeds[:, 11:]).tolist()) == ([0], [255])
+
+
+def test_masks_whose_ending_is_in_capitals_are_measured(tmp_path: Path) -> None:
+    mask = np.array([[0, 1], [1, 1]], np.uint8)
+    pictures.write_mask(tmp_path / "pred/a.PNG", mask)
+    pictures.write_mask(tmp_path / "truth/a.Png", mask)
+    matrix = compare_folders(tmp_path / "pred", tmp_path / "truth", Classes(("background", "cat")), ["a"])
+    assert matrix.counts.tolist() == [[1, 0], [0, 3]]

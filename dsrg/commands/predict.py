@@ -71,7 +71,9 @@ def _work(
     if left.others:
         print(f"left out, no photographs or videos by their endings: {', '.join(map(str, left.others))}")
     if left.skipped:
-        print(f"left out, hidden, the system's or found twice: {', '.join(map(str, left.skipped))}")
+        names = ", ".join(map(str, left.skipped[:3]))
+        more = f" and {len(left.skipped) - 3} more" if len(left.skipped) > 3 else ""
+        print(f"left out, hidden, a system's, or found twice: {names}{more}")
     labels = None if tags is None else read_tags(tags, sources, segmenter.classes)
     made: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     start = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -293,7 +294,7 @@ def _classes(folder: VocFolder, splits: Mapping[str, Sequence[Photo]], train: st
 
 def _with_masks(folder: VocFolder, photos: Sequence[Photo], found: list[Fault]) -> set[str]:
     """Ids of the photographs that have a mask; notes the others where only some have."""
-    there = {photo.id for photo in photos if folder.mask_path(photo).is_file()}
+    there = {photo.id for photo in photos if os.path.lexists(folder.mask_path(photo))}
     for photo in photos if there else ():
         if photo.id not in there:
             path = folder.mask_path(photo)

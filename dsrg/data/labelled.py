@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from dsrg.data.class_folders import read_class_folders
-from dsrg.data.photograph import PhotoIndex, find_photographs
+from dsrg.data.photograph import PhotoIndex, describe_left_out, find_photographs
 from dsrg.data.table import read_labels
 from dsrg.data.voc import Photo
 from dsrg.errors import InputError
@@ -62,17 +63,22 @@ def read_labelled(source: Path, directory: Path | None = None) -> Labelled:
 
 
 def _from_folders(root: Path) -> dict[Path, list[str]]:
-    found = read_class_folders(root).photographs
-    if any(placed.split for placed in found):
-        raise InputError(
-            f"{root}: holds folders of splits; give one of them, {root / found[0].path.relative_to(root).parts[0]} say."
-        )
-    return {placed.path: [placed.label] for placed in found}
+    photographs, others, skipped = read_class_folders(root)
+    if any(placed.split for placed in photographs):
+        one = root / photographs[0].path.relative_to(root).parts[0]
+        raise InputError(f"{root}: holds folders of splits; give one of them, {one} say.")
+    for sentence in describe_left_out(root, others, skipped):
+        warnings.warn(sentence, stacklevel=3)
+    return {placed.path: [placed.label] for placed in photographs}
 
 
 def _from_table(source: Path, directory: Path) -> tuple[dict[Path, list[str]], list[str]]:
     rows, notes = read_labels(source)
-    index = PhotoIndex(directory, find_photographs(directory).photographs)
+    found = find_photographs(directory)
+    others = [path for path in found.others if path.resolve() != source.resolve()]
+    for sentence in describe_left_out(directory, others, found.skipped):
+        warnings.warn(sentence, stacklevel=3)
+    index = PhotoIndex(directory, found.photographs)
     labels: dict[Path, list[str]] = {}
     for image, names, _ in rows:
         files = index.find(image)

@@ -106,8 +106,9 @@ def walk(folder: Path, *, recursive: bool = True, without: Path | None = None) -
             found.faults[place] = disk.unreadable(place, "folder", error)
             continue
         for entry in entries:
-            if _sort(entry, found) and recursive and (left is None or Path(entry.path).resolve() != left):
-                (links if entry.is_symlink() else places).append(Path(entry.path))
+            path = Path(entry.path)
+            if _sort(entry, found) and recursive and (left is None or path.resolve() != left):
+                (links if entry.is_symlink() else places).append(path)
     faults = {path: found.faults[path] for path in sorted(found.faults)}
     return Found(sorted(found.photographs), sorted(found.others), sorted(found.skipped), faults)
 

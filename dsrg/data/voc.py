@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -359,7 +360,7 @@ def _check_size(mask: np.ndarray, size: tuple[int, ...], path: Path, photo: Path
 
 def _all_there(paths: Sequence[Path], what: str, consequence: str) -> bool:
     """Whether all the files exist; warns where only some do."""
-    missing = [path for path in paths if not path.is_file()]
+    missing = [path for path in paths if not os.path.lexists(path)]  # a link to nothing is refused when it is read
     if 0 < len(missing) < len(paths):
         warnings.warn(
             f"{missing[0]} and {len(missing) - 1} more of {len(paths)} {what} are missing, so {consequence}",

@@ -19,7 +19,8 @@ CODEC = "mp4v"
 """MPEG-4 part 2, which every build of OpenCV's wheel can write; H.264 needs an encoder that the wheels lack."""
 
 CONTAINERS = re.compile(
-    rb".{4}(?:ftyp|moov|mdat|free|skip|wide|pnot)|RIFF.{4}AVI |\x1a\x45\xdf\xa3|\0\0\1[\xb3\xba]|\x30\x26\xb2\x75|G",
+    rb".{4}(?:ftyp|moov|mdat|free|skip|wide|pnot)|RIFF.{4}AVI "
+    rb"|\x1a\x45\xdf\xa3|\x00\x00\x01[\xb3\xba]|\x30\x26\xb2\x75|G",
     re.DOTALL,
 )
 """First bytes of MP4 and QuickTime, AVI, Matroska and WebM, MPEG, WMV, MPEG-TS. OpenCV opens far more: playlists that

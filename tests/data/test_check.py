@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -387,3 +388,43 @@ def test_grey_masks_are_as_good_as_palette_ones(root: Path) -> None:
         pixels = np.array(image)
     write_mask_file(root / mask(0), pixels)
     assert check(root).found == ()
+
+
+def test_what_lies_there_and_is_not_read_is_warned_of(root: Path) -> None:
+    (root / "JPEGImages/new.jpg").symlink_to("/no/such/photograph.jpg")
+    (root / "JPEGImages/@eaDir").mkdir()
+    (root / "JPEGImages/notes.txt").touch()
+    (root / "JPEGImages/IMG_1.HEIC").touch()
+    (root / "SegmentationClass/train_00000.jpg").touch()
+    result = check(root)
+    assert found(result) == []
+    left = [warning.message for warning in result.warnings]
+    for part in ("new.jpg: is a link to /no/such/photograph.jpg", "@eaDir", "notes.txt", "IMG_1.HEIC: photographs of"):
+        assert sum(part in message for message in left) == 1, part
+    assert sum("SegmentationClass: 1 files are no masks" in message for message in left) == 1
+
+
+def test_masks_whose_ending_is_in_capitals_are_read(root: Path) -> None:
+    for path in (root / "SegmentationClass").glob("*.png"):
+        path.rename(path.with_suffix(".PNG"))
+    result = check(root)
+    assert (found(result), result.splits["train"].masks) == ([], 40)
+    change_mask(root / mask(5).replace("png", "PNG"), with_corner(77))
+    assert found(check(root)) == [("index out of range", mask(5).replace("png", "PNG"))]
+
+
+def test_masks_that_are_links_to_nothing_are_faults(root: Path) -> None:
+    for path in (root / "SegmentationClass").glob("*.png"):
+        path.unlink()
+        path.symlink_to("/no/such/mask.png")
+    faults = check(root).faults
+    assert len(faults) == 60
+    assert all(".png: is a link to /no/such/mask.png, which does not exist" in fault.message for fault in faults)
+
+
+@pytest.mark.parametrize("kind", ["photograph", "mask"])
+def test_what_is_no_regular_file_is_a_fault_and_does_not_hang(root: Path, kind: str) -> None:
+    path = root / (photo(1) if kind == "photograph" else mask(1))
+    path.unlink()
+    os.mkfifo(path)
+    assert found(check(root)) == [(f"{kind} unreadable", path.relative_to(root).as_posix())]

@@ -28,12 +28,16 @@ def test_one_folder_a_class(tmp_path: Path) -> None:
     for name in ("dog/a.jpg", "dog/deeper/b.PNG", "traffic light/c.jpg", "traffic light/a.jpg"):
         save_photo(tmp_path / "photos" / name)
     (tmp_path / "photos/readme.txt").touch()
+    save_photo(tmp_path / "photos/@eaDir/thumb.jpg")
     plan = plan_own(tmp_path / "photos")
     # a.jpg lies in both folders with the same content: one photograph with two labels.
     assert labels_of(plan) == {"a": ("dog", "traffic light"), "b": ("dog",), "c": ("traffic light",)}
     assert plan.classes == ("background", "dog", "traffic light")
     assert plan.counts == {"dog": 2, "traffic light": 2}
-    assert plan.notes == [f"{tmp_path / 'photos'}: 1 files are no photographs and were left out: readme.txt."]
+    assert plan.notes == [
+        f"{tmp_path / 'photos'}: 1 files are no photographs and were left out: readme.txt.",
+        f"{tmp_path / 'photos'}: 1 files or folders are hidden, a system's, or found twice, and were left out: @eaDir.",
+    ]
 
 
 def test_different_photographs_of_one_name_stay_two(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Photographs of every origin: found, found by name, put into a data folder as the stages read them."""
 
 import os
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,11 @@ import pytest
 from PIL import ExifTags, Image
 
 from dsrg import pictures
+from dsrg.data.labelled import read_labelled
+from dsrg.data.own import read_folders
 from dsrg.data.photograph import PhotoIndex, describe_left_out, ending_of, find_photographs, put_photograph
+from dsrg.data.sources import find_sources
+from dsrg.data.voc import VocFolder
 from dsrg.errors import InputError
 
 PIXELS = np.kron(np.arange(24, dtype=np.uint8).reshape(4, 6) * 10, np.ones((8, 8), np.uint8))  # 48 x 32, 24 fields
@@ -37,12 +43,163 @@ def test_find_sees_every_depth_and_no_hidden_file(tmp_path: Path) -> None:
     found = find_photographs(tmp_path)
     assert found.photographs == sorted(tmp_path / name for name in names)
     assert found.others == [tmp_path / "notes.txt"]
+    assert found.skipped == sorted(tmp_path / name for name in (".hidden.jpg", ".trash", "a/._x.jpeg", "loop"))
+
+
+def in_check(folder: Path) -> list[str]:
+    return [str(path) for own in VocFolder(folder.parent, images=folder.name).photo_files().values() for path in own]
+
+
+def in_probe(folder: Path) -> list[str]:
+    labels = folder.parent / "labels"
+    save(labels / "other/o.jpg")
+    (labels / "mine").symlink_to(folder)
+    photos = read_labelled(labels).photos
+    return [str(folder / photo.path.relative_to(labels / "mine")) for photo in photos[:-1]]
+
+
+DOORS: dict[str, Callable[[Path], list[str]]] = {
+    "prepare-data": lambda folder: list(map(str, find_photographs(folder).photographs)),
+    "predict": lambda folder: [str(source.path) for source in find_sources([folder], recursive=True)[0]],
+    "probe": in_probe,
+    "data set": in_check,
+}
+"""Each door's list of the photographs in a folder."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "classes.txt").write_text("background\ncat\n")
+    (tmp_path / "photos").mkdir()
+    return tmp_path / "photos"
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_every_door_knows_the_same_endings(folder: Path, door: str) -> None:
+    jpeg = ["jpg", "JPG", "jpeg", "JPEG", "jpe", "jfif", "JFIF", "jif"]
+    endings = [*jpeg, "png", "PNG", "webp", "bmp", "tif", "TIFF", "gif"]
+    names = sorted(f"{number:02}.{ending}" for number, ending in enumerate(endings))
+    for name in (*names, "notes.txt", "mask.npz"):
+        (folder / name).touch()
+    assert DOORS[door](folder) == [str(folder / name) for name in names]
+
+
+SYSTEM_PATHS = [
+    *("@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg", "#recycle/b.jpg", "__MACOSX/._a.jpg", "__MACOSX/c.jpg"),
+    *(".thumbnails/d.png", "$RECYCLE.BIN/e.jpg", "System Volume Information/f.jpg", "lost+found/h.jpg"),
+    *(".ipynb_checkpoints/g-checkpoint.png", "@Recycle/i.jpg", ".Trash-1000/files/j.jpg"),
+    *("Thumbs.db", ".DS_Store", "desktop.ini", "._a.jpg", ".hidden.png"),
+]
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_no_door_takes_what_systems_and_archives_put_there(folder: Path, door: str) -> None:
+    for name in ("a.jpg", *SYSTEM_PATHS):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    assert DOORS[door](folder) == [str(folder / "a.jpg")]
+
+
+def test_what_systems_put_there_is_named(folder: Path) -> None:
+    for name in ("a.jpg", *SYSTEM_PATHS):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    found = find_photographs(folder)
+    expected = {Path(name).parts[0] for name in SYSTEM_PATHS} - {"Thumbs.db", ".DS_Store", "desktop.ini"}
+    assert {path.name for path in found.skipped} == expected
+    assert found.others == []
+
+
+@pytest.mark.parametrize("name", SYSTEM_PATHS[:4])
+def test_folders_of_systems_are_no_classes(folder: Path, name: str) -> None:
+    for path in ("cat/a.jpg", "dog/b.jpg", name):
+        save(folder / path)
+    assert {label for own in read_folders(folder).labels.values() for label in own} == {"cat", "dog"}
+    assert read_labelled(folder).names == ("cat", "dog")
+
+
+def broken(folder: Path, kind: str) -> str:
+    """Put something that cannot be read beside photographs; what is said of it."""
+    if kind == "link to nothing":
+        (folder / "x.jpg").symlink_to(folder / "gone.jpg")
+        return rf"x\.jpg: is a link to {folder}/gone\.jpg, which does not exist"
+    if kind == "link of a folder to nothing":
+        (folder / "x").symlink_to("/no/such/disk")
+        return "x: is a link to /no/such/disk, which does not exist"
+    if kind == "link to itself":
+        (folder / "x.jpg").symlink_to(folder / "x.jpg")
+        return r"x\.jpg: is a link that leads back to itself"
+    if kind == "FIFO":
+        os.mkfifo(folder / "x.jpg")
+        return r"x\.jpg: is no regular file"
+    (folder / "x.heic").touch()
+    return r"x\.heic: photographs of this format cannot be read; save it as JPEG or PNG"
+
+
+KINDS = ["link to nothing", "link of a folder to nothing", "link to itself", "FIFO", "HEIC"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_that_cannot_be_read_is_dropped_unseen(folder: Path, kind: str) -> None:
+    save(folder / "a.jpg")
+    sentence = broken(folder, kind)
+    with pytest.raises(InputError, match=sentence):
+        find_photographs(folder)
+    with pytest.raises(InputError, match=sentence):
+        DOORS["probe"](folder)
+    sources, left = find_sources([folder], recursive=True)
+    assert [source.name for source in sources] == ["a"]
+    (fault,) = left.faults.values()
+    assert re.search(sentence, str(fault))
+
+
+@pytest.mark.parametrize("inner", [False, True])
+def test_folders_without_permission_are_named(folder: Path, monkeypatch: pytest.MonkeyPatch, inner: bool) -> None:
+    (folder / "inner").mkdir()
+    save(folder / "a.jpg")
+    closed = folder / "inner" if inner else folder
+    scan = os.scandir
+
+    def refuse(path: Path) -> object:  # the tests may run as root, whom nothing is forbidden
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    sentence = f"{closed}: the folder cannot be opened \\(Permission denied\\); check the path and its permissions"
+    with pytest.raises(InputError, match=sentence):
+        find_photographs(folder)
+    if inner:
+        assert [str(fault).split(":")[0] for fault in find_sources([folder], recursive=True)[1].faults.values()] == [
+            str(closed)
+        ]
+    else:
+        with pytest.raises(InputError, match=sentence):
+            find_sources([folder])
+
+
+def test_a_link_gives_way_to_the_folder_itself(tmp_path: Path) -> None:
+    save(tmp_path / "z/a.jpg")
+    (tmp_path / "b").symlink_to(tmp_path / "z")  # comes first by its name
+    found = find_photographs(tmp_path)
+    assert (found.photographs, found.skipped) == ([tmp_path / "z/a.jpg"], [tmp_path / "b"])
+
+
+def test_links_that_double_end(tmp_path: Path) -> None:
+    for number in range(40):  # 2^40 paths
+        (tmp_path / f"{number}").mkdir()
+        for name in "ab":
+            (tmp_path / f"{number}/{name}").symlink_to(tmp_path / f"{number + 1}")
+    save(tmp_path / "40/x.jpg")
+    assert find_photographs(tmp_path).photographs == [tmp_path / "40/x.jpg"]
 
 
 def test_left_out_files_are_named() -> None:
     assert describe_left_out(Path("p"), []) == []
     (sentence,) = describe_left_out(Path("p"), [Path("p/a.txt"), Path("p/q/b.doc"), Path("p/c.md"), Path("p/d.md")])
     assert sentence == "p: 4 files are no photographs and were left out: a.txt, q/b.doc, c.md and 1 more."
+    (sentence,) = describe_left_out(Path("p"), [], [Path("p/@eaDir")])
+    assert sentence.endswith("are hidden, a system's, or found twice, and were left out: @eaDir.")
 
 
 @pytest.mark.parametrize("name", ["IMG_1.HEIC", "raw.nef"])
@@ -92,6 +249,14 @@ def test_the_annotation_s_size_decides_on_turning(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"in\.jpg: the photograph is 48 x 32 pixels, .* for 50 x 32"):
         put_photograph(source, tmp_path / "wrong.jpg", size=(50, 32))
     assert not (tmp_path / "wrong.jpg").exists()
+
+
+ENDINGS = [("JPG", "jpg"), ("jpeg", "jpeg"), ("jpe", "jpg"), ("JFIF", "jpg"), ("PNG", "png"), ("gif", "png")]
+
+
+@pytest.mark.parametrize(("name", "ending"), ENDINGS)
+def test_endings_in_the_data_folder(name: str, ending: str) -> None:
+    assert ending_of(Path(f"a.{name}")) == f".{ending}"
 
 
 @pytest.mark.parametrize("ending", [".bmp", ".webp", ".TIF", ".tiff", ".gif"])

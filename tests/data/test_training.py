@@ -1,6 +1,7 @@
 """Training samples stay aligned and depend on seed and draw alone; batches can be continued anywhere."""
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -226,3 +227,13 @@ def test_a_loader_leaves_the_global_random_numbers_alone(root: Path, photos: lis
     before = torch.get_rng_state()
     assert len(list(digests(samples, workers=0))) == 6
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_masks_whose_ending_is_in_capitals_are_learnt_from(root: Path, photos: list[Photo], tmp_path: Path) -> None:
+    for photo in photos:
+        shutil.copy(root / f"SegmentationClass/{photo.id}.png", tmp_path / f"{photo.id}.PNG")
+    transform = joint_transform(size=48, resize="warp", scale=(1, 1), mirror=False, colour=0)
+    lower, upper = (
+        TrainingSet(photos, folder, transform, 0)[0, 1] for folder in (root / "SegmentationClass", tmp_path)
+    )
+    assert torch.equal(lower["masks"], upper["masks"])

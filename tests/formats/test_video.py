@@ -1,7 +1,9 @@
 """Videos: frames by number, files whole or not at all."""
 
+import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -56,3 +58,29 @@ def test_a_file_that_is_no_video_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"no video")
     with pytest.raises(InputError, match=r"a\.mp4: the video cannot be decoded"):
         list(video.frames(path))
+
+
+@pytest.mark.parametrize(
+    "content", [b"#EXTM3U\n#EXTINF:1\nfile:///etc/passwd\n", b"<MPD></MPD>", b"ffconcat version 1.0\n"]
+)
+def test_playlists_are_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: pytest.fail("OpenCV opens it"))
+    (tmp_path / "a.mp4").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.mp4: the video cannot be decoded"):
+        video.describe(tmp_path / "a.mp4")
+
+
+def test_a_fifo_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.mp4")
+    with pytest.raises(InputError, match=r"a\.mp4: is no regular file; the video must be a file"):
+        video.describe(tmp_path / "a.mp4")
+
+
+@pytest.mark.parametrize(("ending", "code"), [("mp4", "mp4v"), ("mov", "mp4v"), ("avi", "MJPG"), ("mkv", "mp4v")])
+def test_every_container_that_is_named_is_read(tmp_path: Path, ending: str, code: str) -> None:
+    path = tmp_path / f"a.{ending}"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), 5.0, (64, 48))
+    for _ in range(3):
+        writer.write(np.full((48, 64, 3), 99, np.uint8))
+    writer.release()
+    assert len(list(video.frames(path))) == 3

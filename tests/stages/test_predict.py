@@ -248,10 +248,26 @@ def test_more_than_8_bits_are_refused(command: Any, photos: Path) -> None:
 def test_a_place_that_cannot_be_written_is_one_sentence(run_dir: Path, photos: Path, tool: Tool) -> None:
     (photos / "file").touch()
     answer = tool("predict", "--model", run_dir, photos / "a.jpg", "--out", photos / "file/out", "--device", "cpu")
-    check_refusal(answer, "file/out: Not a directory; check the path")
+    check_refusal(answer, "file/out/predict.json: cannot be written (Not a directory); check the folder")
 
 
 def test_large_photographs_go_one_by_one(model: Segmenter) -> None:
     assert model.fitting((40, 60, 3), 8) == 8
     assert model.fitting((3000, 4000, 3), 8) == 2**27 // (len(NAMES) * 12_000_000)
     assert model.fitting((30000, 40000, 3), 8) == 1
+
+
+def test_what_cannot_be_opened_is_named_and_all_others_are_done(command: Any, photos: Path, tmp_path: Path) -> None:
+    (photos / "gone.jpg").symlink_to("/no/such/photograph.jpg")
+    (photos / "phone.HEIC").touch()
+    os.mkfifo(photos / "fifo.png")
+    os.mkfifo(photos / "fifo.mp4")
+    make_photos(photos / "@eaDir", "thumb.jpg")
+    code, out, err = command("--recursive")
+    assert code == 2
+    for part in ("gone.jpg: is a link to /no/such", "phone.HEIC: photographs of this", "fifo.png: is no regular file"):
+        assert part in err
+    assert "fifo.mp4: is no regular file" in err
+    assert "(4 of 8 inputs are faulty; the others are done)" in err
+    assert "@eaDir" in out
+    assert sorted(masks_in(tmp_path / "out/masks")) == ["a", "b", "cat/c", "wide"]
