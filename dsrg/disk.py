@@ -13,7 +13,7 @@ import math
 import os
 import stat
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from dsrg import locks
 from dsrg.errors import InputError
@@ -23,6 +23,14 @@ _PART = 2**18
 """Bytes to read at a time where the length is not known."""
 LARGEST_TEXT = 64 * MIB
 """Bytes that a text may have (configuration, table, list, XML), unless a reader says otherwise."""
+
+
+class Readable(Protocol):
+    """What bytes can be read from: a file, or one that is unpacked on the way."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes; none at the end."""
+        ...
 
 
 def open_regular(path: str | Path, what: str = "file", *, limit: int | None = None) -> BinaryIO:
@@ -94,7 +102,7 @@ def read_bytes(path: str | Path, what: str = "file", *, limit: int | None = LARG
     return content
 
 
-def read_at_most(stream: IO[bytes], count: int) -> bytes:
+def read_at_most(stream: Readable, count: int) -> bytes:
     """Up to `count` bytes of a stream; room is made for what it has, and not for what it may have."""
     content = io.BytesIO()
     while content.tell() < count and (part := stream.read(min(_PART, count - content.tell()))):

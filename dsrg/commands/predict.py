@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--crf", action=argparse.BooleanOptionalAction, default=None, help="refine with the CRF (default: as the run)")
     add("--recursive", action="store_true", help="search the folders in folders too")
     add("--classes", nargs="+", metavar="NAME", help="the only classes besides background that masks may hold")
-    add("--tags", type=Path, metavar="CSV", help="columns image,labels: each mask holds its own labels alone")
+    add("--tags", type=Path, metavar="FILE", help="table image,labels: each mask holds its own labels alone")
     add("--network", choices=loading.NETWORKS, help="default: retrain where it is finished, else dsrg")
     add("--scales", nargs="+", type=_positive, metavar="X", help="sizes to average over (default: as the run)")
     add("--size", type=_count, metavar="PX", help="long side at scale 1 (default: as the run)")
