@@ -275,10 +275,7 @@ def predict(segmenter: Segmenter, sources: Sequence[Source], out: Path, options:
 def _tell(predictor: Predictor) -> None:
     """Say what somebody who looks at the folder should know."""
     if predictor.large:
-        print(
-            f"{predictor.large} photographs have more than {large.MOST_PIXELS / 1e6:.1f} million pixels, or more class "
-            "scores than fit into memory: smaller copies were segmented, and their masks enlarged."
-        )
+        print(large.sentence(predictor.large))
     changed = [path.relative_to(predictor.out).as_posix() for path in predictor.changed]
     if changed:
         more = f" and {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""
