@@ -119,6 +119,18 @@ def read_json(path: str | Path, what: str = "file", *, limit: int | None = LARGE
     return parse_json(read_text(path, what, limit=limit), str(path), mend or f"replace the {what}")
 
 
+def read_record(path: str | Path, what: str = "record") -> dict[str, Any]:
+    """The fields of a JSON file that one of our commands wrote.
+
+    Raises:
+        InputError: as `read_json`, or it holds something else than named fields.
+    """
+    value = read_json(path, what)
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: holds no named fields, as the {what} that belongs there does; replace it.")
+    return value
+
+
 def parse_json(text: str, where: str, mend: str) -> Any:
     """The value of a JSON text.
 

@@ -89,7 +89,7 @@ def _choose(folder: Path, network: str | None) -> str:
     for name in NETWORKS[:2] if network is None else (network,):
         if (folder / name / "checkpoint.pt").is_file():
             record = folder / name / "stage.json"
-            if not record.is_file() or disk.read_json(record)["finished"]:
+            if not record.is_file() or disk.read_record(record).get("finished") is True:
                 return name
     wanted = "neither 'retrain' nor 'dsrg'" if network is None else f"'{network}' not"
     raise InputError(f"{folder}: {wanted} finished in this run; run dsrg run-pipeline for it first.")
@@ -116,9 +116,10 @@ def _record(folder: Path, network: str, cfg: Config) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     predictions = folder / ("." if network == "retrain" else network) / "predictions" / cfg.data.val_split
     if (predictions / "stage.json").is_file():
-        figures = disk.read_json(predictions / "stage.json")["figures"]
+        found = disk.read_record(predictions / "stage.json").get("figures")
+        figures = found if isinstance(found, dict) else {}
     environment = folder / "environment.json"
-    made = disk.read_json(environment) if environment.is_file() else {}
+    made = disk.read_record(environment) if environment.is_file() else {}
     return {
         "run": cfg.run_dir.as_posix(),
         "network": network,

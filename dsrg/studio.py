@@ -193,9 +193,11 @@ def own_thresholds(run: Run) -> tuple[Seeds, str]:
     if settings.thresholds == "fixed":
         return settings, ""
     record = run.directory_of("seeds") / "stage.json"
-    figures: dict[str, Any] = disk.read_json(record)["figures"] if record.is_file() else {}
+    figures = disk.read_record(record).get("figures") if record.is_file() else None
     found: dict[str, Any] = {
-        key: figures[key] for key in ("foreground_threshold", "background_threshold") if key in figures
+        key: figures[key]
+        for key in ("foreground_threshold", "background_threshold")
+        if isinstance(figures, dict) and isinstance(figures.get(key), float | int) and 0 <= figures[key] <= 1
     }
     if len(found) == 2:
         return settings.model_copy(update=found), ""

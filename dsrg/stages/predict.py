@@ -327,9 +327,7 @@ def _begin(out: Path, settings: dict[str, Any], overwrite: bool) -> None:
         for file in (COCO_FILE, CLASSES_FILE, manifest.FILE):
             (out / file).unlink(missing_ok=True)
     else:
-        before = disk.read_json(record)
-        if not isinstance(before, dict):
-            raise InputError(f"{record}: is not what dsrg predict wrote; choose another --out, or --overwrite.")
+        before = disk.read_record(record)
         for key, now in _flat(json.loads(json.dumps(settings))).items():
             then = _flat(before).get(key)
             if key == "model":  # wherever it lies now: its weights are compared
@@ -343,8 +341,8 @@ def _begin(out: Path, settings: dict[str, Any], overwrite: bool) -> None:
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings with each photograph's labels as one of their own."""
-    tags = settings.get("tags") or {}
-    own = {f"tags.{name}": labels for name, labels in tags.items()}
+    tags = settings.get("tags")
+    own = {f"tags.{name}": labels for name, labels in tags.items()} if isinstance(tags, dict) else {}
     return {**settings, "tags": settings.get("tags") is not None} | own
 
 

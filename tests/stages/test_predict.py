@@ -131,6 +131,18 @@ def test_other_settings_are_refused_or_begin_anew(command: Any, tmp_path: Path) 
     assert not (tmp_path / "out/probs").exists(), "nothing of the earlier settings is left"
 
 
+@pytest.mark.parametrize("text", ["[]", "3", '{"tags": [1]}', "{", "{}", '"x"'])
+def test_a_record_that_is_none_is_one_sentence(command: Any, tmp_path: Path, text: str) -> None:
+    assert command()[0] == 0
+    before = times(tmp_path / "out/masks")
+    (tmp_path / "out/predict.json").write_text(text)
+    code, out, err = command()
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert str(tmp_path / "out") in err
+    assert times(tmp_path / "out/masks") == before
+    assert command("--overwrite")[0] == 0
+
+
 def test_a_folder_of_somebody_else_is_left_alone(command: Any, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/thesis.txt").write_text("precious")
