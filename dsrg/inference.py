@@ -229,11 +229,15 @@ def write_masks(
     todo = [photo for photo in distributed.share(list(photos)) if not (directory / f"{photo.id}.png").is_file()]
     finish = functools.partial(_refine_and_write, crf=crf, crf_tags=crf_tags, confidence=confidence)
     workers = min(crf_workers(crf, device, workers), len(todo))
+    copies = 0
 
     def jobs() -> Iterator[tuple[Any, ...]]:
+        nonlocal copies
         for photo in tqdm(todo, directory.name, disable=not distributed.is_main()):
             whole = np.array(pictures.read_image(photo.path))
-            pixels = planes(large.copy_of(whole, len(photo.tags))).to(device)
+            seen = large.copy_of(whole, len(photo.tags))
+            copies += seen is not whole
+            pixels = planes(seen).to(device)
             probs = probs_of(pixels)
             tags = photo.tags if with_tags else None
             job = portable(probs, workers), portable(pixels, workers), tags
@@ -241,6 +245,8 @@ def write_masks(
 
     for _ in each(finish, jobs(), workers):
         pass
+    if copies:
+        print(large.sentence(copies))
 
 
 def crf_workers(crf: dict[str, Any] | None, device: torch.device, workers: int) -> int:
