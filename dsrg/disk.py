@@ -174,8 +174,11 @@ def parse_json(text: str, where: str, mend: str) -> Any:
         return json.loads(text, parse_constant=_no_constant)
     except RecursionError:
         raise InputError(f"{where}: is nested too deeply for JSON of this kind; {mend}.") from None
-    except ValueError as error:  # JSONDecodeError, NaN, an integer of thousands of digits
+    except json.JSONDecodeError as error:
         raise InputError(f"{where}: not valid JSON ({error}); {mend}.") from None
+    except ValueError as error:
+        why = "a number of thousands of digits" if "digits" in str(error) else str(error)
+        raise InputError(f"{where}: not valid JSON ({why}); {mend}.") from None
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
@@ -225,22 +228,22 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write a value as indented JSON, atomically; nan, which JSON does not know, becomes null."""
+    """Write a value as indented JSON, atomically; nan and infinities, which JSON does not know, become null."""
     write_text(path, json_text(value))
 
 
 def json_text(value: Any) -> str:
-    """A value as indented JSON in ASCII; nan, which JSON does not know, becomes null."""
-    return json.dumps(_without_nan(value), indent=2) + "\n"
+    """A value as indented JSON in ASCII; nan and infinities, which JSON does not know, become null."""
+    return json.dumps(_finite(value), indent=2) + "\n"
 
 
 def _no_constant(word: str) -> float:
     raise ValueError(f"{word} is no number of JSON")
 
 
-def _without_nan(value: Any) -> Any:
+def _finite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
