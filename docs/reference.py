@@ -140,9 +140,10 @@ def kind(annotation: Any, limits: Sequence[Any] = ()) -> str:
 
 
 def _limits(limits: Sequence[Any]) -> Iterator[str]:
-    """Bounds of a number: '≥ 0', '≤ 1'."""
+    """Bounds of a number: '≥ 0', '≤ 1'. Those of a million and more say nothing: they are there against slips."""
     signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
-    bounds = [f"{signs[name]} {value:,}" for limit in limits for name, value in vars_of(limit) if name in signs]
+    found = [(name, value) for limit in limits for name, value in vars_of(limit) if name in signs]
+    bounds = [f"{signs[name]} {value:,}" for name, value in found if not (name == "le" and value >= 1e6)]
     if bounds:
         yield ", ".join(bounds)
 

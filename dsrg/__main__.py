@@ -7,14 +7,12 @@ in (None: the process's own), the exit status out. `tools/<name>.py` calls the s
 
 from __future__ import annotations
 
-import ast
 import difflib
 import importlib
 import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
-from importlib import resources
 
 from dsrg import __version__, boundary
 from dsrg.errors import InputError
@@ -37,6 +35,9 @@ def commands() -> dict[str, str]:
 
     The files are read and not imported, for an import of torch takes seconds.
     """
+    import ast  # here and not above: until `main` runs nothing meets Ctrl-C
+    from importlib import resources
+
     files = [file for file in resources.files("dsrg.commands").iterdir() if file.name.endswith(".py")]
     found = {}
     for file in sorted(files, key=lambda file: file.name):

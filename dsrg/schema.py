@@ -79,7 +79,7 @@ class Data(Section):
     classes: str = "classes.txt"
     """Class list, 'background' first: a file below root, or the preset 'voc' or 'coco'."""
     labels: Path = Path("image_labels.csv")
-    """Image-level labels: a CSV with the columns image and labels (names divided by spaces or ;), or a folder of
+    """Image-level labels: a table with the columns image and labels (names divided by ;), or a folder of
     VOC XML annotations."""
     annotations: Path = Path("Annotations")
     """Folder of VOC XML annotations, <id>.xml, whose boxes measure localisation; may be missing: then masks do."""

@@ -148,7 +148,7 @@ class Page:
                     buttons=["fullscreen"],
                     elem_id="cams",
                 )
-                gr.HTML(colour_scale())
+                _markup(colour_scale())
         with gr.Row():
             with gr.Column(min_width=240):
                 self.seeds = gr.Image(label="Seeds: the pixels to learn from", format="png", elem_id="seeds", **picture)
@@ -157,7 +157,7 @@ class Page:
                 masked = self.studio.network is not None
                 by = {"retrain": "the retrained network", "dsrg": "the DSRG network"}.get(self.studio.network or "", "")
                 self.mask = gr.Image(label=f"Mask: by {by}", format="png", elem_id="mask", visible=masked, **picture)
-                self.legend = gr.HTML(elem_classes="legend", elem_id="legend")
+                self.legend = _markup("", elem_classes="legend", elem_id="legend")
                 with gr.Row(visible=masked):
                     self.save_mask = gr.DownloadButton("Download the mask (PNG)", size="sm", interactive=False)
                     self.save_overlay = gr.DownloadButton("Download the overlay", size="sm", interactive=False)
@@ -359,6 +359,11 @@ class Page:
     def _legend(self, visit: Visit) -> str:
         columns = (("seeds", visit.seed_shares), ("mask", visit.mask_shares))
         return legend(self.studio.classes.names, visit.labels, columns)
+
+
+def _markup(text: str, **options: Any) -> gr.Markdown:
+    """HTML of our own. Gradio's component of that name makes a script of it, which the page's browser may not run."""
+    return gr.Markdown(text, sanitize_html=False, latex_delimiters=[], **options)
 
 
 @contextlib.contextmanager

@@ -193,9 +193,11 @@ def own_thresholds(run: Run) -> tuple[Seeds, str]:
     record = run.directory_of("seeds") / RECORD
     figures: dict[str, Any] = dict(read_record(record).figures) if record.exists() else {}
     found: dict[str, Any] = {
-        key: figures[key] for key in ("foreground_threshold", "background_threshold") if key in figures
+        key: figures[key]
+        for key in ("foreground_threshold", "background_threshold")
+        if isinstance(figures.get(key), float | int) and 0 <= figures[key] <= 1
     }
-    if len(found) == 2 and all(isinstance(value, int | float) for value in found.values()):
+    if len(found) == 2:
         return settings.model_copy(update=found), ""
     remark = "The run has no seeds yet, so Otsu's thresholds are not known: those of the configuration are taken."
     return settings, remark

@@ -20,7 +20,8 @@ EPILOG = """\
 --out gets masks/<name>.png, and as asked for overlays/<name>.jpg, labelme/<name>.json, annotations.json (COCO, one
 annotation for each class of a photograph) and probs/<name>.npz. Names keep the folders in which photographs lie.
 Photographs are turned upright as their EXIF orientation says. A photograph that cannot be read is named at the end and
-the exit status is 2; all others are done. The same command again does what is missing.
+the exit status is 2; all others are done. The same command again does what is missing, and makes anew what was made
+from another photograph than the one that is there now. A file that was changed since dsrg wrote it stays, and is named.
 
 Of a video every frame (or --every N-th) gets a mask, and --formats overlay an mp4 (MPEG-4 part 2), which has no sound.
 """
@@ -45,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--crf", action=argparse.BooleanOptionalAction, default=None, help="refine with the CRF (default: as the run)")
     add("--recursive", action="store_true", help="search the folders in folders too")
     add("--classes", nargs="+", metavar="NAME", help="the only classes besides background that masks may hold")
-    add("--tags", type=Path, metavar="CSV", help="columns image,labels: each mask holds its own labels alone")
+    add("--tags", type=Path, metavar="FILE", help="table image,labels: each mask holds its own labels alone")
     add("--network", choices=list(NETWORKS), help="default: retrain where it is finished, else dsrg")
     add("--scales", nargs="+", type=_positive, metavar="X", help="sizes to average over (default: as the run)")
     add("--size", type=_count, metavar="PX", help="long side at scale 1 (default: as the run)")
@@ -54,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default auto: CUDA where present)")
     add("--batch", type=_count, default=8, metavar="N", help="photographs of one size at a time (default 8)")
     add("--workers", type=_none_or_more, default=2, metavar="N", help="processes for the CRF (default 2)")
-    add("--overwrite", action="store_true", help="make everything in --out anew")
+    add("--overwrite", action="store_true", help="make everything in --out anew, what was changed there too")
     return parser
 
 

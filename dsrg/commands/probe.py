@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=Path,
         required=True,
         metavar="PATH",
-        help="CSV 'image,labels', or one folder a label",
+        help="table with the columns image,labels, or one folder a label",
     )
     parser.add_argument("--photos", type=Path, metavar="DIR", help="photographs of the CSV (default: beside it)")
     parser.add_argument(

@@ -14,11 +14,12 @@ from dsrg.errors import InputError
 from dsrg.files import disk
 from dsrg.labels import IGNORE, fault_of_name
 
-DIVIDERS = (";", "|", ",", "\n", "\t")
-"""What stands between labels; blanks do too, but only where a table has none of these."""
+DIVIDERS = (";", "|", ",", "\n", "\t", "\uff1b", "\uff0c", "\u3001", "\u060c")
+"""What stands between labels, the semicolons and commas of other scripts among it; blanks do too, but only where a table
+has none of these."""
 HOW = "divide labels by semicolons, 'cat;dog', and put one behind a label that stands alone, 'traffic light;'"
 """What to do about labels in doubt."""
-_OFTEN = "/\\+&"
+_OFTEN = "/\\+&:="
 """Letters that people divide by too, but that names have as well."""
 _QUOTED = r"""(?:'[^'"\\]*'|"[^'"\\]*")"""
 _LIST = re.compile(rf"\[\s*(?:{_QUOTED}\s*(?:,\s*{_QUOTED}\s*)*,?\s*)?\]")
@@ -117,7 +118,7 @@ def _alone(text: str, known: Collection[str]) -> _Part:
     if marks:
         return _Part(tuple(dict.fromkeys(_pieces(text, marks[0]))), marks[0])
     words = tuple(dict.fromkeys(text.split()))
-    if _AND & {word.casefold() for word in words}:
+    if len(words) > 1 and any(word.casefold() in _AND or not any(map(str.isalnum, word)) for word in words):
         return _Part(Doubt("have a word between them"), _BLANK)
     return _Part(words, _BLANK) if len(text.split()) > 1 else _Part(words)
 

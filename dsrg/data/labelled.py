@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from dsrg.data.class_folders import read_class_folders
-from dsrg.data.photograph import PhotoIndex, find_photographs
+from dsrg.data.photograph import PhotoIndex, describe_left_out, find_photographs
 from dsrg.data.table import read_labels
 from dsrg.data.voc import Photo
 from dsrg.errors import InputError
@@ -21,6 +22,8 @@ class Labelled(NamedTuple):
     """Their tags are (K + 1,): column 0 is always True, as everywhere, column k + 1 belongs to label k."""
     names: tuple[str, ...]
     """The K labels, in alphabetical order."""
+    notes: tuple[str, ...] = ()
+    """Sentences for the user: what was decided when labels were divided."""
 
     @property
     def tags(self) -> np.ndarray:
@@ -40,10 +43,11 @@ def read_labelled(source: Path, directory: Path | None = None) -> Labelled:
         InputError: the source or a photograph is missing, a photograph is listed twice or has no label, or there are
             fewer than two labels.
     """
+    notes: list[str] = []
     if source.is_dir():
         labels = _from_folders(source)
     elif source.is_file():
-        labels = _from_table(source, directory or source.parent)
+        labels, notes = _from_table(source, directory or source.parent)
     else:
         raise InputError(f"{source}: does not exist; give a CSV 'image,labels', or a folder with one folder a label.")
     names = tuple(sorted({name for own in labels.values() for name in own}))
@@ -55,21 +59,26 @@ def read_labelled(source: Path, directory: Path | None = None) -> Labelled:
         tags = np.isin(np.array(["", *names]), own)
         tags[0] = True
         photos.append(Photo(path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name, path, tags))
-    return Labelled(photos, names)
+    return Labelled(photos, names, tuple(notes))
 
 
 def _from_folders(root: Path) -> dict[Path, list[str]]:
-    found = read_class_folders(root).photographs
-    if any(placed.split for placed in found):
-        raise InputError(
-            f"{root}: holds folders of splits; give one of them, {root / found[0].path.relative_to(root).parts[0]} say."
-        )
-    return {placed.path: [placed.label] for placed in found}
+    photographs, others, skipped = read_class_folders(root)
+    if any(placed.split for placed in photographs):
+        one = root / photographs[0].path.relative_to(root).parts[0]
+        raise InputError(f"{root}: holds folders of splits; give one of them, {one} say.")
+    for sentence in describe_left_out(root, others, skipped):
+        warnings.warn(sentence, stacklevel=3)
+    return {placed.path: [placed.label] for placed in photographs}
 
 
-def _from_table(source: Path, directory: Path) -> dict[Path, list[str]]:
-    rows, _ = read_labels(source)
-    index = PhotoIndex(directory, find_photographs(directory).photographs)
+def _from_table(source: Path, directory: Path) -> tuple[dict[Path, list[str]], list[str]]:
+    rows, notes = read_labels(source)
+    found = find_photographs(directory)
+    others = [path for path in found.others if path.resolve() != source.resolve()]
+    for sentence in describe_left_out(directory, others, found.skipped):
+        warnings.warn(sentence, stacklevel=3)
+    index = PhotoIndex(directory, found.photographs)
     labels: dict[Path, list[str]] = {}
     for image, names, _ in rows:
         files = index.find(image)
@@ -85,4 +94,4 @@ def _from_table(source: Path, directory: Path) -> dict[Path, list[str]]:
         if not names:
             raise InputError(f"{source}: '{image}' has no label; write one, or remove the line.")
         labels[files[0]] = list(names)
-    return labels
+    return labels, notes

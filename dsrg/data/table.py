@@ -21,6 +21,7 @@ LABEL_COLUMNS = ("labels", "label", "tags", "tag", "classes", "class")
 """Likewise that of the labels; but for the first, two of them at once are refused."""
 LONGEST_LINE = disk.MIB
 """Letters of a line."""
+_WEIGHTS = ("confidence", "score", "probability")
 _DELIMITERS = (",", ";", "\t")
 _FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 _GIVE = "give a CSV whose first line is 'image,labels', one with a column of 0 and 1 for each class, or JSON Lines"
@@ -134,6 +135,9 @@ def _columns(head: str, path: Path) -> tuple[str, int, int | None]:
         if image is None:
             continue
         label = _place(names, LABEL_COLUMNS, path)
+        doubtful = next((name for name in names if name in _WEIGHTS), None)
+        if doubtful is not None:  # as in Open Images, where 0 says that the class is not there
+            raise _fault(path, f"has a column '{doubtful}', which is not heeded; keep the rows that hold and remove it")
         if label is not None:
             both.append((delimiter, image, label))
         elif len([name for name in names if name]) > 2:
@@ -158,7 +162,7 @@ def _raw(row: Sequence[str], number: int, width: int, image: int, label: int, pa
     name = row[image].strip() if len(row) > image else ""
     labels: str | InputError = row[label] if len(row) > label else ""
     if any(field.strip() for field in row[width:]):
-        labels = _fault(path, f"line {number} has more columns than the first; {divide.HOW}")
+        labels = _fault(path, f'line {number} has more columns than the first; put its labels in quotes, "cat;dog"')
     return _named(name, labels, number, path)
 
 

@@ -13,7 +13,7 @@ import math
 import os
 import stat
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from dsrg.errors import InputError
 from dsrg.files import locks
@@ -23,6 +23,14 @@ _PART = 2**18
 """Bytes to read at a time where the length is not known."""
 LARGEST_TEXT = 64 * MIB
 """Bytes that a text may have (configuration, table, list, XML), unless a reader says otherwise."""
+
+
+class Readable(Protocol):
+    """What bytes can be read from: a file, or one that is unpacked on the way."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes; none at the end."""
+        ...
 
 
 def open_regular(path: str | Path, what: str = "file", *, limit: int | None = None) -> BinaryIO:
@@ -94,7 +102,7 @@ def read_bytes(path: str | Path, what: str = "file", *, limit: int | None = LARG
     return content
 
 
-def read_at_most(stream: IO[bytes], count: int) -> bytes:
+def read_at_most(stream: Readable, count: int) -> bytes:
     """Up to `count` bytes of a stream; room is made for what it has, and not for what it may have."""
     content = io.BytesIO()
     while content.tell() < count and (part := stream.read(min(_PART, count - content.tell()))):
@@ -166,8 +174,11 @@ def parse_json(text: str, where: str, mend: str) -> Any:
         return json.loads(text, parse_constant=_no_constant)
     except RecursionError:
         raise InputError(f"{where}: is nested too deeply for JSON of this kind; {mend}.") from None
-    except ValueError as error:  # JSONDecodeError, NaN, an integer of thousands of digits
+    except json.JSONDecodeError as error:
         raise InputError(f"{where}: not valid JSON ({error}); {mend}.") from None
+    except ValueError as error:
+        why = "a number of thousands of digits" if "digits" in str(error) else str(error)
+        raise InputError(f"{where}: not valid JSON ({why}); {mend}.") from None
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
@@ -217,22 +228,22 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write a value as indented JSON, atomically; nan, which JSON does not know, becomes null."""
+    """Write a value as indented JSON, atomically; nan and infinities, which JSON does not know, become null."""
     write_text(path, json_text(value))
 
 
 def json_text(value: Any) -> str:
-    """A value as indented JSON in ASCII; nan, which JSON does not know, becomes null."""
-    return json.dumps(_without_nan(value), indent=2) + "\n"
+    """A value as indented JSON in ASCII; nan and infinities, which JSON does not know, become null."""
+    return json.dumps(_finite(value), indent=2) + "\n"
 
 
 def _no_constant(word: str) -> float:
     raise ValueError(f"{word} is no number of JSON")
 
 
-def _without_nan(value: Any) -> Any:
+def _finite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -11,7 +11,10 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import os
+import threading
+import time
 from collections.abc import Sequence
+from concurrent.futures import Executor
 
 import loky
 import numpy as np
@@ -50,11 +53,30 @@ def mean_field(
     shares = min(len(pictures), _workers())
     if shares == 1 or sum(picture.shape[0] * picture.shape[1] for picture in pictures) < _ALONE:
         return _refine(unaries, pictures, kernels)
-    # loky, unlike multiprocessing, does not import the user's script again in every process.
-    pool = loky.get_reusable_executor(_workers(), timeout=_IDLE_SECONDS)
+    pool = process_pool()
     jobs = [pool.submit(_refine, unaries[rank::shares], pictures[rank::shares], kernels) for rank in range(shares)]
     shared = itertools.zip_longest(*(job.result() for job in jobs))
     return [refined for turn in shared for refined in turn if refined is not None]
+
+
+def process_pool() -> Executor:
+    """The processes that share out the images, one a core; they end after some time without work, and with this one."""
+    # loky, unlike multiprocessing, does not import the user's script again in every process.
+    pool: Executor = loky.get_reusable_executor(
+        _workers(), timeout=_IDLE_SECONDS, initializer=_begin_worker, initargs=(os.getpid(),)
+    )
+    return pool
+
+
+def _begin_worker(parent: int) -> None:
+    """A worker that waits for work does not hear that its parent was killed, so a thread of it looks now and then."""
+
+    def look() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=look, daemon=True).start()
 
 
 def _workers() -> int:

@@ -238,10 +238,13 @@ def card(segmenter: Segmenter, formats: Sequence[str]) -> str:
 def _figures(record: dict[str, Any]) -> list[str]:
     figures = record["figures"]
     total = figures.get(f"{record['network']}_miou")
-    if total is None:
+    if not isinstance(total, float | int):
         return ["Not measured: there were no ground-truth masks, or the run's folder no longer has its figures."]
     by_class = figures.get(f"{record['network']}_iou", {})
-    rows = [f"| {name} | {'absent' if value is None else f'{value:.3f}'} |" for name, value in by_class.items()]
+    rows = [
+        f"| {name} | {f'{value:.3f}' if isinstance(value, float | int) else 'absent'} |"
+        for name, value in (by_class.items() if isinstance(by_class, dict) else ())
+    ]
     head = f"On {record['data']}, split {record['val_split']}, with the settings above:"
     return [head, "", "| class | IoU |", "|---|---:|", *rows, f"| **mean** | **{total:.3f}** |"]
 

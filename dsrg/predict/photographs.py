@@ -290,10 +290,7 @@ def predict(
 def _tell(output: OutputFolder) -> None:
     """Say what somebody who looks at the folder should know."""
     if output.large:
-        print(
-            f"{output.large} photographs have more than {large.MOST_PIXELS / 1e6:.1f} million pixels, or more class "
-            "scores than fit into memory: smaller copies were segmented, and their masks enlarged."
-        )
+        print(large.sentence(output.large))
     changed = [path.relative_to(output.out).as_posix() for path in output.changed]
     if changed:
         more = f" and {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""
@@ -346,9 +343,7 @@ def _begin(out: Path, settings: dict[str, Any], overwrite: bool) -> None:
         for file in (*(line.path for line in tables.FORMATS.values() if line.whole), CLASSES_FILE, manifest.FILE):
             (out / file).unlink(missing_ok=True)
     else:
-        before = disk.read_json(record)
-        if not isinstance(before, dict):
-            raise InputError(f"{record}: is not what dsrg predict wrote; choose another --out, or --overwrite.")
+        before = disk.read_object(record, "record of dsrg predict")
         for key, now in _flat(json.loads(json.dumps(settings))).items():
             then = _flat(before).get(key, UNSAID.get(key))
             if key == "model":  # wherever it lies now: its weights are compared
@@ -362,8 +357,8 @@ def _begin(out: Path, settings: dict[str, Any], overwrite: bool) -> None:
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings with each photograph's labels as one of their own."""
-    tags = settings.get("tags") or {}
-    own = {f"tags.{name}": labels for name, labels in tags.items()}
+    tags = settings.get("tags")
+    own = {f"tags.{name}": labels for name, labels in tags.items()} if isinstance(tags, dict) else {}
     return {**settings, "tags": settings.get("tags") is not None} | own
 
 

@@ -101,11 +101,11 @@ class Settings:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     scales: Scales = (1.0,)
-    """Sizes to average over, times the base size."""
+    """Sizes to merge, times the base size."""
     size: Side | None = None
     """Long side of the photograph at scale 1, in pixels; None for its own."""
     mirror: bool = True
-    """Average over the mirror image too."""
+    """Merge the mirror image too."""
     merge: str = "probabilities"
     """As in `dsrg.run.inference.predict_probs`."""
     crf: bool = True
@@ -197,7 +197,7 @@ class Segmenter:
                 photographs, a list of labels for each.
             classes: The same for all photographs. With tags too, what is in both.
             crf: Refine with the dense CRF; None for the network's own setting, as for the following two.
-            scales: Sizes to average over.
+            scales: Sizes to merge.
             size: Long side of the photograph at scale 1, in pixels.
             probs: Keep the class probabilities.
 

@@ -31,6 +31,8 @@ from dsrg.run import large
 Result = TypeVar("Result")
 ProbabilitiesOf = Callable[[Tensor], Tensor]
 """From pixels (3, H, W) uint8 to class probabilities (C, H, W)."""
+MERGES = ("probabilities", "logits")
+"""What passes over scales and mirror images may be merged as."""
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -174,7 +176,12 @@ def predict_batch(
 
     Returns:
         (C, H, W) float32 for each photograph.
+
+    Raises:
+        ValueError: `merge` is not one of MERGES.
     """
+    if merge not in MERGES:
+        raise ValueError(f"merge is '{merge}'; it must be one of {', '.join(MERGES)}.")
     sums: list[Tensor] = []
     passes = 0
     for inputs in zip(*(pyramid(model, pixels, scales, size, mirror) for pixels in photos), strict=True):
@@ -225,11 +232,15 @@ def write_masks(
     todo = [photo for photo in distributed.share(list(photos)) if not (directory / f"{photo.id}.png").is_file()]
     finish = functools.partial(_refine_and_write, crf=crf, crf_tags=crf_tags, confidence=confidence)
     workers = min(crf_workers(crf, device, workers), len(todo))
+    copies = 0
 
     def jobs() -> Iterator[tuple[Any, ...]]:
+        nonlocal copies
         for photo in tqdm(todo, directory.name, disable=not distributed.is_main()):
             whole = np.array(pictures.read_image(photo.path))
-            pixels = planes(large.copy_of(whole, len(photo.tags))).to(device)
+            seen = large.copy_of(whole, len(photo.tags))
+            copies += seen is not whole
+            pixels = planes(seen).to(device)
             probs = probs_of(pixels)
             tags = photo.tags if with_tags else None
             job = portable(probs, workers), portable(pixels, workers), tags
@@ -237,6 +248,8 @@ def write_masks(
 
     for _ in map_in_order(finish, jobs(), workers):
         pass
+    if copies:
+        print(large.sentence(copies))
 
 
 def crf_workers(crf: dict[str, Any] | None, device: torch.device, workers: int) -> int:

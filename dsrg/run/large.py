@@ -23,8 +23,18 @@ COPY_PIXELS = 2**20
 """Pixels of the copy of a larger one."""
 COPY_SCORES = 2**26
 """Class scores that the copy may have."""
+_LEAST = 33
+"""The network sees no side as shorter, in pixels: a line of a million pixels is 33 million to it."""
 _STRIP = 2**22
 """Class scores that are enlarged at a time."""
+
+
+def sentence(count: int) -> str:
+    """What a user should know who has `count` such photographs."""
+    return (
+        f"{count} photographs have more than {MOST_PIXELS / 1e6:.0f} million pixels, or more class scores than fit "
+        "into memory: smaller copies were segmented, and their masks enlarged."
+    )
 
 
 def copy_size(shape: Sequence[int], num_classes: int, size: int | None = None) -> tuple[int, int]:
@@ -36,10 +46,11 @@ def copy_size(shape: Sequence[int], num_classes: int, size: int | None = None) -
         size: Long side that the network is to see; the copy is no smaller.
     """
     height, width = shape[:2]
-    pixels = height * width
+    pixels = max(height, _LEAST) * max(width, _LEAST)
     if pixels <= MOST_PIXELS and pixels * num_classes <= MOST_SCORES:
         return height, width
-    share = math.sqrt(min(COPY_PIXELS, COPY_SCORES / num_classes) / pixels)
+    most = min(COPY_PIXELS, COPY_SCORES / num_classes)
+    share = min(math.sqrt(most / pixels), most / _LEAST / max(height, width))
     share = min(1.0, max(share, (size or 0) / max(height, width)))
     return max(1, round(height * share)), max(1, round(width * share))
 

@@ -93,6 +93,8 @@ def run_probe(cfg: Config, what: Probe) -> dict[str, Any]:
     disk.write_json(out / "probe.json", summary)
     _write_weights(out / "weights.npz", labelled.names, [part.svm for part in rounds.values()])
     names = tiles.write_pages(out, "maps", tiles.pages(_titles(rows, CROP in rounds), rows, TILE))
+    for note in labelled.notes:
+        print(f"note: {note}")
     print(table(summary))
     print("\n" + ", ".join(str(out / name) for name in ("probe.json", "weights.npz", *names)))
     return summary

@@ -7,36 +7,27 @@ To take the picture of the documentation:
 
 import os
 import shutil
-import signal
 import socket
-import subprocess
-import sys
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from helpers import TOOLS, Tool, check_refusal, make_voc
+from helpers import Tool, check_refusal, make_voc
+from page_run import CONFIG, LONG_SIDE, free_port, make_run
 from PIL import Image
 from playwright.sync_api import Page as Browser
 from playwright.sync_api import expect
 
-from dsrg import config
 from dsrg.app import studio, uploads
 from dsrg.app.browser import Page
 from dsrg.app.studio import Studio
 from dsrg.commands import demo_app
 from dsrg.data.voc import spread
-from dsrg.files import disk, pictures, storage
-from dsrg.run import networks
+from dsrg.files import pictures
 from dsrg.run.folder import Run
 
-ROOT = Path(__file__).parents[2]
-CONFIG = ROOT / "configs/demo/resnet18.yaml"
-LONG_SIDE = 60
 pytestmark = pytest.mark.filterwarnings("ignore:::gradio")  # of its own use of pandas
 
 
@@ -46,30 +37,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_voc(tmp_path_factory.mktemp("data"), splits, size=(LONG_SIDE, 45), labels={"v1": "traffic light;"})
 
 
-def make_run(data: Path, run_dir: Path, *, segmenter: bool = True) -> Run:
-    """A run whose classifier says cat for sure and perhaps dog, whatever it sees."""
-    words = [f"data.root={data}", f"run_dir={run_dir}", "workers=0", "device=cpu", "cam.output_stride=16"]
-    run = Run(config.load(CONFIG, words))
-    torch.manual_seed(0)
-    state = networks.new_classifier(run).state_dict()
-    state["linear.bias"] = torch.tensor([3.0, 1.0, -3.0])
-    storage.save_checkpoint(run_dir / "classifier/checkpoint.pt", {"model": state})
-    if segmenter:
-        torch.manual_seed(1)
-        storage.save_checkpoint(run_dir / "retrain/checkpoint.pt", {"model": networks.new_deeplab(run).state_dict()})
-    disk.write_text(run_dir / "config.yaml", config.dump(run.cfg))
-    return run
-
-
 @pytest.fixture(scope="module")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return make_run(data, tmp_path_factory.mktemp("run"))
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 @pytest.fixture
@@ -170,6 +140,7 @@ def test_from_an_upload_to_the_mask_on_disk(strangers: list[Any], served: Served
 
     row = browser.locator("#legend tr", has_text="cat").locator("td")
     assert abs(float(row.nth(2).inner_text().strip(" <>%")) / 100 - (labels == 1).mean()) <= 0.01
+    assert not list((tmp_path / "gradio").rglob("my photo.png")), "what has been read is kept no longer"
     assert all(url.startswith((served.address, "data:", "blob:")) for url in served.requests), served.requests
     assert strangers == []
 
@@ -326,32 +297,6 @@ def test_a_run_that_has_moved_with_its_data(data: Path, tmp_path: Path) -> None:
     assert moved.directory == tmp_path / "new"
     assert moved.train[0].path.is_relative_to(tmp_path / "data")
     assert np.isfinite(Studio(moved).scores(np.zeros((45, 60, 3), np.uint8))).all()
-
-
-@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
-def test_the_tool_serves_until_it_is_ended_and_leaves_nothing(
-    data: Path, run: Run, tmp_path: Path, ending: signal.Signals
-) -> None:
-    command = [sys.executable, str(TOOLS / "demo_app.py"), "--run", str(run.directory), "--port", str(free_port())]
-    environment = os.environ | {"TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    environment.pop("GRADIO_TEMP_DIR", None)
-    ignored = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in what a shell starts in the background
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    signal.signal(signal.SIGINT, ignored)
-    try:
-        assert server.stdout is not None
-        address, _, rest = server.stdout.readline().partition(" ")
-        assert rest == f"shows {run.directory}; Ctrl-C ends it\n"
-        with urllib.request.urlopen(address) as answer:
-            assert b"Masks from labels" in answer.read()
-        assert len(list(tmp_path.glob("dsrg-app-*"))) == 1
-        server.send_signal(ending)
-        assert server.communicate(timeout=60)[0] == "ended\n"
-    finally:
-        server.kill()
-        server.wait()
-    assert server.returncode == 0
-    assert list(tmp_path.glob("dsrg-app-*")) == []
 
 
 def test_what_the_tool_refuses(data: Path, tmp_path: Path, tool: Tool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,11 +34,25 @@ def test_a_folder_for_each_label(tmp_path: Path) -> None:
     assert all(photo.tags[0] for photo in read.photos)
 
 
+def test_photographs_of_a_label_s_inner_folders_are_read_and_stray_ones_refused(tmp_path: Path) -> None:
+    for name in ("finch/2024/a.jpg", "finch/b.jpg", "warbler/a.jpg", "@eaDir/a.jpg"):
+        photograph(tmp_path / name)
+    with pytest.warns(UserWarning, match="left out: @eaDir"):
+        read = read_labelled(tmp_path)
+    assert [photo.id for photo in read.photos] == ["finch/2024/a.jpg", "finch/b.jpg", "warbler/a.jpg"]
+    photograph(tmp_path / "c.jpg")
+    with pytest.raises(InputError, match=r"c\.jpg: lies in no class's folder; move it into one"):
+        read_labelled(tmp_path)
+
+
 def test_a_csv_with_blanks_and_several_labels(tmp_path: Path) -> None:
     photograph(tmp_path / "a.jpg")
     photograph(tmp_path / "b.png")
     read = read_labelled(table(tmp_path, "a.jpg,red round", "b,red"))  # with and without its ending
     assert read.names == ("red", "round")
+    assert read.notes[0].endswith(
+        "'red round' was divided at the blanks; a label of several words needs a ';' behind it."
+    )
     assert read.tags.tolist() == [[True, True], [True, False]]
 
 

@@ -71,6 +71,7 @@ EXPECTED = {"a": {"cat", "dog"}, "b": {"cat"}, "c": {"dog", "traffic light"}}
         "image,labels\na,cat dog\nb,cat\nc,dog;traffic light\n",
         'image,labels\na,"[""cat"", ""dog""]"\nb,"[""cat""]"\nc,"[""dog"", ""traffic light""]"\n',
         "image,labels\na,\"['cat', 'dog']\"\nb,['cat']\nc,\"['dog', 'traffic light']\"\n",
+        "image,labels\na,cat、dog\nb,cat\nc,dog、traffic light\n",
         'image,labels\na,"cat\ndog"\nb,cat\nc,"dog\ntraffic light"\n',
         "Image, LABELS \r\na.jpg,cat|dog\r\nb.jpg,cat\r\nphotos/../c,dog|traffic light\r\n".replace("photos/../", ""),
         "\ufeffimage;labels\na;cat,dog\nb;cat\nc;dog,traffic light\n",
@@ -92,6 +93,10 @@ def test_every_door_reads_every_form(tmp_path: Path, door: Door, text: str) -> N
     [
         ("image,labels\na,cat;dog|traffic light\nb,cat\nc,dog\n", "line 2: the labels 'cat;dog|traffic light' of 'a'"),
         ("image,labels\na,cat/cow\nb,cat\nc,dog\n", "'/', which may divide them"),
+        ("image,labels\na,cat:0.9\nb,cat\nc,dog\n", "':', which may divide them"),
+        ("image,labels\na,cat - cow\nb,cat\nc,dog\n", "have a word between them"),
+        ("image,labels,Confidence\na,cat,0\nb,cat,1\nc,dog,1\n", "has a column 'confidence', which is not heeded"),
+        ("image;labels\na;cat;dog\n", "line 2 has more columns than the first; put its labels in quotes"),
         ("image,labels\na,cat and cow\nb,cat\nc,dog\n", "have a word between them"),
         ("image,labels\na,['cat' 'dog']\nb,cat\nc,dog\n", "none of JSON or Python"),
         ('image,labels\na,"[1, 0]"\nb,cat\nc,dog\n', "a list of other things than texts"),
@@ -222,7 +227,9 @@ def test_exports_of_other_tools(shared: Path, name: str) -> None:
     table = next(path for path in sorted(folder.rglob("*")) if path.suffix in (".csv", ".jsonl", ".json"))
     photos = folder / "photos" if (folder / "photos").is_dir() else table.parent
     if name not in READ:
-        with pytest.raises(InputError, match="first line must be 'image,labels', but it is|is a JSON list"):
+        with pytest.raises(
+            InputError, match="first line must be 'image,labels', but it is|is a JSON list|has a column 'confidence'"
+        ):
             read_table(photos, table)
         return
     found = {path.stem: set(own) for path, own in read_table(photos, table).labels.items()}

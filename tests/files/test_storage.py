@@ -3,6 +3,7 @@
 import errno
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 from dsrg.errors import InputError
 from dsrg.files import disk, storage
+from dsrg.models.backbone import load_strictly
 
 
 @pytest.mark.parametrize("breaks", ["fsync", "replace"])
@@ -150,3 +152,95 @@ def test_a_checkpoint_without_names_is_refused(tmp_path: Path) -> None:
     torch.save(torch.ones(3), tmp_path / "model.pt")
     with pytest.raises(InputError, match=r"model\.pt: holds a Tensor in place of named tensors"):
         storage.load_checkpoint(tmp_path / "model.pt")
+
+
+CAMS: dict[str, dict[str, np.ndarray]] = {
+    "class 9": {"classes": np.array([1, 9])},
+    "class 0": {"classes": np.array([0, 2])},
+    "class below 0": {"classes": np.array([-1, 2])},
+    "one class of two": {"classes": np.array([1])},
+    "a class twice": {"classes": np.array([2, 2])},
+    "classes in a table": {"classes": np.array([[1], [2]])},
+    "classes with a point": {"classes": np.array([1.0, 2.0])},
+    "maps without an axis": {"cams": np.zeros((2, 12), np.float16)},
+    "maps of nothing": {"cams": np.zeros((2, 0, 4), np.float16)},
+    "more maps than classes": {"cams": np.zeros((3, 3, 4), np.float16)},
+    "maps of another size": {"cams": np.zeros((2, 4, 3), np.float16)},
+    "whole numbers": {"cams": np.zeros((2, 3, 4), np.int64)},
+    "above 1": {"cams": np.full((2, 3, 4), 1.01, np.float16)},
+    "below 0": {"cams": np.full((2, 3, 4), -0.01, np.float16)},
+    "not finite": {"cams": np.full((2, 3, 4), np.nan, np.float16)},
+}
+
+
+@pytest.mark.parametrize("name", CAMS)
+def test_cams_that_do_not_fit_their_photograph_are_refused(tmp_path: Path, name: str) -> None:
+    own, size = np.array([1, 2]), (12, 16)
+    whole = {"classes": own, "cams": np.full((2, 3, 4), 0.5, np.float16)}
+    np.savez_compressed(tmp_path / "a.npz", **whole)  # type: ignore[arg-type]
+    assert storage.read_cams(tmp_path / "a.npz", own, size)[1].shape == (2, 3, 4)
+    np.savez_compressed(tmp_path / "a.npz", **(whole | CAMS[name]))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"a\.npz: not a readable CAM file .*; delete it to have it made anew"):
+        storage.read_cams(tmp_path / "a.npz", own, size)
+
+
+def test_cams_may_be_as_large_as_their_photograph(tmp_path: Path) -> None:
+    storage.write_cams(tmp_path / "a.npz", [2], np.ones((1, 11, 15)))
+    assert storage.read_cams(tmp_path / "a.npz", np.array([2]), (11, 15))[1].shape == (1, 11, 15)
+
+
+def test_cams_that_would_fill_the_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "LARGEST_CAMS", 10_000)
+    np.savez_compressed(tmp_path / "a.npz", classes=np.array([1]), cams=np.zeros((1, 100, 100)))
+    assert (tmp_path / "a.npz").stat().st_size < 10_000
+    with pytest.raises(InputError, match="too large"):
+        storage.read_cams(tmp_path / "a.npz")
+
+
+def test_every_flipped_byte_of_a_weight_is_found(tmp_path: Path) -> None:
+    path, weight = tmp_path / "model.pt", torch.arange(64.0)
+    storage.save_checkpoint(path, {"model": {"weight": weight}})
+    content = path.read_bytes()
+    start = content.index(weight.numpy().tobytes())
+    for place in range(start, start + 256, 5):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        for door in (storage.load_checkpoint, storage.load_network, storage.check_checksums):
+            with pytest.raises(InputError, match=r"model\.pt: not a readable PyTorch file: it is damaged"):
+                door(path)
+
+
+def test_a_checkpoint_that_is_packed_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model/data/0", bytes(10**6))
+    with pytest.raises(InputError, match="what is packed in it"):
+        storage.load_checkpoint(path)
+
+
+def test_files_from_before_pytorch_1_6_have_no_checksums_and_are_read(tmp_path: Path) -> None:
+    torch.save({"model": {"a": torch.ones(2)}}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    assert storage.load_network(tmp_path / "old.pth")["a"].tolist() == [1, 1]
+    storage.check_checksums(tmp_path / "old.pth")
+
+
+@pytest.mark.parametrize("model", [None, [], {}, "x", {1: torch.ones(1)}, {"a": 1}, {"a": {"b": torch.ones(1)}}])
+def test_a_checkpoint_without_a_network_is_named(tmp_path: Path, model: object) -> None:
+    torch.save({"model": model}, tmp_path / "model.pt")
+    with pytest.raises(InputError, match=r"model\.pt: holds no network"):
+        storage.load_network(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize(
+    "value", [torch.full((2, 3), torch.nan), torch.zeros(2, 3, dtype=torch.int64), torch.zeros(2, 3).to_sparse()]
+)
+def test_a_network_of_what_are_no_numbers_is_refused(value: torch.Tensor) -> None:
+    with pytest.raises(InputError, match=r"model\.pt: does not fit .* without proper numbers \(weight\)"):
+        load_strictly(torch.nn.Linear(3, 2, bias=False), {"weight": value}, "model.pt")
+
+
+def test_torchs_advice_to_run_what_a_file_holds_is_not_passed_on(tmp_path: Path) -> None:
+    torch.save({"model": Hostile(tmp_path / "victim")}, tmp_path / "model.pt")
+    with pytest.raises(InputError) as caught:
+        storage.load_checkpoint(tmp_path / "model.pt")
+    assert "weights_only" not in str(caught.value)
+    assert "trust" not in str(caught.value)

@@ -113,7 +113,7 @@ READERS = (
     Reader("table for prepare-data", TABLE, lambda file, world: own.read_table(world / "photos", file)),
     Reader("table for probe", TABLE, lambda file, world: labelled.read_labelled(file, world / "photos")),
     Reader("table for predict", TABLE, tags),
-    Reader("COCO annotations", "coco.json", plan, form.JSON),
+    Reader("COCO annotations", "coco.json", plan, form.JSON, waits="JSON is not read by dsrg.files.disk"),
     Reader("photograph", "photos/a.jpg", of(storage.read_image)),
     Reader("photograph, upright", "photos/b.png", of(storage.read_upright)),
     Reader("upload", "photos/a.jpg", of(read_upload, long_side=64)),

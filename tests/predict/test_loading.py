@@ -169,6 +169,20 @@ def test_a_runs_tensors_are_compared_before_the_network_takes_memory(tmp_path: P
         dsrg.load(run, "cpu")
 
 
+@pytest.mark.parametrize("name", ["retrain/stage.json", "predictions/val/stage.json", "environment.json"])
+@pytest.mark.parametrize("text", ["[]", "3", "{", '{"figures": 7}'])
+def test_a_runs_spoilt_records_are_one_sentence_or_nothing_is_lost(tmp_path: Path, name: str, text: str) -> None:
+    run = make_trained_run(tmp_path / "run")
+    (run / name).parent.mkdir(parents=True, exist_ok=True)
+    (run / name).write_text(text)
+    if text == '{"figures": 7}' and name == "environment.json":
+        model = dsrg.load(run, "cpu")
+        assert (model.record["figures"], model.record["commit"]) == ({}, None)
+        return
+    with pytest.raises(InputError, match=r"stage\.json|environment\.json|not finished|nor 'dsrg' finished"):
+        dsrg.load(run, "cpu")
+
+
 @pytest.mark.parametrize("backbone", tables.BACKBONES)
 def test_every_backbone_is_built_without_memory_first(backbone: str) -> None:
     with torch.device("meta"):

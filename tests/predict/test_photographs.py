@@ -142,6 +142,18 @@ def test_scales_merged_in_another_way_are_another_setting(command: Any, run_dir:
     check_refusal(command("--no-crf"), tmp_path / "out", "merge = logits, which is now probabilities", "--overwrite")
 
 
+@pytest.mark.parametrize("text", ["[]", "3", '{"tags": [1]}', "{", "{}", '"x"'])
+def test_a_record_that_is_none_is_one_sentence(command: Any, tmp_path: Path, text: str) -> None:
+    assert command()[0] == 0
+    before = times(tmp_path / "out/masks")
+    (tmp_path / "out/predict.json").write_text(text)
+    code, out, err = command()
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert str(tmp_path / "out") in err
+    assert times(tmp_path / "out/masks") == before
+    assert command("--overwrite")[0] == 0
+
+
 def test_a_folder_of_somebody_else_is_left_alone(command: Any, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/thesis.txt").write_text("precious")

@@ -1,7 +1,9 @@
 """The training loop: it learns, logs, and an interrupted run ends with the bits of an uninterrupted one."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +16,8 @@ from dsrg.files import storage
 from dsrg.run import engine, optim
 
 ITERATIONS = 12
+PARTS = ("model", "optimizer", "scheduler", "random", "iteration")
+"""What a training goes on from."""
 
 
 def toy_batches(start: int) -> Iterator[dict[str, Tensor]]:
@@ -151,3 +155,81 @@ def test_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
     run_toy(tmp_path)
     with pytest.raises(InputError, match=r"checkpoint\.pt: the checkpoint does not fit"):
         run_toy(tmp_path, model=nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 1)))
+
+
+DAMAGES: dict[str, Callable[[dict[str, Any]], object]] = {
+    **{f"no {part}": lambda state, part=part: state.pop(part) for part in PARTS},  # type: ignore[misc]
+    **{
+        f"{part} = {value!r}": lambda state, part=part, value=value: state.update({part: value})  # type: ignore[misc]
+        for part in PARTS
+        for value in (None, [], {}, "x", [{}], [None], [{"cpu": 5}], -5, 10**9, 1.5, True)
+    },
+    "random states of zeros": lambda state: state["random"][0].update(cpu=torch.zeros(3)),
+    "random states that are none": lambda state: state["random"][0].update(cpu=state["random"][0]["cpu"] * 0 + 255),
+    "the iteration before": lambda state: state.update(iteration=state["iteration"] - 1),
+    "more lines than iterations": lambda state: state.update(logged=99),
+    "another schedule": lambda state: state["scheduler"].update(base_lrs=[1.0]),
+    "a schedule without rates": lambda state: state["scheduler"].pop("_last_lr"),
+    "another decay": lambda state: state["optimizer"]["param_groups"][0].update(weight_decay=0.5),
+    "another rate": lambda state: state["optimizer"]["param_groups"][0].update(lr=0.5),
+    "one group less": lambda state: state["optimizer"]["param_groups"].pop(),
+    "no momentum": lambda state: state["optimizer"].update(state={}),
+    "momentum of another shape": lambda state: state["optimizer"]["state"][0].update(momentum_buffer=torch.ones(1, 1)),
+    "momentum without end": lambda state: state["optimizer"]["state"][0]["momentum_buffer"].fill_(torch.inf),
+    "weights that are no numbers": lambda state: state["model"]["0.weight"].fill_(torch.nan),
+    "weights of another shape": lambda state: state["model"].update({"0.weight": torch.ones(1)}),
+    "weights missing": lambda state: state["model"].pop("0.weight"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_checkpoint_whose_parts_are_not_what_they_should_be_is_refused(
+    stopped: Path, tmp_path: Path, name: str
+) -> None:
+    shutil.copytree(stopped, tmp_path / "run")
+    path = tmp_path / "run/checkpoint.pt"
+    state = storage.load_checkpoint(path)
+    DAMAGES[name](state)
+    storage.save_checkpoint(path, state)
+    before = {file: file.read_bytes() for file in (path, tmp_path / "run/metrics.jsonl")}
+
+    def never(model: nn.Module, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
+        raise AssertionError("nothing may train from this checkpoint")
+
+    with pytest.raises(InputError, match=r"checkpoint\.pt: .*put back a copy of it, or delete it"):
+        run_toy(tmp_path / "run", never)
+    assert {file: file.read_bytes() for file in before} == before
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training that was stopped in its seventh iteration, after the checkpoint of the fifth."""
+
+    def stopping(model: nn.Module, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
+        if iteration == 6:
+            raise KeyboardInterrupt
+        return toy_step(model, batch, iteration)
+
+    folder = tmp_path_factory.mktemp("toy") / "run"
+    with pytest.raises(KeyboardInterrupt):
+        run_toy(folder, stopping)
+    return folder
+
+
+def test_a_log_that_lost_lines_is_named(stopped: Path, tmp_path: Path) -> None:
+    shutil.copytree(stopped, tmp_path / "run")
+    (tmp_path / "run/metrics.jsonl").write_text("")
+    with pytest.raises(InputError, match=r"metrics\.jsonl: holds 0 of the 2 lines up to iteration 5"):
+        run_toy(tmp_path / "run")
+    (tmp_path / "run/metrics.jsonl").unlink()
+    run_toy(tmp_path / "run")
+    assert [line["iteration"] for line in read_log(tmp_path / "run")] == [6, 8, 10, 12]
+
+
+def test_checkpoints_from_before_the_log_was_counted_go_on(stopped: Path, tmp_path: Path) -> None:
+    shutil.copytree(stopped, tmp_path / "run")
+    state = storage.load_checkpoint(tmp_path / "run/checkpoint.pt")
+    del state["logged"]
+    storage.save_checkpoint(tmp_path / "run/checkpoint.pt", state)
+    run_toy(tmp_path / "run")
+    assert [line["iteration"] for line in read_log(tmp_path / "run")] == [2, 4, 6, 8, 10, 12]

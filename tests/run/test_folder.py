@@ -1,15 +1,19 @@
 """A stage's record: what counts as the same settings."""
 
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers import NAMES, make_voc
+from test_locks import OWNS, killed, program
 
 from dsrg.data.classes import read_classes
 from dsrg.errors import InputError
-from dsrg.files import disk
+from dsrg.files import disk, storage
 from dsrg.run.folder import Run, Stage
 from dsrg.schema import Config
+from dsrg.stages.seeds import make_seeds
 
 
 def record(folder: Path, settings: dict[str, object]) -> None:
@@ -63,3 +67,50 @@ def test_a_run_keeps_the_class_list_of_its_data(tmp_path: Path) -> None:
     cfg = Config.model_validate({"run_dir": tmp_path / "run", "device": "cpu", "data": {"root": make_voc(tmp_path)}})
     Run(cfg).stage("classifier").begin()
     assert read_classes(tmp_path / "run/classes.txt").names == NAMES
+
+
+def test_the_second_process_on_a_run_is_told_before_it_writes(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    cfg = Config.model_validate({"run_dir": run_dir, "device": "cpu", "data": {"root": make_voc(tmp_path)}})
+    process = program(OWNS, run_dir)
+    try:
+        with pytest.raises(InputError, match=rf"run: is being written by process {process.pid} on .*; wait for it"):
+            Run(cfg).stage("classifier").begin()
+        assert [path.name for path in run_dir.iterdir()] == [".lock"]
+    finally:
+        killed(process)
+    first, second = Run(cfg), Run(cfg)  # in one process they are one
+    first.stage("classifier").begin()
+    second.stage("cams").begin()
+
+
+def test_a_new_start_removes_what_a_killed_process_left(tmp_path: Path) -> None:
+    cfg = Config.model_validate({"run_dir": tmp_path / "run", "device": "cpu", "data": {"root": make_voc(tmp_path)}})
+    left = [tmp_path / "run/seeds/.a.png.abcd1234.tmp", tmp_path / "run/.config.yaml.abcd1234.tmp"]
+    left[0].parent.mkdir(parents=True)
+    for path in left:
+        path.write_bytes(b"half")
+    (tmp_path / "run/.mine.tmp").write_bytes(b"mine")
+    Run(cfg).start()
+    assert not any(path.exists() for path in left)
+    assert (tmp_path / "run/.mine.tmp").exists()
+
+
+@pytest.mark.parametrize("name", ["cams-11", "cams-15", "cams-19"])
+def test_cases_of_cams_that_went_wrong_once(shared: Path, tmp_path: Path, name: str) -> None:
+    given = shared / "cases/records" / name / "in/data"
+    if not given.is_dir():
+        pytest.skip("needs ../shared/cases")
+    data = Path(shutil.copytree(given, tmp_path / "data"))
+    cfg = Config.model_validate({"run_dir": tmp_path / "run", "device": "cpu", "data": {"root": data}})
+    run = Run(cfg)
+    photo = run.train[0]
+    wrong = {"cams-11": np.array([9]), "cams-15": photo.own[:0], "cams-19": photo.own[None]}[name]
+    for other in run.train:
+        storage.write_cams(tmp_path / "run/cams" / f"{other.id}.npz", other.own, np.zeros((len(other.own), 12, 16)))
+    path = tmp_path / "run/cams" / f"{photo.id}.npz"
+    maps = np.zeros((max(1, len(wrong)), 12, 16), np.float16)
+    np.savez_compressed(path, classes=wrong, cams=maps)
+    for door in (lambda: run.require("cams", "dsrg make-seeds"), lambda: make_seeds(run)):
+        with pytest.raises(InputError, match=rf"{path.name}: not a readable CAM file"):
+            door()

@@ -1,7 +1,7 @@
 """Scales and mirror images merged; masks from probabilities: own classes alone, nothing where the network is unsure."""
 
 from types import SimpleNamespace
-from typing import cast
+from typing import cast, get_args
 
 import numpy as np
 import pytest
@@ -106,6 +106,12 @@ def test_scales_and_mirror_images_are_merged_as_the_setting_says(
     ):
         np.testing.assert_allclose(probs, expected, atol=1e-6)
     assert np.array_equal(found.mask, expected.argmax(axis=0))
+
+
+def test_there_is_no_third_way_to_merge() -> None:
+    assert get_args(schema.Inference.model_fields["merge"].annotation) == inference.MERGES
+    with pytest.raises(ValueError, match="merge is 'mean'; it must be one of probabilities, logits"):
+        inference.predict_probs(Colours(), torch.zeros(3, 40, 40), scales=(1.0,), size=None, mirror=False, merge="mean")
 
 
 def test_summed_logits_keep_the_energies_that_averaging_loses() -> None:

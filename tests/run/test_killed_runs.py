@@ -1,0 +1,41 @@
+"""A few kills and a few spoilt files of a whole tiny run, by the programs that do many of either."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAMS = Path(__file__).parent / "programs"
+SPOILT = (
+    *("retrain/checkpoint.pt flip, unfinished", "retrain/checkpoint.pt: random = [{}], unfinished"),
+    *("predictions/val .png half, finished", "cams .npz class 9, read", "retrain/stage.json list"),
+    *("retrain/metrics.jsonl torn, unfinished", "environment.json garbage"),
+)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where both programs keep the data and the unbroken run."""
+    return tmp_path_factory.mktemp("kills")
+
+
+def run_program(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(PROGRAMS / f"{name}.py"), *map(str, arguments)]
+    path = os.pathsep.join(filter(None, (str(PROGRAMS.parents[1]), os.environ.get("PYTHONPATH"))))
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("signals", [("KILL",), ("TERM", "INT")])
+def test_a_run_that_was_killed_ends_as_one_that_was_not(work: Path, signals: tuple[str, ...]) -> None:
+    done = run_program("kill_runs", "--work", work, "--kills", 2, "--signals", *signals)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 signals in 1 runs, 0 runs wrong" in done.stdout
+
+
+def test_a_spoilt_file_is_mended_or_named(work: Path) -> None:
+    done = run_program("spoil_files", "--work", work, "--only", *SPOILT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(SPOILT)} faults, 0 taken wrongly" in done.stdout
