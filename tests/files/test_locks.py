@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import OWNS, killed, program
 
 from dsrg.data import prepare
 from dsrg.data.prepare import Item, Plan, write_set
@@ -17,31 +18,12 @@ from dsrg.files import disk, locks
 pytestmark = pytest.mark.skipif(not locks.HAS_LOCKS, reason="needs flock")
 
 
-def program(text: str, *arguments: object) -> subprocess.Popen[str]:
-    """A Python process that has printed its first line."""
-    process = subprocess.Popen([sys.executable, "-c", text, *map(str, arguments)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    process.first = process.stdout.readline().strip()  # type: ignore[attr-defined]
-    return process
-
-
-def killed(process: subprocess.Popen[str]) -> None:
-    process.kill()
-    process.wait()
-    assert process.stdout is not None
-    process.stdout.close()
-
-
 WRITES = """
-import sys, time; from pathlib import Path; from dsrg import locks
+import sys, time; from pathlib import Path; from dsrg.files import locks
 handle, name = locks.open_temporary(Path(sys.argv[1], "deep", "a.png"))
 with locks.temporary_folder(Path(sys.argv[1], "seeds")) as folder:
     (folder / "b.png").write_bytes(b"half")
     print(name, flush=True); time.sleep(60)
-"""
-OWNS = """
-import sys, time; from pathlib import Path; from dsrg import locks
-held = locks.lock_folder(Path(sys.argv[1])); print("held", flush=True); time.sleep(60)
 """
 
 
@@ -108,7 +90,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize(("module", "arguments"), [("inference", "2"), ("mean_field.lattice", "")])
+@pytest.mark.parametrize(("module", "arguments"), [("run.inference", "2"), ("mean_field.lattice", "")])
 def test_workers_end_with_their_parent(tmp_path: Path, module: str, arguments: str) -> None:
     text = POOL.replace("{module}", module).replace("{arguments}", arguments)
     (tmp_path / "pool.py").write_text(text)

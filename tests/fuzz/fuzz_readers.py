@@ -21,7 +21,7 @@ from dsrg.app.uploads import read_upload
 from dsrg.data import coco, cues, labelled, own, sources
 from dsrg.data.classes import read_classes
 from dsrg.data.voc import VocFolder
-from dsrg.files import disk, storage
+from dsrg.files import disk, pictures, storage
 from dsrg.labels import Classes
 from dsrg.models.backbone import build_backbone
 from dsrg.page import record
@@ -114,10 +114,10 @@ READERS = (
     Reader("table for probe", TABLE, lambda file, world: labelled.read_labelled(file, world / "photos")),
     Reader("table for predict", TABLE, tags),
     Reader("COCO annotations", "coco.json", plan, form.JSON, waits="JSON is not read by dsrg.files.disk"),
-    Reader("photograph", "photos/a.jpg", of(storage.read_image)),
-    Reader("photograph, upright", "photos/b.png", of(storage.read_upright)),
+    Reader("photograph", "photos/a.jpg", of(pictures.read_image)),
+    Reader("photograph, upright", "photos/b.png", of(pictures.read_upright)),
     Reader("upload", "photos/a.jpg", of(read_upload, long_side=64)),
-    Reader("mask", "masks/a.png", of(storage.read_mask, len(NAMES))),
+    Reader("mask", "masks/a.png", of(pictures.read_mask, len(NAMES))),
     Reader("masks to compare", "masks/a.png", lambda file, world: compare_folders(file.parent, world / "true", ALL)),
     Reader("CAMs", "a.npz", of(storage.read_cams), form.ARRAYS),
     Reader("checkpoint", "small.pt", of(storage.load_checkpoint), form.TORCH),
@@ -152,7 +152,7 @@ def make_world(world: Path) -> None:
         cv2.imwrite(str(world / "photos" / name), np.arange(16 * 12 * 3, dtype=np.uint8).reshape(12, 16, 3))
     (world / "labels.csv").write_text("image,labels\na,cat dog\nb,cat\n")
     for place in ("masks", "true"):
-        storage.write_mask(world / place / "a.png", quadrants(16, 12, 0))
+        pictures.write_mask(world / place / "a.png", quadrants(16, 12, 0))
     (world / "coco.json").write_text(json.dumps(coco_values()))
     storage.write_cams(world / "a.npz", [1, 2], np.random.default_rng(0).random((2, 3, 4)).astype(np.float32))
     _make_networks(world)

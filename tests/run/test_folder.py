@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import NAMES, make_voc
-from test_locks import OWNS, killed, program
+from processes import OWNS, killed, program
 
 from dsrg.data.classes import read_classes
 from dsrg.errors import InputError
@@ -111,6 +111,6 @@ def test_cases_of_cams_that_went_wrong_once(shared: Path, tmp_path: Path, name: 
     path = tmp_path / "run/cams" / f"{photo.id}.npz"
     maps = np.zeros((max(1, len(wrong)), 12, 16), np.float16)
     np.savez_compressed(path, classes=wrong, cams=maps)
-    for door in (lambda: run.require("cams", "dsrg make-seeds"), lambda: make_seeds(run)):
+    for door in (lambda: run.require("cams"), lambda: make_seeds(run)):
         with pytest.raises(InputError, match=rf"{path.name}: not a readable CAM file"):
             door()

@@ -14,7 +14,7 @@ from dsrg.models.deeplab import DeepLab
 from dsrg.predict.segmenter import Segmenter, Settings
 from dsrg.run import inference
 from dsrg.run.folder import Run
-from dsrg.run.networks import predictor
+from dsrg.run.networks import probabilities_of
 
 CRF = {
     "engine": "exact",
@@ -101,7 +101,7 @@ def test_scales_and_mirror_images_are_merged_as_the_setting_says(
     for probs in (
         found.probs,
         segmenter.probabilities([picture])[0],
-        predictor(run, model, section)(pixels),
+        probabilities_of(run, model, section)(pixels),
         inference.merge_probs(alone, merge),
     ):
         np.testing.assert_allclose(probs, expected, atol=1e-6)

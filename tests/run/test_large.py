@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from dsrg.draw.overlay import labelled_overlay
 from helpers import NAMES
 from PIL import Image
 from torch.nn import functional
@@ -15,6 +14,7 @@ from trained_run import make_photos, make_trained_run
 import dsrg
 from dsrg.commands import predict as command
 from dsrg.data.voc import Photo
+from dsrg.draw.masks import paint_with_legend
 from dsrg.files import storage
 from dsrg.predict.segmenter import Segmenter
 from dsrg.run import inference, large
@@ -152,6 +152,6 @@ def test_an_overlay_in_strips_is_the_whole(monkeypatch: pytest.MonkeyPatch) -> N
     generator = np.random.default_rng(0)
     photo = generator.integers(0, 256, (120, 90, 3), dtype=np.uint8)
     mask = generator.choice(np.array([0, 1, 2, 3, 255], np.uint8), (12, 9)).repeat(10, 0).repeat(10, 1)
-    whole = labelled_overlay(photo, mask, NAMES)
-    monkeypatch.setattr("dsrg.draw.overlay._STRIP", 700)
-    assert np.array_equal(labelled_overlay(photo, mask, NAMES), whole)
+    whole = paint_with_legend(photo, mask, NAMES)
+    monkeypatch.setattr("dsrg.draw.masks._STRIP", 700)
+    assert np.array_equal(paint_with_legend(photo, mask, NAMES), whole)

@@ -13,11 +13,13 @@ from dsrg.files import disk, pictures
 from dsrg.page import record
 from dsrg.pipeline import run_pipeline
 from dsrg.run.folder import Run
+from dsrg.stages.cams import make_cams
 from dsrg.stages.classifier import classify
+from dsrg.stages.dsrg import train_dsrg
 from dsrg.stages.masks import make_masks
 from dsrg.stages.predictions import evaluate
-from dsrg.stages.retrain import retrain, train_dsrg
-from dsrg.stages.seeds import make_cams, make_seeds
+from dsrg.stages.retrain import retrain
+from dsrg.stages.seeds import make_seeds
 from dsrg.study.ablate import Ablation
 from dsrg.study.compare_masks import mask_table
 from dsrg.study.compare_seeds import seed_table
@@ -40,7 +42,7 @@ DOORS: dict[str, tuple[str, Callable[[Run], object]]] = {
     "retrain": ("masks", retrain),
     "run-pipeline, masks": ("masks", run_pipeline),
     "train-classifier": ("classifier", classify),
-    "compare-seeds --sources": ("classifier", lambda run: run.require("classifier", "dsrg train-classifier")),
+    "compare-seeds --sources": ("classifier", lambda run: run.require("classifier")),
     "train-dsrg, its own": ("dsrg", train_dsrg),
     "compare-masks": ("dsrg", mask_table),
     "run-pipeline, predictions": ("predictions/val", run_pipeline),
