@@ -23,7 +23,7 @@ LONGEST_CHAIN = 10
 """Files that may extend each other."""
 
 
-def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
+def load(path: str | Path | None, overrides: Sequence[str] = (), *, trained: bool = False) -> Config:
     """Read a configuration file and apply `key=value` overrides.
 
     Args:
@@ -32,6 +32,7 @@ def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
             defaults.
         overrides: Each 'section.key=value'. Where the key holds a text or a path the value is taken as it stands,
             elsewhere it is YAML.
+        trained: The networks are trained already: what concerns their training alone is not checked.
 
     Raises:
         InputError: the file is missing or not YAML, or a key is unknown, or a value does not fit.
@@ -50,7 +51,7 @@ def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
             raise InputError(f"'{_short(override)}': the value is not valid YAML ({error}).") from None
         _assign(values, key, value, _short(override))
     try:
-        return Config.model_validate(values)
+        return Config.model_validate(values, context={"trained": trained})
     except ValidationError as error:
         raise InputError(f"{path or 'key=value'}: {_explain(error.errors()[0])}") from None
 
@@ -63,12 +64,13 @@ def presets() -> dict[str, Path]:
     return {"/".join(file.with_suffix("").parts[-2:]): file for file in files}
 
 
-def change(config: Config, values: Mapping[str, Any]) -> Config:
+def change(config: Config, values: Mapping[str, Any], *, trained: bool = False) -> Config:
     """A copy with other values of some keys.
 
     Args:
         config: The configuration; it stays as it is.
         values: Dotted keys and their new values.
+        trained: As in `load`.
 
     Raises:
         InputError: a value does not fit.
@@ -77,7 +79,7 @@ def change(config: Config, values: Mapping[str, Any]) -> Config:
     for key, value in values.items():
         _assign(changed, key, value, f"{key}={value}")
     try:
-        return Config.model_validate(changed)
+        return Config.model_validate(changed, context={"trained": trained})
     except ValidationError as error:
         raise InputError(_explain(error.errors()[0])) from None
 

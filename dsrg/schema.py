@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError, core_schema
 
 from dsrg import grid, tables
@@ -448,7 +448,9 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _check_sizes(self) -> Config:
+    def _check_sizes(self, info: ValidationInfo) -> Config:
+        if (info.context or {}).get("trained"):  # before there was this check, at a size that is off the grid
+            return self
         segmenter = ("model.output_stride", self.model.output_stride)
         sections = {
             "classifier": (self.classifier.size, "classifier.output_stride", self.classifier.output_stride),

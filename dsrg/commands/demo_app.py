@@ -76,9 +76,9 @@ def load_run(directory: Path, overrides: Sequence[str] = ()) -> Run:
     path = directory / "config.yaml"
     if not path.is_file():
         raise InputError(f"{path}: does not exist; give the folder of a trained run, with its config.yaml.")
-    run = Run(config.load(path, [f"run_dir={directory}", *overrides]))
+    run = Run(config.load(path, [f"run_dir={directory}", *overrides], trained=True))
     # The networks' settings are compared with the record in the folder, which knows the data set where it lay.
-    run.cfg = config.change(run.cfg, {"data.root": config.load(path).data.root})
+    run.cfg = config.change(run.cfg, {"data.root": config.load(path, trained=True).data.root}, trained=True)
     return run
 
 

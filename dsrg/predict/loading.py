@@ -53,7 +53,7 @@ def load(path: str | Path, device: str = "auto", *, network: str | None = None) 
 
 
 def _from_run(folder: Path, device: str, network: str | None) -> Segmenter:
-    cfg = config.load(folder / "config.yaml")
+    cfg = config.load(folder / "config.yaml", trained=True)
     name = _choose(folder, network)
     classes = _classes(folder, cfg)
     architecture = deeplab_arguments(cfg.model, len(classes))

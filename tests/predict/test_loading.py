@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from trained_run import make_photos, make_trained_run
 
 import dsrg
-from dsrg import tables
+from dsrg import config, tables
 from dsrg.errors import InputError
 from dsrg.files import storage
 from dsrg.models.build import build_deeplab
@@ -203,3 +203,17 @@ def test_an_export_says_what_the_run_said(
     assert (again.predict(photo).mask == model.predict(photo).mask).all()
     with safe_open(path, framework="pt") as file:
         assert set(metadata.KEYS) == set(file.metadata())
+
+
+def test_a_network_that_was_trained_off_the_grid_still_loads(tmp_path: Path) -> None:
+    run = make_trained_run(tmp_path / "run", "dsrg")
+    path = run / "config.yaml"
+    path.write_text(
+        path.read_text() + "dsrg: {size: 224}\n"
+        if "dsrg:" not in path.read_text()
+        else re.sub(r"(dsrg:.*?size: )\d+", r"\g<1>224", path.read_text(), count=1, flags=re.S)
+    )
+    assert config.load(path, trained=True).dsrg.size == 224
+    with pytest.raises(InputError, match="off the grid"):
+        config.load(path)
+    assert dsrg.load(run, "cpu").classes
