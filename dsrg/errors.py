@@ -2,7 +2,6 @@
 
 import re
 
-
 LONGEST = 1200
 """Letters that a sentence may have."""
 
