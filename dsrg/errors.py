@@ -2,6 +2,9 @@
 
 import re
 
+LONGEST = 1200
+"""Letters that a sentence may have."""
+
 
 class InputError(Exception):
     """Bad input: a file, a configuration key or a value that the user must mend.
@@ -10,12 +13,12 @@ class InputError(Exception):
     command-line tools print it without a traceback and exit with status 2.
 
     Args:
-        message: The sentence.
+        message: The sentence. Of one that quotes pages of a broken file the middle is left out.
         kind: What is wrong in a word or two, for lists of faults (`dsrg.data.check`); empty where none is made.
     """
 
     def __init__(self, message: str = "", kind: str = "") -> None:
-        super().__init__(message)
+        super().__init__(message if len(message) <= LONGEST else f"{message[: LONGEST - 301]}…{message[-300:]}")
         self.kind = kind
 
 

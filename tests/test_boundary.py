@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dsrg import __main__ as console
 from dsrg import boundary, cli, distributed
-from dsrg.errors import InputError
+from dsrg.errors import LONGEST, InputError
 
 COMMANDS = sorted(console.commands())
 
@@ -233,6 +233,13 @@ def test_a_name_that_is_not_utf_8_is_named_by_a_real_process(tmp_path: Path) -> 
     assert (child.returncode, out) == (2, b"")
     assert err.startswith(f"error: {tmp_path}/k\\xe4se: ".encode())
     assert err.count(b"\n") == 1
+
+
+def test_of_a_sentence_that_quotes_pages_the_file_and_the_mend_stay() -> None:
+    said = str(InputError(f"a.csv: the label '{'x' * 100_000}' is not known; correct it."))
+    assert len(said) == LONGEST
+    assert said.startswith("a.csv: the label 'xxx")
+    assert said.endswith("xxx' is not known; correct it.")
 
 
 def refuse_in_a_process() -> None:

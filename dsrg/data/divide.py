@@ -15,8 +15,8 @@ from dsrg.files import disk
 from dsrg.labels import IGNORE, fault_of_name
 
 DIVIDERS = (";", "|", ",", "\n", "\t", "\uff1b", "\uff0c", "\u3001", "\u060c")
-"""What stands between labels, the semicolons and commas of other scripts among it; blanks do too, but only where a table
-has none of these."""
+"""What stands between labels, the semicolons and commas of other scripts among it; blanks do too, but only where a
+table has none of these."""
 HOW = "divide labels by semicolons, 'cat;dog', and put one behind a label that stands alone, 'traffic light;'"
 """What to do about labels in doubt."""
 _OFTEN = "/\\+&:="

@@ -26,8 +26,8 @@ from dsrg.labels import IGNORE, fault_of_name
 
 RECORD = "source.json"
 """In an unfinished folder: what it is made from."""
-FINISHED = f".{RECORD}.finished.tmp"
-"""The record's name while the folder takes its own name: in the data folder, a kill leaves it as a temporary file."""
+ASIDE = {name: f".{name}.finished.tmp" for name in (RECORD, MANIFEST)}
+"""What is no part of the data set, and its names while the folder takes its own: a kill then leaves temporary files."""
 
 
 @dataclass(frozen=True)
@@ -197,10 +197,12 @@ def write_set(root: Path, plan: Plan, *, link: Link | None = None, threads: int 
     if root.exists():
         root.rmdir()
     (partial / locks.LOCK_FILE).unlink()
-    (partial / RECORD).replace(partial / FINISHED)
+    for name, aside in ASIDE.items():
+        if (partial / name).exists():
+            (partial / name).replace(partial / aside)
     partial.replace(root)
-    (root / MANIFEST).unlink(missing_ok=True)
-    (root / FINISHED).unlink()  # last: until here the same call continues
+    for aside in ASIDE.values():
+        (root / aside).unlink(missing_ok=True)
     held.release()
     if not rewritten:
         return []
@@ -231,8 +233,9 @@ def _open_partial(root: Path, source: Mapping[str, Any]) -> tuple[Path, locks.Fo
     record = partial / RECORD
     if partial.is_symlink():
         raise InputError(f"{partial}: is a link; remove it, the new data folder is built under that name.")
-    if (partial / FINISHED).is_file() and not record.exists():
-        (partial / FINISHED).replace(record)
+    for name, aside in ASIDE.items():  # killed just before it took its name
+        if (partial / aside).is_file() and not (partial / name).exists():
+            (partial / aside).replace(partial / name)
     locks.remove_leftovers(partial, deep=True)
     there = partial.is_dir() and any(path.name != locks.LOCK_FILE for path in partial.iterdir())
     if there and not record.is_file():

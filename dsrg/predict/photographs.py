@@ -295,8 +295,8 @@ def _tell(output: OutputFolder) -> None:
     if changed:
         more = f" and {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""
         print(
-            f"{output.out}: {', '.join(changed[:MOST_NAMED])}{more} changed since dsrg wrote them, and stay as they "
-            "are; --overwrite makes everything anew."
+            f"{output.out}: not written by dsrg, or changed since, and left alone: {', '.join(changed[:MOST_NAMED])}"
+            f"{more}; --overwrite makes everything anew."
         )
 
 

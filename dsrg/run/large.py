@@ -31,10 +31,11 @@ _STRIP = 2**22
 
 def sentence(count: int) -> str:
     """What a user should know who has `count` such photographs."""
-    return (
-        f"{count} photographs have more than {MOST_PIXELS / 1e6:.0f} million pixels, or more class scores than fit "
-        "into memory: smaller copies were segmented, and their masks enlarged."
-    )
+    have, done = "photographs have", "smaller copies were segmented, and their masks enlarged"
+    if count == 1:
+        have, done = "photograph has", "a smaller copy was segmented, and its mask enlarged"
+    most = f"{MOST_PIXELS / 1e6:.0f} million pixels"
+    return f"{count} {have} more than {most}, or more class scores than fit into memory: {done}."
 
 
 def copy_size(shape: Sequence[int], num_classes: int, size: int | None = None) -> tuple[int, int]:

@@ -112,7 +112,8 @@ def test_1000_small_files_are_bounded_and_the_page_goes_on(
     for turn in range(40):
         files = [(f"{number}.jpg", f"{turn} {number}".encode()) for number in range(25)]
         assert ask(address, "/gradio_api/upload", files)[0] == 200
-        assert sum(path.is_file() for path in tmp_path.rglob("*")) <= 60 + len(files), "what is being received is more"
+        there = sum(len(names) for _, _, names in os.walk(tmp_path))
+        assert there <= 60 + len(files), "what one request sends is counted when it ends"
     content = (data / "JPEGImages/v0.jpg").read_bytes()
     status, body = ask(address, "/gradio_api/upload", [("v0.jpg", content)])
     assert status == 200

@@ -113,7 +113,7 @@ READERS = (
     Reader("table for prepare-data", TABLE, lambda file, world: own.read_table(world / "photos", file)),
     Reader("table for probe", TABLE, lambda file, world: labelled.read_labelled(file, world / "photos")),
     Reader("table for predict", TABLE, tags),
-    Reader("COCO annotations", "coco.json", plan, form.JSON, waits="JSON is not read by dsrg.files.disk"),
+    Reader("COCO annotations", "coco.json", plan, form.JSON),
     Reader("photograph", "photos/a.jpg", of(pictures.read_image)),
     Reader("photograph, upright", "photos/b.png", of(pictures.read_upright)),
     Reader("upload", "photos/a.jpg", of(read_upload, long_side=64)),
@@ -124,11 +124,9 @@ READERS = (
     Reader("weights", "weights.pth", weights, form.TORCH, slow=True),
     Reader("trained run", NETWORK, network, form.TORCH, slow=True),
     Reader("trained run's configuration", "trained/config.yaml", network, form.YAML, slow=True),
-    Reader("safetensors", "model.safetensors", network, form.SAFETENSORS, slow=True, waits="metadata is not validated"),
-    Reader("stage.json", "run/classifier/stage.json", stage, form.JSON, waits="the record is not validated"),
-    Reader(
-        "metrics.jsonl", "run/classifier/metrics.jsonl", log, form.LINES, waits="the log is not read by dsrg.files.disk"
-    ),
+    Reader("safetensors", "model.safetensors", network, form.SAFETENSORS, slow=True),
+    Reader("stage.json", "run/classifier/stage.json", stage, form.JSON),
+    Reader("metrics.jsonl", "run/classifier/metrics.jsonl", log, form.LINES),
     Reader("environment.json", "run/environment.json", lambda *at: record.environment(run(*at)), form.JSON),
     Reader("cues", "cues.pickle", of(cues.read_cues, ALL), form.PICKLE),
     Reader("list of the cues' images", "cues.txt", of(cues.read_list)),

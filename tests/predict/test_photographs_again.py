@@ -124,7 +124,7 @@ def test_what_somebody_changed_is_never_written_over(
     assert predict(run_dir, there) == 0
     assert path.read_bytes() == corrected
     said = capsys.readouterr().out
-    assert f"out: {OWN[kind]} changed since dsrg wrote them, and stay as they are; --overwrite makes" in said
+    assert f"out: not written by dsrg, or changed since, and left alone: {OWN[kind]}; --overwrite makes" in said
     assert predict(run_dir, there, "--overwrite") == 0
     assert path.read_bytes() != corrected
 
@@ -163,7 +163,7 @@ def test_a_call_that_is_killed_anywhere_takes_no_file_of_its_own_for_the_users(
         file.write(b"\n" + json.dumps([old[0], 5, 6, "none", [1, 2]]).encode() + b"\n" + b'["masks/b.png", 3'[:kept])
     capsys.readouterr()
     assert predict(run_dir, there) == 0
-    assert "changed since" not in capsys.readouterr().out
+    assert "left alone" not in capsys.readouterr().out
     assert contents(there / "out")["masks/a.png"] != contents(made / "out")["masks/a.png"]
 
 

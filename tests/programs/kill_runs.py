@@ -51,8 +51,8 @@ SMALL = [
 AFTER = "results, pictures, report"
 BEGUN = 120
 """Seconds that a process may take to begin to write."""
-ORPHANS = 20
-"""Seconds that workers may take to end after their parent."""
+ORPHANS = 60
+"""Seconds that workers may take to end after their parent: one that has just begun first imports torch."""
 
 
 def command(options: argparse.Namespace, run_dir: Path) -> list[str]:

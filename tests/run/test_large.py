@@ -130,7 +130,7 @@ def test_a_large_photograph_is_segmented_as_its_copy(
     assert np.array_equal(mask[sure], whole.argmax(dim=0).numpy()[sure])
     assert len(np.unique(mask)) > 1
     if door is not by_python:
-        assert capsys.readouterr().out.count("smaller copies were segmented, and their masks enlarged") == 1
+        assert capsys.readouterr().out.count("a smaller copy was segmented, and its mask enlarged") == 1
 
 
 def test_the_crf_sees_the_copy(run_dir: Path, tmp_path: Path, small_bounds: None) -> None:
