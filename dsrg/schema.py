@@ -41,7 +41,7 @@ class OneOf:
         if name not in self.names and not name.startswith(self.beginnings):
             *most, last = map(repr, (*self.names, *(f"{beginning}<name>" for beginning in self.beginnings)))
             expected = f"{', '.join(most)} or {last}" if most else last
-            raise PydanticCustomError("one_of", "input should be {expected}", {"expected": expected})
+            raise PydanticCustomError("one_of", "Input should be {expected}", {"expected": expected})
         return name
 
 

@@ -56,7 +56,7 @@ def open_regular(path: str | Path, what: str = "file", *, limit: int | None = No
             raise InputError(f"{path}: is {kind}; the {what} must be a file.", f"{what} unreadable")
         if limit is not None and state.st_size > limit:
             raise InputError(
-                f"{path}: has {state.st_size / MIB:,.0f} MiB, and a {what} may have {limit / MIB:,.0f}; check that it "
+                f"{path}: has {_size(state.st_size)}, and a {what} may have {_size(limit)}; check that it "
                 "is the right file.",
                 f"{what} too large",
             )
@@ -98,7 +98,7 @@ def read_bytes(path: str | Path, what: str = "file", *, limit: int | None = LARG
         except OSError as error:
             raise unreadable(path, what, error) from None
     if limit is not None and len(content) > limit:  # it grows, or its size says nothing (/proc)
-        raise InputError(f"{path}: has more than {limit / MIB:,.0f} MiB; check that it is the right file.")
+        raise InputError(f"{path}: has more than {_size(limit)}; check that it is the right file.")
     return content
 
 
@@ -235,6 +235,11 @@ def write_json(path: str | Path, value: Any) -> None:
 def json_text(value: Any) -> str:
     """A value as indented JSON in ASCII; nan and infinities, which JSON does not know, become null."""
     return json.dumps(_finite(value), indent=2) + "\n"
+
+
+def _size(count: int) -> str:
+    """A number of bytes in words."""
+    return f"{count / MIB:,.0f} MiB" if count >= 10 * MIB else f"{count / 1024:,.0f} KiB"
 
 
 def _no_constant(word: str) -> float:
