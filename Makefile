@@ -8,8 +8,8 @@ READY := .venv/.ready
 .PHONY: demo test lint docs dist
 
 demo: $(CORE)
-	$(BIN)/python tools/make_demo_data.py --root data/demo --train 240 --val 80
-	$(BIN)/python tools/run_pipeline.py --cfg configs/demo/resnet18.yaml
+	$(BIN)/dsrg make-demo-data --root data/demo --train 240 --val 80
+	$(BIN)/dsrg run-pipeline --cfg configs/demo/resnet18.yaml
 
 test: $(READY)
 	$(BIN)/python -m pytest

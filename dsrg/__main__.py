@@ -21,8 +21,6 @@ INTRODUCTION = """\
 usage: dsrg <command> [arguments]
 
 From photographs with image-level labels to segmentation masks.
-
-commands:
 """
 ENDING = """
 'dsrg <command> --help' tells the arguments of a command. A configuration (--cfg) is a YAML file of yours or the name of
@@ -49,16 +47,18 @@ def commands() -> dict[str, str]:
 
 
 def overview(width: int) -> str:
-    """What `dsrg --help` prints, for a terminal of `width` columns."""
+    """What `dsrg --help` prints, for a terminal of `width` columns: the commands in their groups."""
+    from dsrg.commands import GROUPS
+
     found = commands()
     margin = max(map(len, found)) + 4
-    lines = [
-        textwrap.fill(
-            text, max(width, margin + 40), initial_indent=f"  {name}".ljust(margin), subsequent_indent=" " * margin
-        )
-        for name, text in found.items()
-    ]
-    return INTRODUCTION + "\n".join(lines) + "\n" + ENDING
+
+    def line(name: str) -> str:
+        first, more = f"  {name}".ljust(margin), " " * margin
+        return textwrap.fill(found[name], max(width, margin + 40), initial_indent=first, subsequent_indent=more)
+
+    groups = [f"\n{title}:\n" + "\n".join(map(line, names)) + "\n" for title, names in GROUPS.items()]
+    return INTRODUCTION + "".join(groups) + ENDING
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -45,7 +45,7 @@ def _show(run: Run) -> list[str]:
     except Exception as error:
         print(
             f"warning: {page} was not written ({type(error).__name__}: {error}); every stage is finished, and "
-            "tools/report.py writes the page alone",
+            "dsrg report writes the page alone",
             file=sys.stderr,
         )
     return [str(path) for path in (pictures, page) if path.is_file()]

@@ -1,14 +1,14 @@
 """Fixtures that all tests share."""
 
-import runpy
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import TOOLS, Result, Tool
+from helpers import Result, Tool
 from playwright.sync_api import Page, sync_playwright
+
+from dsrg.__main__ import main
 
 
 @pytest.fixture(scope="session")
@@ -21,18 +21,18 @@ def shared() -> Path:
 
 
 @pytest.fixture
-def tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tool:
-    """Run a tool in this process: its name and arguments in; exit status, stdout and stderr out."""
+def tool(capsys: pytest.CaptureFixture[str]) -> Tool:
+    """Run a command in this process: its name and arguments in; exit status, stdout and stderr out."""
 
     def run(name: str, *arguments: object) -> Result:
-        path = str(TOOLS / f"{name}.py")
-        monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
         capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            runpy.run_path(path, run_name="__main__")
+        try:
+            code = main([name, *map(str, arguments)])
+        except SystemExit as left:  # argparse's own, after --help or its usage
+            assert isinstance(left.code, int)
+            code = left.code
         text = capsys.readouterr()
-        assert isinstance(left.value.code, int)
-        return left.value.code, text.out, text.err
+        return code, text.out, text.err
 
     return run
 

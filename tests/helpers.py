@@ -77,7 +77,8 @@ def make_voc(
 
 
 def subprocess_tool(name: str, *arguments: object) -> Result:
-    command = [sys.executable, str(TOOLS / f"{name}.py"), *map(str, arguments)]
+    """Run a command in a process of its own: as `Tool`."""
+    command = [sys.executable, "-m", "dsrg", name, *map(str, arguments)]
     done = subprocess.run(
         command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False
     )

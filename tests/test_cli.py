@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from helpers import TOOLS, Tool, check_refusal, make_voc, quadrants, subprocess_tool, write_mask_file
+from helpers import Tool, check_refusal, make_voc, quadrants, subprocess_tool, write_mask_file
 from tqdm import tqdm
 
 from dsrg import cli
+from dsrg.__main__ import commands
 from dsrg.data.training import ResumableBatches, TrainingSet, joint_transform, make_loader
 from dsrg.data.voc import VocFolder
 from dsrg.errors import InputError
@@ -103,9 +104,9 @@ def test_every_tool_refuses_alike(tmp_path: Path, tool: Tool, name: str) -> None
 @pytest.mark.parametrize(
     ("name", "stage", "first"),
     [
-        ("train_dsrg", "seeds", "tools/make_seeds.py"),
-        ("make_masks", "dsrg", "tools/train_dsrg.py"),
-        ("retrain", "masks", "tools/make_masks.py"),
+        ("train_dsrg", "seeds", "dsrg make-seeds"),
+        ("make_masks", "dsrg", "dsrg train-dsrg"),
+        ("retrain", "masks", "dsrg make-masks"),
     ],
 )
 def test_a_stage_before_its_turn_names_the_tool_to_run_first(
@@ -176,7 +177,7 @@ def test_without_a_configuration_the_usage_is_shown(tool: Tool) -> None:
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in TOOLS.glob("*.py")))
+@pytest.mark.parametrize("name", list(commands()))
 def test_every_tool_explains_itself(tool: Tool, name: str) -> None:
     code, out, err = tool(name, "--help")
     assert (code, err) == (0, "")

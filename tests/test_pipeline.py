@@ -178,7 +178,7 @@ def test_deleted_files_of_a_finished_stage_are_made_again(data: Path, finished: 
     names = [f"{folder}/{make_run(data, run_dir).train[0].id}.png" for folder in ("seeds", "masks")]
     for name in names:
         (run_dir / name).unlink()
-    with pytest.raises(InputError, match=r"seeds: this stage is not finished; run tools/make_seeds\.py first"):
+    with pytest.raises(InputError, match=r"seeds: is not finished; run dsrg make-seeds first"):
         make_run(data, run_dir).require("seeds")
     run_pipeline(make_run(data, run_dir, "compile=true"))  # nothing trains again, so nothing is compiled
     for name in names:
@@ -212,7 +212,7 @@ def test_the_setting_compile_reaches_the_training(
 
 
 def test_a_stage_says_what_it_needs(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"seeds: this stage is not finished; run tools/make_seeds\.py first"):
+    with pytest.raises(InputError, match=r"seeds: is not finished; run dsrg make-seeds first"):
         train_dsrg(make_run(data, tmp_path / "empty", "model.init=weights"))
     assert not (tmp_path / "empty").exists()
 

@@ -1,4 +1,4 @@
-"""The page of tools/demo_app.py: its layout in Gradio, and what each of its events does with a `Studio`."""
+"""The page of dsrg demo-app: its layout in Gradio, and what each of its events does with a `Studio`."""
 
 from __future__ import annotations
 

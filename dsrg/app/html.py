@@ -1,4 +1,4 @@
-"""The parts of the page of tools/demo_app.py that are HTML: its legend, its colour scale, its style."""
+"""The parts of the page of dsrg demo-app that are HTML: its legend, its colour scale, its style."""
 
 from __future__ import annotations
 

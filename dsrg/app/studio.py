@@ -88,7 +88,7 @@ class Studio:
     def scores(self, picture: np.ndarray) -> np.ndarray:
         """The classifier's probability of each foreground class, (K,) float32: label k + 1 has place k.
 
-        From one forward pass at `localize.size`, as tools/show_cams.py has them.
+        From one forward pass at `localize.size`, as dsrg show-cams has them.
         """
         model, size = self._classifier, self.run.cfg.localize.size
         (images,) = inference.pyramid(model, self._pixels(picture), (1.0,), size, mirror=False)
@@ -149,7 +149,7 @@ class Studio:
             InputError: no segmentation network is trained.
         """
         if self._predict is None:
-            raise InputError(f"{self.run.directory}: no segmentation network is trained; run tools/train_dsrg.py.")
+            raise InputError(f"{self.run.directory}: no segmentation network is trained; run dsrg train-dsrg.")
         pixels = self._pixels(picture)
         mask = inference.to_mask(
             self._predict(pixels),

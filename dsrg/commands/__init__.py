@@ -1,0 +1,12 @@
+"""One file a command; its name has hyphens for underscores."""
+
+GROUPS = {
+    "your photographs": ("prepare-data", "check-data", "run-pipeline", "predict", "demo-app", "export"),
+    "stages": ("train-classifier", "make-seeds", "train-dsrg", "make-masks", "retrain", "train-supervised"),
+    "look closer": (
+        "report", "show-cams", "show-units", "show-failures", "localize", "probe", "compare-seeds", "compare-masks",
+        "ablate",
+    ),
+    "data in and out": ("eval-miou", "import-cues", "make-demo-data"),
+}  # fmt: skip
+"""The commands as `dsrg --help` lists them."""

@@ -32,7 +32,7 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 """The rows, beside the configuration's own; settings of the section seeds, the others at their defaults."""
 GIVEN = "seeds/, not made here"
-"""The row of seeds that the user, or tools/import_cues.py, put into the run's folder."""
+"""The row of seeds that the user, or dsrg import-cues, put into the run's folder."""
 COLUMNS = {
     "coverage": "coverage",
     "foreground_precision": "foreground precision",

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from helpers import TOOLS, make_voc
+from helpers import make_voc
 from page_run import LONG_SIDE, free_port, make_run
 
 from dsrg.app.browser import Page
@@ -34,7 +34,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def start(run: Run, temporary: Path) -> tuple["subprocess.Popen[str]", str]:
     """The tool in a process of its own, with a folder for its temporary files; it and its address."""
-    command = [sys.executable, str(TOOLS / "demo_app.py"), "--run", str(run.directory), "--port", str(free_port())]
+    command = [sys.executable, "-m", "dsrg", "demo-app", "--run", str(run.directory), "--port", str(free_port())]
     environment = os.environ | {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
     environment.pop("GRADIO_TEMP_DIR", None)
     ignored = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in what a shell starts in the background

@@ -1,4 +1,4 @@
-"""tools/eval_miou.py: its figures, and what it says of masks that do not fit."""
+"""dsrg eval-miou: its figures, and what it says of masks that do not fit."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""tools/prepare_data.py: every source by its flags, and each wrong use in one sentence."""
+"""dsrg prepare-data: every source by its flags, and each wrong use in one sentence."""
 
 import json
 from pathlib import Path

@@ -376,7 +376,7 @@ def test_what_cannot_be_checked_is_refused(root: Path, tool: Tool, tmp_path: Pat
 
 
 def test_real_photographs_have_no_fault(shared: Path) -> None:
-    """A twentieth of them; `tools/check_data.py --root ../shared/data/voc6` reads all."""
+    """A twentieth of them; `dsrg check-data --root ../shared/data/voc6` reads all."""
     folder = VocFolder(shared / "data/voc6")
     result = check_data(folder, "val", "val")
     assert result.found == ()

@@ -1,4 +1,4 @@
-"""tools/export.py: ONNX that agrees with PyTorch, safetensors that load back."""
+"""dsrg export: ONNX that agrees with PyTorch, safetensors that load back."""
 
 import importlib.util
 import json

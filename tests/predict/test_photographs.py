@@ -1,4 +1,4 @@
-"""tools/predict.py: masks of photographs and videos in every format."""
+"""dsrg predict: masks of photographs and videos in every format."""
 
 import errno
 import json

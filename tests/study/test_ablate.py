@@ -1,10 +1,8 @@
 """The ablation on a handful of generated photographs: what is shared, trained, skipped, continued and refused."""
 
 import json
-import runpy
 import shutil
 import statistics
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import torch
 from PIL import Image
 
 from dsrg import config
+from dsrg.__main__ import main
 from dsrg.data.demo import generate
 from dsrg.draw import chart
 from dsrg.errors import InputError
@@ -26,7 +25,6 @@ from dsrg.study.ablate import Ablation, Row, variants
 from dsrg.study.examples import draw_grid, examples
 
 ROOT = Path(__file__).parents[2]
-TOOL = ROOT / "tools/ablate.py"
 QUICK = (
     *("workers=0", "model.backbone=mobilenet_v2", "cam.scales=[1.0]", "masks.size=33", "test.size=33"),
     *("grow.on=softmax", "grow.warmup=0", "crf.iterations=2"),
@@ -175,10 +173,8 @@ def test_the_same_command_again_does_nothing(
     data: Path, finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before, results = stamps(finished), read(finished / "ablation/ablation.json")
-    monkeypatch.setattr(sys, "argv", ["ablate", "--cfg", str(ROOT / "configs/demo/resnet18.yaml"), "--seeds", "0", "1"])
-    sys.argv += settings(data, finished, "seed=5")  # after --seeds, as the usage has it
-    with pytest.raises(SystemExit, match="0"):
-        runpy.run_path(str(TOOL), run_name="__main__")
+    words = ["--cfg", str(ROOT / "configs/demo/resnet18.yaml"), "--seeds", "0", "1"]
+    assert main(["ablate", *words, *settings(data, finished, "seed=5")]) == 0  # after --seeds, as the usage has it
     assert stamps(finished) == before
     assert read(finished / "ablation/ablation.json") == results
     with Image.open(finished / "ablation/ablation.png") as picture:
@@ -315,9 +311,7 @@ def test_bad_input_is_refused_in_one_sentence(
     words = [*settings(data, tmp_path / "run"), "--cfg", str(ROOT / "configs/demo/resnet18.yaml"), *arguments]
     if arguments == ["no_such_key=1"]:
         words = ["--cfg", words[-2], *arguments]
-    monkeypatch.setattr(sys, "argv", ["ablate", *words])
-    with pytest.raises(SystemExit, match="2"):
-        runpy.run_path(str(TOOL), run_name="__main__")
+    assert main(["ablate", *words]) == 2
     text = capsys.readouterr()
     assert text.err.startswith("error: ")
     assert named in text.err

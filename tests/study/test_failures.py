@@ -1,8 +1,6 @@
 """The worst photographs of a run: their order, the kind of their errors, and the files, on masks made by hand."""
 
 import json
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ from helpers import NAMES, make_voc, write_mask_file
 from PIL import Image
 
 from dsrg import cli, config
+from dsrg.__main__ import main
 from dsrg.data.voc import Photo
 from dsrg.draw import tiles
 from dsrg.files import storage
@@ -22,7 +21,6 @@ from dsrg.run.folder import Run
 from dsrg.study import failures
 from dsrg.study.failures import Failure, category, error_shares, rank, show_failures, worst_confusion
 
-TOOL = Path(__file__).parents[2] / "tools/show_failures.py"
 IDS = ("p0", "p1", "p2", "p3")
 CLASSES = Classes(NAMES)
 
@@ -97,11 +95,7 @@ def predict(folder: Path, data: Path, wrong: dict[str, int]) -> None:
 
 
 def call(cfg: Path, *arguments: str) -> int:
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as left:
-        patch.setattr(sys, "argv", [str(TOOL), "--cfg", str(cfg), *arguments])
-        runpy.run_path(str(TOOL), run_name="__main__")
-    assert isinstance(left.value.code, int)
-    return left.value.code
+    return main(["show-failures", "--cfg", str(cfg), *arguments])
 
 
 def test_files_and_table_of_a_finished_run(cfg: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,7 +155,7 @@ def refused(cfg: Path, capsys: pytest.CaptureFixture[str], *named: object) -> No
 
 
 def test_missing_predictions_are_one_sentence(cfg: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    refused(cfg, capsys, tmp_path / "run/predictions/val", "run tools/run_pipeline.py first")
+    refused(cfg, capsys, tmp_path / "run/predictions/val", "run dsrg run-pipeline first")
     assert not (tmp_path / "run").exists()
 
 
@@ -176,7 +170,7 @@ def test_unfinished_predictions_are_refused(cfg: Path, tmp_path: Path, capsys: p
     predict(tmp_path / "run/predictions/val", tmp_path / "data", {})
     stage = Run(config.load(cfg)).predictions("retrain")
     stage.begin()
-    refused(cfg, capsys, stage.directory, "run tools/retrain.py first")
+    refused(cfg, capsys, stage.directory, "run dsrg retrain first")
 
 
 def test_truth_and_a_positive_count_are_needed(cfg: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -465,7 +465,7 @@ def test_what_does_not_go_together_is_refused(data: Path, trained: Path, tmp_pat
     other = Run(config.change(gmp.cfg, {"data.masks": "Masks"}))
     assert f"data.masks = Masks, but {gap.directory} has SegmentationClass" in refusal([gap, other], ["cam"])
     empty = make_run(data, tmp_path / "empty")
-    assert "empty/classifier: this stage is not finished; run tools/train_classifier.py" in refusal([gap, empty], [])
+    assert "empty/classifier: is not finished; run dsrg train-classifier" in refusal([gap, empty], [])
     with pytest.raises(InputError, match=r"nowhere\.txt: the split does not exist"):
         localize([gap], ["cam"], split="nowhere")
     with pytest.raises(InputError, match="--sources saliency: no such method"):
