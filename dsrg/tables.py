@@ -50,6 +50,8 @@ class Maps:
 
     place: str
     """A function of (model, images, classes), as those of `dsrg.explain`."""
+    title: str
+    """What the papers call them."""
     head: str | None = None
     """The classifier.head that has such maps; None where every one has."""
     seeds: bool = True
@@ -64,11 +66,11 @@ class Maps:
 
 
 MAPS = {
-    "cam": Maps("dsrg.explain:cam", head="gap", dense=True),
-    "grad_cam": Maps("dsrg.explain:grad_cam", per_cell=True),
-    "grad_cam_pp": Maps("dsrg.explain:grad_cam_pp"),
-    "saliency": Maps("dsrg.explain:saliency", seeds=False),
-    "acol": Maps("dsrg.explain:acol", head="acol", dense=True, erases=True),
+    "cam": Maps("dsrg.explain:cam", "CAM", head="gap", dense=True),
+    "grad_cam": Maps("dsrg.explain:grad_cam", "Grad-CAM", per_cell=True),
+    "grad_cam_pp": Maps("dsrg.explain:grad_cam_pp", "Grad-CAM++"),
+    "saliency": Maps("dsrg.explain:saliency", "saliency", seeds=False),
+    "acol": Maps("dsrg.explain:acol", "ACoL", head="acol", dense=True, erases=True),
 }
 """Maps of a trained classifier."""
 

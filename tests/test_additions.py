@@ -47,7 +47,7 @@ def brightness(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
 
 
 def test_a_source_of_maps_and_so_of_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(tables.MAPS, "brightness", tables.Maps(f"{__name__}:brightness"))
+    monkeypatch.setitem(tables.MAPS, "brightness", tables.Maps(f"{__name__}:brightness", "brightness"))
     assert config.load(None, ["seeds.source=brightness"]).seeds.source == "brightness"
     pixels = torch.zeros(3, 65, 65, dtype=torch.uint8)
     pixels[0, 32, 32] = 255

@@ -35,8 +35,6 @@ LAYERS = {
     "truth": "truth",
 }
 """What can lie over a photograph, in the pipeline's order, and its name on the page."""
-SOURCES = {"cam": "CAM", "grad_cam": "Grad-CAM", "grad_cam_pp": "Grad-CAM++", "acol": "ACoL"}
-"""Names of the maps that seeds.source chooses."""
 SHOWN_FIRST = ("mask", "grown", "seeds", "cam", "prediction", "truth")
 """The layer that a photograph starts with is the first of these that it has."""
 

@@ -28,6 +28,7 @@ from dsrg.run.table import NETWORKS, STAGES, TRAININGS, final, predictions_of
 from dsrg.stages.predictions import compare_folders
 from dsrg.study import examples, failures
 from dsrg.study.examples import Example
+from dsrg.tables import MAPS
 
 """The stage that predicts with each network; the first that has run gives the worst and best photographs."""
 EXTREMES = 6
@@ -108,7 +109,7 @@ def _context(run: Run, found: Mapping[str, Status], shown: Sequence[Example]) ->
         "classes": _classes(run, found, figures, measured),
         "trainings": [(record.training(run, found[name]), STAGES[name].command) for name in TRAININGS],
         "growth": record.growth(run, found["dsrg"]),
-        "layers": pictures.LAYERS | {"cam": pictures.SOURCES[run.cfg.seeds.source]},
+        "layers": pictures.LAYERS | {"cam": MAPS[run.cfg.seeds.source].title},
         "first_layer": next((card.first for card in cards if card.first), ""),
         "cards": cards,
         "box": _box([(card.width, card.height) for card in cards]),
