@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from dsrg.errors import InputError
 from dsrg.run import contents
@@ -39,12 +40,24 @@ def check_comparable(runs: Sequence[Run]) -> None:
                 f"{run.directory}: is the run_dir of two of the configurations; name different runs with --cfg and "
                 "--also."
             )
+        for key in ("masks", "annotations"):
+            own, expected = getattr(run.cfg.data, key), getattr(first.cfg.data, key)
+            if own != expected and _files_in(run, own) != _files_in(first, expected):
+                raise InputError(
+                    f"{run.directory}: data.{key} = {own}, but {first.directory} has {expected}; one table compares "
+                    "networks on one data set."
+                )
         other = contents.difference(_data_of(first), _data_of(run))  # which two copies of it have in common
         if other:
             raise InputError(
                 f"{run.directory}: has other data than {first.directory}: {other}; one table compares networks on one "
                 "data set."
             )
+
+
+def _files_in(run: Run, folder: Path) -> str | None:
+    """What the files of a folder of the data set are."""
+    return contents.of_files(sorted((run.cfg.data.root / folder).glob("*")))
 
 
 def _data_of(run: Run) -> dict[str, str]:
