@@ -19,12 +19,12 @@ def make_run(data: Path, run_dir: Path, *, segmenter: bool = True) -> Run:
     words = [f"data.root={data}", f"run_dir={run_dir}", "workers=0", "device=cpu", "cam.output_stride=16"]
     run = Run(config.load(CONFIG, words))
     torch.manual_seed(0)
-    state = networks.classifier(run).state_dict()
+    state = networks.new_classifier(run).state_dict()
     state["linear.bias"] = torch.tensor([3.0, 1.0, -3.0])
     storage.save_checkpoint(run_dir / "classifier/checkpoint.pt", {"model": state})
     if segmenter:
         torch.manual_seed(1)
-        storage.save_checkpoint(run_dir / "retrain/checkpoint.pt", {"model": networks.segmenter(run).state_dict()})
+        storage.save_checkpoint(run_dir / "retrain/checkpoint.pt", {"model": networks.new_deeplab(run).state_dict()})
     disk.write_text(run_dir / "config.yaml", config.dump(run.cfg))
     return run
 

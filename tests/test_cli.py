@@ -119,7 +119,7 @@ def test_a_stage_before_its_turn_names_the_tool_to_run_first(
 
 @pytest.mark.parametrize(
     ("fault", "message"),
-    [("size", "the mask is 8 x 8 pixels"), ("missing", "the mask does not exist"), ("index", "holds class index 9")],
+    [("size", "the mask is 8 x 8 pixels"), ("missing", "lacks 1 of 2 files (b.png)"), ("index", "holds class index 9")],
 )
 def test_the_users_own_seeds_are_checked_first(tmp_path: Path, tool: Tool, fault: str, message: str) -> None:
     make_voc(tmp_path / "data")

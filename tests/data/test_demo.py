@@ -3,7 +3,6 @@
 import csv
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +11,6 @@ from PIL import Image
 from dsrg.data import demo
 from dsrg.errors import InputError
 from dsrg.labels import IGNORE
-
-TOOL = Path(__file__).parents[2] / "tools" / "make_demo_data.py"
 
 
 def contents(root):
@@ -167,7 +164,9 @@ def test_arguments_out_of_range_are_named(tmp_path, wrong):
 
 
 def run_tool(*arguments):
-    return subprocess.run([sys.executable, str(TOOL), *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "dsrg", "make-demo-data", *arguments], capture_output=True, text=True, check=False
+    )
 
 
 def test_the_tool_writes_the_set_and_refuses_with_status_2(tmp_path):

@@ -480,7 +480,7 @@ def test_an_opened_image_is_taken_as_a_file_is() -> None:
 def test_saliency_maps_whose_ending_is_in_capitals_are_taken(tmp_path: Path) -> None:
     random_photo().save(tmp_path / "photo.jpg")
     Image.fromarray(np.repeat(np.uint8([[0] * 10 + [255] * 10]), 14, 0)).save(tmp_path / "s.PNG")
-    storage.write_cams(tmp_path / "s.npz", [1], np.zeros((1, 4, 4)))
+    storage.write_cams(tmp_path / "s.npz", [1], np.zeros((1, 4, 5)))
     cutter = Cutter(tmp_path, tmp_path, Seeds(background="saliency", saliency_dir=tmp_path), Crf())
     seeds = cutter.cut(Photo("s", tmp_path / "photo.jpg", np.array([True, True])))
     assert (np.unique(seeds[:, :9]).tolist(), np.unique(seeds[:, 11:]).tolist()) == ([0], [255])

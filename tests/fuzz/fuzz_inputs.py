@@ -54,7 +54,8 @@ def _arrays(values: Any) -> bytes:
 def _read_safetensors(content: bytes) -> Any:
     (length,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + length])
-    header["__metadata__"] = {key: json.loads(text) for key, text in header["__metadata__"].items()}
+    said = header["__metadata__"]
+    header["__metadata__"] = {key: text if key == "format" else json.loads(text) for key, text in said.items()}
     return {"header": header, "tensors": content[8 + length :]}
 
 

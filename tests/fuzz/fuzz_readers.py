@@ -103,6 +103,13 @@ def log(file: Path, world: Path) -> object:
 
 TABLE = "labels.csv"
 NETWORK = "trained/retrain/checkpoint.pt"
+
+
+def pairs(file: Path, world: Path) -> object:
+    """Measure a folder of one mask."""
+    return compare_folders(file.parent, world / "true", ALL, ["a"])
+
+
 READERS = (
     Reader("configuration", "run.yaml", run, form.YAML),
     Reader("class list", "data/classes.txt", of(read_classes)),
@@ -118,7 +125,7 @@ READERS = (
     Reader("photograph, upright", "photos/b.png", of(pictures.read_upright)),
     Reader("upload", "photos/a.jpg", of(read_upload, long_side=64)),
     Reader("mask", "masks/a.png", of(pictures.read_mask, len(NAMES))),
-    Reader("masks to compare", "masks/a.png", lambda file, world: compare_folders(file.parent, world / "true", ALL)),
+    Reader("masks to compare", "masks/a.png", pairs),
     Reader("CAMs", "a.npz", of(storage.read_cams), form.ARRAYS),
     Reader("checkpoint", "small.pt", of(storage.load_checkpoint), form.TORCH),
     Reader("weights", "weights.pth", weights, form.TORCH, slow=True),

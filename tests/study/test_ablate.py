@@ -195,7 +195,7 @@ def test_an_interrupted_ablation_shows_what_it_has_and_continues(
     shutil.rmtree(copy / "ablation/seed_loss/1")
 
     def dying(self: DsrgStep, model: object, batch: object, iteration: int) -> object:
-        if self.losses.boundary and iteration == 1:
+        if "boundary" in self.losses and iteration == 1:
             raise KeyboardInterrupt
         return original(self, model, batch, iteration)  # type: ignore[arg-type]
 

@@ -168,7 +168,7 @@ def test_one_missing_mask_is_named(cfg: Path, tmp_path: Path, capsys: pytest.Cap
 
 def test_unfinished_predictions_are_refused(cfg: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     predict(tmp_path / "run/predictions/val", tmp_path / "data", {})
-    stage = Run(config.load(cfg)).predictions("retrain")
+    stage = Run(config.load(cfg)).stage("predictions")
     stage.begin()
     refused(cfg, capsys, stage.directory, "run dsrg retrain first")
 
