@@ -204,7 +204,7 @@ def test_the_setting_compile_reaches_the_training(
     data: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[object] = []
-    monkeypatch.setattr(engine, "fit", lambda *_, **settings: given.append(settings["compile"]))
+    monkeypatch.setattr(engine, "fit", lambda *given_all: given.append(given_all[-1].compile))
     for name in ("false", "true"):
         shutil.copytree(finished / "seeds", tmp_path / name / "seeds", ignore=shutil.ignore_patterns("stage.json"))
         train_dsrg(make_run(data, tmp_path / name, "model.init=weights", f"compile={name}"))

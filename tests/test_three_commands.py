@@ -20,7 +20,8 @@ from dsrg.data.classes import read_classes
 from dsrg.files import pictures
 
 REPOSITORY = Path(__file__).parents[1]
-COMMANDS = re.findall(r"^    dsrg (.+)", (REPOSITORY / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^    dsrg (.+)", README.partition("## Results")[0], re.MULTILINE)
 """Those of README's section "Your own photos in three commands"."""
 SHORT = {"warmup": 2, "batch": 8, "size": 129, "scale": [0.5, 1.0], "schedule": "constant"}
 HEAD = SHORT | {"optimizer": "adamw", "last_multiplier": 1}

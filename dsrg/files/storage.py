@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from dsrg.errors import InputError, reason
@@ -97,9 +98,17 @@ def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """Load a checkpoint onto the CPU, admitting tensors and plain types only; its checksums are compared.
 
+    A file whose name ends in .safetensors is read as one: of weights that others publish.
+
     Raises:
         InputError: the file is missing, damaged, or no such checkpoint.
     """
+    if Path(path).suffix == ".safetensors":
+        disk.open_regular(path, "weights").close()
+        try:
+            return dict(load_file(path))
+        except Exception as error:  # SafetensorError, and OSError of a file that is cut off
+            raise InputError(f"{path}: not a readable safetensors file ({reason(error)}); get it anew.") from None
     with _open_checkpoint(path) as file:
         _compare_checksums(path, file)
         file.seek(0)

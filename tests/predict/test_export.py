@@ -18,7 +18,7 @@ from trained_run import make_photos, make_trained_run
 
 import dsrg
 from dsrg.files import disk, pictures
-from dsrg.predict import export, loading
+from dsrg.predict import export, loading, metadata
 from dsrg.run import inference
 
 
@@ -101,10 +101,10 @@ def test_how_scales_are_merged_goes_with_the_network(tmp_path: Path) -> None:
     assert "merged as logits" in export.card(model, [])
     (exported,) = export.export(model, tmp_path / "model.safetensors", ["safetensors"])
     check(dsrg.load(exported, "cpu"), "logits")
-    metadata = loading.metadata_of(model)
-    settings = json.loads(metadata["settings"])
+    said = metadata.dump(model)
+    settings = json.loads(said["settings"])
     del settings["merge"]
-    save_file(loading.state_of(model), exported, metadata | {"settings": json.dumps(settings)})
+    save_file(loading.state_of(model), exported, said | {"settings": json.dumps(settings)})
     check(dsrg.load(exported, "cpu"), "probabilities")
 
 

@@ -203,7 +203,7 @@ def test_a_class_list_of_another_length_is_refused(tmp_path: Path) -> None:
         (lambda path: None, {}, "does not exist; give a run's folder"),
         (lambda path: path.mkdir(), {}, "neither a run's folder"),
         (lambda path: make_trained_run(path), {"network": "supervised"}, "'supervised' not finished"),
-        (lambda path: make_trained_run(path), {"network": "classifier"}, "choose one of retrain, dsrg, supervised"),
+        (lambda path: make_trained_run(path), {"network": "classifier"}, "choose one of dsrg, retrain, supervised"),
         (lambda path: make_trained_run(path), {"device": "abacus"}, "device = abacus"),
     ],
 )

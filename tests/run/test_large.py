@@ -15,7 +15,7 @@ import dsrg
 from dsrg.commands import predict as command
 from dsrg.data.voc import Photo
 from dsrg.draw.masks import paint_with_legend
-from dsrg.files import storage
+from dsrg.files import pictures
 from dsrg.predict.segmenter import Segmenter
 from dsrg.run import inference, large
 
@@ -86,7 +86,7 @@ def by_command(model: Segmenter, run_dir: Path, photo: Path, out: Path) -> np.nd
     words = ["--model", str(run_dir), str(photo), "--out", str(out), "--device", "cpu", "--formats", "overlay", "coco"]
     assert command.main([*words, "--workers", "1"]) == 0
     assert Image.open(out / "overlays/photo.jpg").size == SIZE
-    return storage.read_mask(out / "masks/photo.png")
+    return pictures.read_mask(out / "masks/photo.png")
 
 
 def by_stage(model: Segmenter, run_dir: Path, photo: Path, out: Path) -> np.ndarray:
@@ -100,7 +100,7 @@ def by_stage(model: Segmenter, run_dir: Path, photo: Path, out: Path) -> np.ndar
         device=torch.device("cpu"),
         workers=0,
     )
-    return storage.read_mask(out / "photo.png")
+    return pictures.read_mask(out / "photo.png")
 
 
 @pytest.mark.parametrize("door", [by_python, by_command, by_stage])
