@@ -14,7 +14,7 @@ from dsrg.app.scratch import PREFIX, Room, scratch
 HOLDER = """
 import sys, time
 from pathlib import Path
-from dsrg.scratch import scratch
+from dsrg.app.scratch import scratch
 with scratch(Path(sys.argv[1])) as folder:
     (folder / "inner").mkdir()
     (folder / "inner/photo.jpg").write_text("a visitor's")
