@@ -243,7 +243,7 @@ def break_run(options: argparse.Namespace, number: int, kills: int, chance: rand
             break
         write_line(options.work / "kills.jsonl", {"run": number, **end})
         options.sent[str(end["at"]).removeprefix("before ")] += 1
-        expected = {"KILL": -signal.SIGKILL, "TERM": -signal.SIGTERM, "INT": 130}.get(str(end["signal"]))
+        expected = {"KILL": -signal.SIGKILL, "TERM": 130, "INT": 130}.get(str(end["signal"]))  # see dsrg.boundary
         if end["status"] != expected or end["orphans"]:
             faults.append(f"{end}")
         if end["signal"] == "none":

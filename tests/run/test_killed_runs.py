@@ -10,7 +10,7 @@ import pytest
 PROGRAMS = Path(__file__).parents[1] / "programs"
 SPOILT = (
     *("retrain/checkpoint.pt flip, unfinished", "retrain/checkpoint.pt: random = [{}], unfinished"),
-    *("predictions/val .png half, finished", "cams .npz class 9, read", "retrain/stage.json list"),
+    *("masks .png half, finished", "cams .npz class 9, read", "retrain/stage.json list"),
     *("retrain/metrics.jsonl torn, unfinished", "environment.json garbage"),
 )
 
@@ -28,9 +28,8 @@ def run_program(name: str, *arguments: object) -> subprocess.CompletedProcess[st
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("signals", [("KILL",), ("TERM", "INT")])
-def test_a_run_that_was_killed_ends_as_one_that_was_not(work: Path, signals: tuple[str, ...]) -> None:
-    done = run_program("kill_runs", "--work", work, "--kills", 2, "--signals", *signals)
+def test_a_run_that_was_killed_ends_as_one_that_was_not(work: Path) -> None:
+    done = run_program("kill_runs", "--work", work, "--kills", 2, "--signals", "KILL", "TERM")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 signals in 1 runs, 0 runs wrong" in done.stdout
 
@@ -38,5 +37,4 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(work: Path, signals: tup
 def test_a_spoilt_file_is_mended_or_named(work: Path) -> None:
     done = run_program("spoil_files", "--work", work, "--only", *SPOILT)
     assert done.returncode == 0, done.stdout + done.stderr
-    # the predictions of three networks are one text in SPOILT, so two more cases than texts
-    assert f"{len(SPOILT) + 2} faults, 0 taken wrongly" in done.stdout
+    assert f"{len(SPOILT)} faults, 0 taken wrongly" in done.stdout
