@@ -37,7 +37,7 @@ from dsrg.files.manifest import Manifest, Recorder
 from dsrg.predict.formats import video
 from dsrg.predict.outputs import Due, Finish, Options, Target, due, fault
 from dsrg.predict.segmenter import Segmenter, to_pixels
-from dsrg.run import inference, large
+from dsrg.run import large, processes
 
 __all__ = ["Options", "predict"]
 
@@ -77,7 +77,7 @@ class OutputFolder:
         """Photographs of which a smaller copy was segmented."""
         self._manifest = Manifest(out)
         crf = segmenter.crf_arguments(options.crf)
-        self._workers = inference.crf_workers(crf, segmenter.device, options.workers)
+        self._workers = processes.crf_workers(crf, segmenter.device, options.workers)
         self._finish = Finish(out, options, segmenter.classes.names, crf, segmenter.settings.crf_tags)
 
     def photographs(self, sources: Sequence[Source], bar: tqdm) -> None:
@@ -200,7 +200,7 @@ class OutputFolder:
                 yield from self._run(waiting, draw, workers, everything=copy is not None)
             yield from self._run(waiting, draw, workers, everything=True)
 
-        for target, overlay, said in inference.map_in_order(self._finish, jobs(), workers):
+        for target, overlay, said in processes.map_in_order(self._finish, jobs(), workers):
             if said:
                 self.faults.append(said)
             else:
@@ -227,8 +227,8 @@ class OutputFolder:
                     continue
                 tags = None if self.options.tags is None else self.options.tags[target.source]
                 allowed = self.segmenter.restriction(tags, self.options.classes, "tags")
-                portable = None if allowed is None else inference.portable(allowed, workers)
-                yield target, todo, draw, picture, copy, inference.portable(own, workers), portable
+                portable = None if allowed is None else processes.portable(allowed, workers)
+                yield target, todo, draw, picture, copy, processes.portable(own, workers), portable
 
     def _probabilities(self, group: Sequence[Waiting]) -> list[Tensor | None]:
         """The class probabilities of pictures that go together; None, and a fault, where the memory is too small."""

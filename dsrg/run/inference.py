@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import functools
-import itertools
-import multiprocessing
-import multiprocessing.connection
-import os
-import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,9 +19,8 @@ from dsrg.data.voc import Photo
 from dsrg.files import pictures
 from dsrg.labels import IGNORE
 from dsrg.models.backbone import IMAGENET_MEAN, IMAGENET_STD
-from dsrg.run import large
+from dsrg.run import large, processes
 
-Result = TypeVar("Result")
 ProbabilitiesOf = Callable[[Tensor], Tensor]
 """From pixels (3, H, W) uint8 to class probabilities (C, H, W)."""
 MERGES = ("probabilities", "logits")
@@ -231,7 +223,7 @@ def write_masks(
     """
     todo = [photo for photo in distributed.share(list(photos)) if not (directory / f"{photo.id}.png").is_file()]
     finish = functools.partial(_refine_and_write, crf=crf, crf_tags=crf_tags, confidence=confidence)
-    workers = min(crf_workers(crf, device, workers), len(todo))
+    workers = min(processes.crf_workers(crf, device, workers), len(todo))
     copies = 0
 
     def jobs() -> Iterator[tuple[Any, ...]]:
@@ -243,43 +235,13 @@ def write_masks(
             pixels = planes(seen).to(device)
             probs = probs_of(pixels)
             tags = photo.tags if with_tags else None
-            job = portable(probs, workers), portable(pixels, workers), tags
+            job = processes.portable(probs, workers), processes.portable(pixels, workers), tags
             yield directory / f"{photo.id}.png", whole.shape[:2], *job
 
-    for _ in map_in_order(finish, jobs(), workers):
+    for _ in processes.map_in_order(finish, jobs(), workers):
         pass
     if copies:
         print(large.sentence(copies))
-
-
-def crf_workers(crf: dict[str, Any] | None, device: torch.device, workers: int) -> int:
-    """How many processes the CRF needs: they are for pydensecrf. The other engines are at their best in this one, on
-    the device, and so is no CRF."""
-    on_device = crf is None or (device.type == "cuda" and crf["engine"] != "pydensecrf")
-    return 0 if on_device else workers
-
-
-def portable(values: Tensor, workers: int) -> Tensor | np.ndarray:
-    """What `map_in_order` hands over: arrays travel between processes; without them tensors stay on their device."""
-    return values.cpu().numpy() if workers else values
-
-
-def map_in_order(call: Callable[..., Result], jobs: Iterable[tuple[Any, ...]], workers: int) -> Iterator[Result]:
-    """call(*job) for every job, in the jobs' order: in `workers` processes, or with 0 in this one."""
-    if not workers:
-        yield from itertools.starmap(call, jobs)
-        return
-    pool = process_pool(workers)
-    waiting: deque[Future[Result]] = deque()
-    try:
-        for job in jobs:
-            waiting.append(pool.submit(call, *job))
-            while len(waiting) > 2 * workers:  # bounds the memory, and meets a worker's failure early
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def to_mask(
@@ -353,25 +315,6 @@ def _refine_and_write(
     probs, pixels = torch.as_tensor(probs), torch.as_tensor(pixels)
     own = None if tags is None else torch.as_tensor(tags, device=probs.device)
     pictures.write_mask(path, to_mask(probs, pixels, own, size=size, **settings).cpu().numpy())
-
-
-def process_pool(workers: int) -> ProcessPoolExecutor:
-    """Processes with one thread each, for work that holds Python's lock. They end with this one, however it ends."""
-    # Not fork: a forked child of a process whose torch has running threads can hang.
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_worker)
-
-
-def _begin_worker() -> None:
-    torch.set_num_threads(1)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        # A worker waits for work with both ends of the queue in its hands: it never hears that its parent was killed.
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    multiprocessing.connection.wait([sentinel])
-    os._exit(1)
 
 
 def pyramid(

@@ -20,7 +20,7 @@ from dsrg.data.voc import Photo, read_mask_for
 from dsrg.errors import InputError
 from dsrg.files import pictures, storage
 from dsrg.metrics import SeedQuality
-from dsrg.run import inference
+from dsrg.run import inference, processes
 from dsrg.run.folder import Figures, Run, Stage
 from dsrg.schema import Crf, Seeds
 from dsrg.stages.cams import spread, true_mask
@@ -107,7 +107,7 @@ class Cutter:
     def pool(self, workers: int) -> Executor:
         """Where to cut many: the CRF needs processes, for pydensecrf holds Python's lock; without it threads do."""
         workers = max(1, workers)
-        return inference.process_pool(workers) if self.settings.crf else ThreadPoolExecutor(workers)
+        return processes.process_pool(workers) if self.settings.crf else ThreadPoolExecutor(workers)
 
     def _saliency(self, photo: Photo, size: tuple[int, int]) -> Tensor | None:
         """The photograph's saliency map at `size`, (1, H, W) in [0, 1], where the settings want one."""

@@ -90,7 +90,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize(("module", "arguments"), [("run.inference", "2"), ("mean_field.lattice", "")])
+@pytest.mark.parametrize(("module", "arguments"), [("run.processes", "2"), ("mean_field.lattice", "")])
 def test_workers_end_with_their_parent(tmp_path: Path, module: str, arguments: str) -> None:
     text = POOL.replace("{module}", module).replace("{arguments}", arguments)
     (tmp_path / "pool.py").write_text(text)
