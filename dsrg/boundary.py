@@ -102,7 +102,8 @@ def guard(work: Callable[[], object]) -> int:
 def run(work: Callable[[], int]) -> int:
     """A whole command: as `guard`, with `work`'s own exit status, Ctrl-C and SIGTERM in good order, and 1 after the
     traceback of a fault that is the program's."""
-    status = 0
+    global _stopped
+    _stopped, status = False, 0
 
     def call() -> None:
         nonlocal status
@@ -112,7 +113,7 @@ def run(work: Callable[[], int]) -> int:
             status = leaving.code if isinstance(leaving.code, int) else 0
 
     _escape_what_streams_lack()
-    with _signals():
+    with _handled_by(_stop):
         try:
             return guard(call) or status
         except Exception:
@@ -161,14 +162,8 @@ def tell(text: str) -> None:
 def quick_exit() -> Iterator[None]:
     """While modules are imported: Ctrl-C ends the process at once. Nothing is written yet, and an import that is
     broken off leaves tracebacks, or compiled code that aborts."""
-    before = _handlers()
-    for number in before:
-        signal.signal(number, _leave)
-    try:
+    with _handled_by(_leave):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
@@ -185,18 +180,16 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def _signals() -> Iterator[None]:
-    """SIGTERM, as a cluster sends it, ends the command as Ctrl-C does."""
-    global _stopped
-    _stopped = False
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Within it `handler` answers Ctrl-C and SIGTERM, which a cluster sends."""
     before = _handlers()
     for number in before:
-        signal.signal(number, _stop)
+        signal.signal(number, handler)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def _handlers() -> dict[signal.Signals, Any]:
