@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from helpers import Result, Tool
 from playwright.sync_api import Page, sync_playwright
 
@@ -18,6 +19,16 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("needs ../shared, which only developers have")
     return folder
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """One thread for torch: the number changes the last bits of a sum, and on tiny pictures more cost more than they
+    save."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -118,13 +118,7 @@ def line_chart(
     ceiling = y_steps[-1] or 1.0
     kept = thin(len(positions), MOST_POINTS)
     window = max(3, len(positions) // WINDOW) if len(positions) >= SMOOTHED_FROM else 0
-    strokes = []
-    for line in lines:
-        y = [value / ceiling for value in line.values]
-        x = [position / right for position in positions]
-        smooth = _path(x, running_mean(y, window), kept) if line.smoothed and window else ""
-        dots = "".join(_path([at], [value], [0]) for at, value in zip(x, y, strict=True)) if len(x) <= DOTTED else ""
-        strokes.append(Stroke(line.name, line.colour, _path(x, y, kept), smooth, dots))
+    x = [position / right for position in positions]
     say = _percent if percent else number
     x_steps = [value for value in ticks(right, 5) if value <= right]
     shown = thin(len(positions), TABLE_ROWS)
@@ -133,7 +127,7 @@ def line_chart(
         x_label=x_label,
         y_label=y_label,
         summary=_summary(title, x_label, positions, lines, say),
-        strokes=strokes,
+        strokes=[_stroke(line, x, ceiling, kept, window) for line in lines],
         x_ticks=[Tick(100 * value / right, number(value)) for value in x_steps],
         y_ticks=[Tick(100 * value / ceiling, say(value)) for value in y_steps],
         marks=[Tick(100 * position / right, words) for position, words in marks if 0 < position <= right],
@@ -152,6 +146,13 @@ def line_chart(
         thinned=len(shown) < len(positions),
         window=window if any(line.smoothed for line in lines) else 0,
     )
+
+
+def _stroke(line: Line, x: Sequence[float], ceiling: float, kept: Sequence[int], window: int) -> Stroke:
+    y = [value / ceiling for value in line.values]
+    smooth = _path(x, running_mean(y, window), kept) if line.smoothed and window else ""
+    dots = "".join(_path([at], [value], [0]) for at, value in zip(x, y, strict=True)) if len(x) <= DOTTED else ""
+    return Stroke(line.name, line.colour, _path(x, y, kept), smooth, dots)
 
 
 def ticks(highest: float, wanted: int) -> list[float]:

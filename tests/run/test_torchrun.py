@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,21 +25,15 @@ CONFIG = ROOT / "configs/demo/resnet18.yaml"
 ITERATIONS = 5
 QUICK = ("workers=0", "model.init=weights", "cam.scales=[1.0]", "masks.size=65", "test.size=65")
 
+# As many threads as each process under torchrun has.
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data") / "demo"
     generate(root, train=10, val=6, size=64)
     return root
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """As many threads as each process under torchrun has: their number changes the last bits of a sum."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def make_run(*overrides: str) -> Run:
