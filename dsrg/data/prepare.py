@@ -228,7 +228,7 @@ def _plain(text: str) -> str:
 
 def _open_partial(root: Path, source: Mapping[str, Any]) -> tuple[Path, locks.FolderLock]:
     """The folder beside root in which the set grows, and its lock; an old one of another source is emptied."""
-    root = root.absolute()
+    root = root.resolve()  # '..' and links too, for `_keep_within` compares paths as they are spelt
     partial = root.parent / f".{root.name}.partial"
     record = partial / RECORD
     if partial.is_symlink():

@@ -65,7 +65,7 @@ def _encode(segmentation: list[np.ndarray] | dict[str, Any], width: int, height:
     counts = segmentation["counts"]
     lengths = np.array(counts, np.float64) if isinstance(counts, list) else unpack_runs(counts)
     # pycocotools leaves what the runs do not reach as it happens to be in memory.
-    if lengths.sum() != height * width or lengths.min() < 0:
+    if lengths.sum() != height * width or lengths.min() < 0 or (lengths != np.floor(lengths)).any():
         raise ValueError("its counts do not add up to the photograph's pixels")
     if not isinstance(counts, list):
         return segmentation

@@ -334,6 +334,7 @@ def test_broken_annotations_are_refused(
         {"size": [HEIGHT, WIDTH], "counts": [5]},
         {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH + 5, -5]},
         {"size": [HEIGHT, WIDTH], "counts": ["x"]},
+        {"size": [HEIGHT, WIDTH], "counts": [0.5] * (2 * HEIGHT * WIDTH)},
         {"size": [HEIGHT, WIDTH], "counts": "zzzz"},
         {"size": [HEIGHT, WIDTH], "counts": "Pn20"},
         {"size": [HEIGHT, WIDTH], "counts": "PPPPPPPPPPPPPPPPP"},
