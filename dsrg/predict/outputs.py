@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -92,6 +92,24 @@ class Due:
         return bool({"mask", "probs"} & set(self.kinds))
 
 
+class Job(NamedTuple):
+    """One picture on its way to its files; it travels to other processes."""
+
+    target: Target
+    due: Due
+    """Which files are to be written."""
+    draw: bool
+    """Return an overlay."""
+    picture: np.ndarray
+    """(H, W, 3) uint8."""
+    seen: np.ndarray | None = None
+    """Of a large picture the copy (h, w, 3) that was segmented."""
+    probs: Tensor | np.ndarray | None = None
+    """(C, h, w) of what was segmented; None where the mask is there."""
+    allowed: Tensor | np.ndarray | None = None
+    """(C,) bool, the only classes that the mask may hold; None for all."""
+
+
 @dataclass(frozen=True)
 class Finish:
     """Brings one picture from the network's probabilities to its files; a call of it travels to other processes."""
@@ -102,26 +120,8 @@ class Finish:
     crf: dict[str, Any] | None
     crf_tags: bool
 
-    def __call__(
-        self,
-        target: Target,
-        due: Due,
-        draw: bool,
-        picture: np.ndarray,
-        seen: np.ndarray | None,
-        probs: Tensor | np.ndarray | None,
-        allowed: Tensor | np.ndarray | None,
-    ) -> tuple[Target, np.ndarray | None, str]:
+    def __call__(self, job: Job) -> tuple[Target, np.ndarray | None, str]:
         """Write the files that are due.
-
-        Args:
-            target: The picture's outputs.
-            due: Which are to be written.
-            draw: Return an overlay.
-            picture: (H, W, 3) uint8.
-            seen: Of a large picture the copy (h, w, 3) that was segmented.
-            probs: (C, h, w) of what was segmented; None where the mask is there.
-            allowed: (C,) bool, the only classes that the mask may hold; None for all.
 
         Returns:
             The target, the overlay (H, W, 3) or None, and what went wrong, in one sentence, or "".
@@ -130,24 +130,16 @@ class Finish:
             InputError: the disk is full, as it would be for every other picture.
         """
         try:
-            return target, self._write(target, due, draw, picture, seen, probs, allowed), ""
+            return job.target, self._write(job), ""
         except InputError as error:
             if error.kind == "disk full":
                 raise
-            return target, None, fault(target, error)
+            return job.target, None, fault(job.target, error)
         except (MemoryError, torch.OutOfMemoryError) as error:
-            return target, None, fault(target, error)
+            return job.target, None, fault(job.target, error)
 
-    def _write(
-        self,
-        target: Target,
-        due: Due,
-        draw: bool,
-        picture: np.ndarray,
-        seen: np.ndarray | None,
-        probs: Tensor | np.ndarray | None,
-        allowed: Tensor | np.ndarray | None,
-    ) -> np.ndarray | None:
+    def _write(self, job: Job) -> np.ndarray | None:
+        target, due, draw, picture, seen, probs, allowed = job
         record, files = Recorder(self.out), paths(self.out, target, self.options)
         found = None if probs is None else torch.as_tensor(probs)
         if "mask" in due.kinds:

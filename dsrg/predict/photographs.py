@@ -32,10 +32,10 @@ from tqdm import tqdm
 from dsrg import tables
 from dsrg.data.sources import Source
 from dsrg.errors import InputError
-from dsrg.files import disk, manifest, pictures
+from dsrg.files import disk, locks, manifest, pictures
 from dsrg.files.manifest import Manifest, Recorder
 from dsrg.predict.formats import video
-from dsrg.predict.outputs import Due, Finish, Options, Target, due, fault
+from dsrg.predict.outputs import Due, Finish, Job, Options, Target, due, fault
 from dsrg.predict.segmenter import Segmenter, to_pixels
 from dsrg.run import large, processes
 
@@ -184,13 +184,13 @@ class OutputFolder:
             Each target that is done with its overlay (H, W, 3), or None.
         """
 
-        def jobs() -> Iterator[tuple[Any, ...]]:
+        def jobs() -> Iterator[tuple[Job]]:
             waiting: dict[Any, list[Waiting]] = {}
             for target, todo, picture in pictures:
                 if not todo.network:
                     if ordered:
                         yield from self._run(waiting, draw, workers, everything=True)
-                    yield target, todo, draw, picture, None, None, None
+                    yield (Job(target, todo, draw, picture),)
                     continue
                 copy = self._copy(picture)
                 self.large += copy is not None
@@ -213,7 +213,7 @@ class OutputFolder:
 
     def _run(
         self, waiting: dict[Any, list[Waiting]], draw: bool, workers: int, *, everything: bool = False
-    ) -> Iterator[tuple[Any, ...]]:
+    ) -> Iterator[tuple[Job]]:
         """Take the batches that are full, or all, or the largest where many wait, off `waiting` and run them."""
         while waiting:
             key = max(waiting, key=lambda size: len(waiting[size]))
@@ -228,7 +228,7 @@ class OutputFolder:
                 tags = None if self.options.tags is None else self.options.tags[target.source]
                 allowed = self.segmenter.restriction(tags, self.options.classes, "tags")
                 portable = None if allowed is None else processes.portable(allowed, workers)
-                yield target, todo, draw, picture, copy, processes.portable(own, workers), portable
+                yield (Job(target, todo, draw, picture, copy, processes.portable(own, workers), portable),)
 
     def _probabilities(self, group: Sequence[Waiting]) -> list[Tensor | None]:
         """The class probabilities of pictures that go together; None, and a fault, where the memory is too small."""
@@ -335,7 +335,7 @@ def _begin(out: Path, settings: dict[str, Any], overwrite: bool) -> None:
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; choose another --out.")
     if not record.is_file():
-        if out.is_dir() and any(out.iterdir()):
+        if out.is_dir() and not all(locks.is_leftover(path.name) for path in out.iterdir()):
             raise InputError(f"{out}: holds files that dsrg predict did not write; choose another --out.")
     elif overwrite:
         for name in FOLDERS | {line.path.partition("/")[0] for line in tables.FORMATS.values() if not line.whole}:
@@ -352,6 +352,7 @@ def _begin(out: Path, settings: dict[str, Any], overwrite: bool) -> None:
                 raise InputError(
                     f"{out}: was made with {key} = {then}, which is now {now}; choose another --out, or --overwrite."
                 )
+    locks.remove_leftovers(out, deep=True)
     disk.write_json(record, settings)
 
 

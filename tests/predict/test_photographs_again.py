@@ -15,6 +15,8 @@ from dsrg.files import pictures
 from dsrg.predict.formats import video
 from dsrg.predict.segmenter import Segmenter
 
+LEFT = ".a.png.abcdefgh.tmp"
+"""As a kill in the middle of writing leaves it."""
 FORMATS = ("--formats", "png", "overlay", "coco", "labelme", "--probs")
 OWN = {
     "png": "masks/a.png",
@@ -172,3 +174,19 @@ def test_a_video_that_is_corrected_frame_by_frame_keeps_its_name(run_dir: Path, 
     assert predict(run_dir, there) == 0
     assert video.describe(there / "out/overlays/clip.mp4")[0] == 2
     assert not [path for path in (there / "out/overlays").iterdir() if path.name.startswith(".")]
+
+
+def test_what_a_kill_left_goes_with_the_next_run(run_dir: Path, there: Path) -> None:
+    for folder in ("", "masks", "labelme"):
+        (there / "out" / folder / LEFT).touch()
+    assert predict(run_dir, there) == 0
+    assert not list(there.rglob(LEFT))
+
+
+def test_a_kill_before_the_first_file_does_not_close_the_folder(run_dir: Path, tmp_path: Path) -> None:
+    write_inputs(tmp_path / "photos", 0)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/.predict.json.abcdefgh.tmp").touch()
+    assert predict(run_dir, tmp_path) == 0
+    assert (tmp_path / "out" / OWN["png"]).is_file()
+    assert not list((tmp_path / "out").glob(".*.tmp"))
