@@ -5,6 +5,9 @@ command line know all names without loading PyTorch, and an addition is one file
 lines at run time, before they read a configuration:
 
     tables.CRF_ENGINES["mine"] = "my_package.my_engine"
+
+Processes that help (the CRF's, the data loader's) import the main program anew, so the line must stand where an import
+runs it: in a module, not below `if __name__ == "__main__"`.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ class Backbone:
     """Whether fc6 and fc7 of DeepLab's branches can start from its fully connected layers."""
 
 
+NAMED_WEIGHTS = ("torchvision", "timm")
+"""What model.weights may be besides a path: the weights that the backbone's own library downloads."""
 BACKBONES = {
     "mobilenet_v2": Backbone("dsrg.models.architectures:MOBILENET_V2"),
     "resnet18": Backbone("dsrg.models.architectures:RESNET18"),

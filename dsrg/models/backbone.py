@@ -246,7 +246,7 @@ def _architecture(name: str) -> Architecture:
 def _read_weights(name: str, weights: str | Path) -> Mapping[str, Any]:
     """torchvision's state_dict of the network `name`, downloaded or from a file, without wrappers and prefixes."""
     download = _architecture(name).download
-    if download is not None and str(weights) in ("timm", "torchvision"):
+    if download is not None and str(weights) in tables.NAMED_WEIGHTS:
         return download()
     if str(weights) == "torchvision":
         try:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from dsrg import config, distributed
+from dsrg import config, distributed, tables
 from dsrg.data.classes import read_classes
 from dsrg.errors import InputError, reason
 from dsrg.files import disk, storage
@@ -22,7 +22,7 @@ from dsrg.run.folder import CLASS_LIST
 from dsrg.run.networks import deeplab_arguments
 from dsrg.run.records import RECORD, read_record
 from dsrg.run.table import CHECKPOINT, NETWORKS, STAGES, final, predictions_of
-from dsrg.schema import Config
+from dsrg.schema import Config, Model
 
 WEIGHTS_FILE = "model.safetensors"
 """Name of the weights in an exported folder."""
@@ -130,11 +130,21 @@ def _record(folder: Path, network: str, cfg: Config) -> dict[str, Any]:
         "data": cfg.data.root.name,
         "train_split": cfg.data.train_split,
         "val_split": cfg.data.val_split,
-        "start": "torchvision's ImageNet weights" if cfg.model.weights else "random weights",
+        "start": _start(cfg.model),
         "figures": figures,
         "dsrg": made.get("dsrg"),
         "commit": made.get("commit"),
     }
+
+
+def _start(model: Model) -> str:
+    """Where the backbone's training started, for model cards."""
+    if model.weights is None:
+        return "random weights"
+    if model.weights not in tables.NAMED_WEIGHTS:
+        return f"the weights file {Path(model.weights).name}"
+    # timm's networks may have been trained on more than ImageNet
+    return "timm's weights" if model.backbone.startswith("timm/") else "torchvision's ImageNet weights"
 
 
 def _from_safetensors(path: Path, device: str) -> Segmenter:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dsrg import __version__, config, distributed
+from dsrg import __version__, config, distributed, tables
 from dsrg.data.voc import Photo, VocFolder
 from dsrg.errors import InputError
 from dsrg.files import disk, locks, pictures, storage
@@ -239,7 +239,7 @@ class Run:
     def _contents(self, name: str) -> Mapping[str, str]:
         """What a stage's data and weights are; those whose files are gone are left out, for it needs them no more."""
         found: dict[str, str | None] = {**self._train_contents}
-        if self.cfg.model.weights not in (None, "torchvision"):
+        if self.cfg.model.weights not in (None, *tables.NAMED_WEIGHTS):
             found["weights"] = contents.of_file(Path(str(self.cfg.model.weights)))
         saliency = self.cfg.seeds.saliency_dir
         if name in ("seeds", "dsrg", "masks", "retrain") and self.cfg.seeds.background == "saliency" and saliency:
@@ -309,13 +309,22 @@ def _read_once(path: Path, size: int, changed: int, num_classes: int, own: tuple
         disk.read_json(path)
 
 
+def _commit() -> str | None:
+    """This package's commit, where it runs from its own clone; a repository around its installation says nothing."""
+    root = Path(__file__).resolve().parents[2]
+    command = ["git", "-C", str(root), "rev-parse", "--show-toplevel", "HEAD"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    except OSError:  # there is no git here
+        return None
+    return said[1] if len(said) == 2 and Path(said[0]) == root else None
+
+
 def _environment(device: torch.device) -> dict[str, Any]:
-    root = Path(__file__).parents[1]
-    commit = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     return {
         "command": sys.argv,
         "dsrg": __version__,
-        "commit": commit.stdout.strip() or None,
+        "commit": _commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,

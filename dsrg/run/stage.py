@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from dsrg import distributed
+from dsrg import distributed, tables
 from dsrg.errors import InputError
 from dsrg.files import disk
 from dsrg.run import contents
@@ -176,8 +176,8 @@ class Stage:
     @staticmethod
     def _says_where(key: str, before: Any, now: Any, *, known: bool) -> bool:
         """Whether a key with these two values says where files are, which `contents` compares in its place."""
-        if key == "model.weights":  # null and 'torchvision' are no paths
-            return all(value not in (None, "torchvision") for value in (before, now))
+        if key == "model.weights":  # null and the names are no paths
+            return all(value not in (None, *tables.NAMED_WEIGHTS) for value in (before, now))
         return key in contents.PATHS or (known and key in ("data.train_split", "data.val_split"))
 
     def _compare_contents(self, record: StageRecord) -> None:

@@ -1,6 +1,8 @@
 """A stage's record: what counts as the same settings."""
 
 import shutil
+import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +10,11 @@ import pytest
 from helpers import NAMES, make_voc
 from processes import OWNS, killed, program
 
+from dsrg import tables
 from dsrg.data.classes import read_classes
 from dsrg.errors import InputError
 from dsrg.files import disk, storage
+from dsrg.run import folder as run_folder
 from dsrg.run.folder import Run, Stage
 from dsrg.schema import Config
 from dsrg.stages.seeds import make_seeds
@@ -42,6 +46,27 @@ def test_other_value_is_refused_with_its_key(tmp_path: Path) -> None:
         _ = make_stage(tmp_path, {"dsrg.lr": 0.2}).finished
 
 
+@pytest.mark.parametrize("name", tables.NAMED_WEIGHTS)
+def test_a_name_of_weights_is_no_path(tmp_path: Path, name: str) -> None:
+    record(tmp_path, {"model.weights": "/a/w.pth"})
+    assert make_stage(tmp_path, {"model.weights": "/b/w.pth"}).finished
+    with pytest.raises(InputError, match=f"w.pth, which is now {name}"):
+        _ = make_stage(tmp_path, {"model.weights": name}).finished
+
+
+def test_the_commit_is_that_of_its_own_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(tmp_path)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "theirs"], check=True)
+    theirs = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    for file, commit in ((tmp_path / "dsrg/run/folder.py", theirs), (tmp_path / ".venv/lib/dsrg/run/folder.py", None)):
+        file.parent.mkdir(parents=True)
+        monkeypatch.setattr(run_folder, "__file__", str(file))
+        assert run_folder._commit() == commit
+    monkeypatch.setenv("PATH", "")
+    assert run_folder._commit() is None
+
+
 def test_key_of_a_newer_version_counts_as_its_default(tmp_path: Path) -> None:
     record(tmp_path, {"dsrg.lr": 0.1})
     assert make_stage(tmp_path, {"dsrg.lr": 0.1, "dsrg.optimizer": "sgd"}).finished
@@ -49,7 +74,19 @@ def test_key_of_a_newer_version_counts_as_its_default(tmp_path: Path) -> None:
         _ = make_stage(tmp_path, {"dsrg.lr": 0.1, "dsrg.optimizer": "adamw"}).finished
 
 
-def test_time_of_an_interrupted_stage_adds_up(tmp_path: Path) -> None:
+def test_time_of_an_interrupted_stage_adds_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record(tmp_path, {})  # 1 s, of the part before the interruption
+    text = (tmp_path / "stage.json").read_text().replace("true", "false")
+    (tmp_path / "stage.json").write_text(text)
+    clock = iter((100.0, 102.5))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    stage = Stage(tmp_path, {}, lambda: None)
+    stage.begin()
+    stage.finish({})
+    assert stage.seconds == 3.5
+
+
+def test_an_interrupted_stage_begins_again_and_finishes(tmp_path: Path) -> None:
     begun: list[int] = []
     stage = Stage(tmp_path, {}, lambda: begun.append(1))
     stage.begin()
@@ -60,7 +97,6 @@ def test_time_of_an_interrupted_stage_adds_up(tmp_path: Path) -> None:
     assert begun == [1, 1]
     assert again.finished
     assert again.figures == {"miou": 0.5}
-    assert again.seconds >= 0
 
 
 def test_a_run_keeps_the_class_list_of_its_data(tmp_path: Path) -> None:
