@@ -56,6 +56,7 @@ ChannelsOrNone = Annotated[int, Field(ge=0, le=8192)]
 Side = Annotated[int, Field(gt=0, le=16_384)]
 Scale = Annotated[float, Field(ge=0.01, le=10)]
 Scales = Annotated[tuple[Scale, ...], Field(min_length=1, max_length=16)]
+Merge = Literal["probabilities", "logits"]
 Rates = Annotated[tuple[Annotated[int, Field(gt=0, le=256)], ...], Field(min_length=1, max_length=16)]
 
 
@@ -95,7 +96,8 @@ class Model(Section):
     backbone: Annotated[str, OneOf(tables.BACKBONES, beginnings=tuple(tables.BACKBONE_FAMILIES))] = "vgg16"
     """Network without its classification head: one of torchvision's, or timm/<name> of timm's convolutional ones."""
     weights: str | None = "torchvision"
-    """ImageNet weights: 'torchvision' (downloads them), a file in torchvision's layout, or null (random)."""
+    """ImageNet weights: 'torchvision' downloads them (for a backbone of timm's, timm's own, as 'timm' does); a file in
+    that library's layout; or null (random)."""
     init: Literal["weights", "classifier"] = "weights"
     """Where the segmentation networks' backbone starts: at `weights`, or at the trained stage-1 classifier."""
     output_stride: Literal[8, 16, 32] = 8
@@ -352,7 +354,7 @@ class Inference(Section):
     """Long side of the photograph at scale 1, in pixels; null for its own size."""
     mirror: bool = True
     """Merge the mirror image too."""
-    merge: Literal["probabilities", "logits"] = "probabilities"
+    merge: Merge = "probabilities"
     """What scales and mirror images are merged as: the mean of their probabilities; or the softmax of their summed
     logits, as in the authors' test, which is surer the more they are, so that the CRF changes less."""
     crf: bool = True

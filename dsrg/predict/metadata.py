@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ class Metadata:
 
 def dump(segmenter: Segmenter) -> dict[str, str]:
     """What an exported file says of its network: KEYS, as JSON."""
-    settings = {name: getattr(segmenter.settings, name) for name in Settings.__dataclass_fields__}
+    settings = dataclasses.asdict(segmenter.settings)
     values = (segmenter.architecture, segmenter.classes.names, settings, segmenter.record)
     return {key: json.dumps(value) for key, value in zip(KEYS, values, strict=True)}
 

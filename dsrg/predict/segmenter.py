@@ -31,7 +31,7 @@ from dsrg.files import pictures
 from dsrg.labels import BACKGROUND, Classes
 from dsrg.models.deeplab import DeepLab
 from dsrg.run import inference, large
-from dsrg.schema import Crf, Scales, Side
+from dsrg.schema import Crf, Merge, Scales, Side
 
 Picture = str | Path | Image.Image | np.ndarray
 """A photograph: a file, a PIL image, or RGB pixels (H, W, 3) uint8."""
@@ -89,8 +89,7 @@ def check_crf_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     unknown = sorted(set(arguments) - set(Crf().arguments()))
     if unknown:
         raise ValueError(f"{', '.join(unknown)[:200]} is not known")
-    Crf.model_validate(arguments)
-    return arguments
+    return Crf.model_validate(arguments).arguments()
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ class Settings:
     """Long side of the photograph at scale 1, in pixels; None for its own."""
     mirror: bool = True
     """Merge the mirror image too."""
-    merge: str = "probabilities"
+    merge: Merge = "probabilities"
     """As in `dsrg.run.inference.predict_probs`."""
     crf: bool = True
     """Refine with the dense CRF."""

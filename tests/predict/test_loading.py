@@ -20,6 +20,7 @@ from dsrg.errors import InputError
 from dsrg.files import storage
 from dsrg.models.build import build_deeplab
 from dsrg.predict import loading, metadata
+from dsrg.schema import Crf, Model
 
 Values = dict[str, Any]
 
@@ -79,6 +80,7 @@ WRONG = {
     "an unknown engine": (change("settings", crf_arguments={"engine": "rm -rf"}), "settings.crf_arguments"),
     "an unknown CRF setting": (change("settings", crf_arguments={"run": "x"}), "run is not known"),
     "endless CRF": (change("settings", crf_arguments={"iterations": 10**12}), "settings.crf_arguments"),
+    "an unknown merge": (change("settings", merge="median"), "settings.merge"),
     "an unknown record": (change("record", extra=1), "record.extra"),
     "an unknown stage": (change("record", network="classifier"), "record.network"),
     "no record": (replace("record", {}), "record.run"),
@@ -188,6 +190,31 @@ def test_every_backbone_is_built_without_memory_first(backbone: str) -> None:
     with torch.device("meta"):
         model = build_deeplab(backbone=backbone, num_classes=4, rates=(1,), channels=0)
     assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+
+
+@pytest.mark.parametrize("arguments", [{"iterations": "3"}, {"iterations": 3, "engine": "auto"}])
+def test_settings_of_the_crf_are_numbers_and_whole(
+    exported: tuple[dict[str, torch.Tensor], Values], tmp_path: Path, arguments: dict[str, Any]
+) -> None:
+    state, values = exported
+    said = json.loads(json.dumps(values))
+    said["settings"]["crf_arguments"] = arguments
+    model = dsrg.load(put(tmp_path / "a.safetensors", state, said), "cpu")
+    assert model.settings.crf_arguments == Crf(iterations=3).arguments()
+
+
+@pytest.mark.parametrize(
+    ("backbone", "weights", "said"),
+    [
+        ("resnet18", None, "random weights"),
+        ("resnet18", "torchvision", "torchvision's ImageNet weights"),
+        ("timm/resnet18", "torchvision", "timm's weights"),
+        ("timm/resnet18", "timm", "timm's weights"),
+        ("resnet18", "/home/me/mine.pth", "the weights file mine.pth"),
+    ],
+)
+def test_a_card_says_where_the_backbone_started(backbone: str, weights: str | None, said: str) -> None:
+    assert loading._start(Model(backbone=backbone, weights=weights)) == said
 
 
 def test_an_export_says_what_the_run_said(
