@@ -269,19 +269,35 @@ def to_mask(
     Returns:
         (H, W) uint8, or of `size`: class index or, with a confidence, 255 = unlabelled.
     """
+    return to_masks(probs, pixels, tags, crf=crf, crf_tags=crf_tags, confidences=[confidence], size=size)[0]
 
-    def decide(refined: Tensor, probs: Tensor) -> Tensor:
-        if tags is not None:
-            refined = refined.masked_fill(~tags[:, None, None], -1)
-        return leave_out_unsure(refined.argmax(dim=0).byte(), probs, tags, confidence)
 
+def to_masks(
+    probs: Tensor,
+    pixels: Tensor,
+    tags: Tensor | None = None,
+    *,
+    crf: dict[str, Any] | None,
+    crf_tags: bool = True,
+    confidences: Sequence[float],
+    size: Sequence[int] | None = None,
+) -> list[Tensor]:
+    """`to_mask` for each of several confidences; one CRF serves all of them."""
     refined = probs
     if crf is not None:
         own = tags[None] if tags is not None and crf_tags else None
         refined = dense_crf(probs[None], pixels[None], own, **crf)[0]
-    if size is None or tuple(size) == tuple(probs.shape[1:]):
-        return decide(refined, probs)
-    return large.in_strips(decide, size, refined, probs)
+    copied = size is not None and tuple(size) != tuple(probs.shape[1:])
+
+    def mask(confidence: float) -> Tensor:
+        def decide(refined: Tensor, probs: Tensor) -> Tensor:
+            if tags is not None:
+                refined = refined.masked_fill(~tags[:, None, None], -1)
+            return leave_out_unsure(refined.argmax(dim=0).byte(), probs, tags, confidence)
+
+        return large.in_strips(decide, size, refined, probs) if copied and size else decide(refined, probs)
+
+    return [mask(confidence) for confidence in confidences]
 
 
 def leave_out_unsure(mask: Tensor, probs: Tensor, tags: Tensor | None, confidence: float) -> Tensor:

@@ -11,10 +11,10 @@ from tqdm import tqdm
 
 from dsrg.data.voc import Photo, read_mask_for
 from dsrg.errors import InputError
-from dsrg.files import disk
+from dsrg.files import disk, pictures
 from dsrg.labels import IGNORE
 from dsrg.metrics import ConfusionMatrix
-from dsrg.run import inference, networks
+from dsrg.run import inference, large, networks
 from dsrg.run.folder import Run
 
 SCALES: tuple[tuple[float, ...], ...] = ((1.0,), (0.75, 1.25), (1.0, 1.5), (0.75, 1.5), (0.75, 1.0, 1.25, 1.5))
@@ -47,16 +47,17 @@ def mask_table(run: Run, every: int = 1) -> str:
     confidences = sorted({settings.confidence, *CONFIDENCES})
     cells = {(scales, confidence): _Cell(len(run.classes)) for scales in rows for confidence in confidences}
     for photo in tqdm(run.train[::every], "masks"):
-        pixels = inference.read_pixels(photo).to(run.device)
-        size = (pixels.shape[2], pixels.shape[1])
-        truth = read_mask_for(run.folder.mask_path(photo), size, len(run.classes), photo.path)
+        picture = np.array(pictures.read_image(photo.path))
+        pixels = inference.planes(large.copy_of(picture, len(run.classes))).to(run.device)
+        shape = picture.shape[:2]
+        truth = read_mask_for(run.folder.mask_path(photo), shape[::-1], len(run.classes), photo.path)
         one = {
             scale: networks.probabilities_of(run, model, settings.model_copy(update={"scales": (scale,)}))(pixels)
             for scale in sorted({scale for scales in rows for scale in scales})
         }
         for scales in rows:
             merged = inference.merge_probs([one[scale] for scale in scales], settings.merge)
-            for confidence, mask in _masks(run, photo, merged, pixels, confidences).items():
+            for confidence, mask in _masks(run, photo, merged, pixels, shape, confidences).items():
                 cells[scales, confidence].update(mask, truth)
     figures = [
         {"scales": scales, "confidence": confidence, "coverage": cell.coverage, "miou": cell.matrix.mean_iou()}
@@ -86,15 +87,16 @@ class _Cell:
         return self.labelled / self.pixels
 
 
-def _masks(run: Run, photo: Photo, probs: Tensor, pixels: Tensor, confidences: list[float]) -> dict[float, np.ndarray]:
-    """The masks that the stage would write, by confidence; one CRF serves all of them."""
+def _masks(
+    run: Run, photo: Photo, probs: Tensor, pixels: Tensor, size: tuple[int, int], confidences: list[float]
+) -> dict[float, np.ndarray]:
+    """The masks that the stage would write, by confidence."""
     tags = torch.from_numpy(photo.tags).to(probs.device)
     crf = run.cfg.crf.arguments() if run.cfg.masks.crf else None
-    whole = inference.to_mask(probs, pixels, tags, crf=crf, crf_tags=run.cfg.crf.tags)
-    return {
-        confidence: inference.leave_out_unsure(whole, probs, tags, confidence).cpu().numpy()
-        for confidence in confidences
-    }
+    masks = inference.to_masks(
+        probs, pixels, tags, crf=crf, crf_tags=run.cfg.crf.tags, confidences=confidences, size=size
+    )
+    return {confidence: mask.cpu().numpy() for confidence, mask in zip(confidences, masks, strict=True)}
 
 
 def _markdown(figures: list[dict[str, Any]], confidences: list[float]) -> str:

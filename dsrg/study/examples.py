@@ -16,7 +16,7 @@ from dsrg.draw import heatmap, tiles
 from dsrg.draw.masks import paint_mask
 from dsrg.files import pictures, storage
 from dsrg.models.deeplab import DeepLab
-from dsrg.run import inference, networks
+from dsrg.run import inference, large, networks
 from dsrg.run.folder import Run
 from dsrg.run.table import final
 from dsrg.stages.dsrg import DsrgStep
@@ -72,17 +72,18 @@ def heat(photo: np.ndarray, cams: np.ndarray) -> np.ndarray:
 
 
 def _example(run: Run, photo: Photo, grow: Callable[[Photo], np.ndarray] | None, model: DeepLab | None) -> Example:
-    pixels = inference.read_pixels(photo)
+    picture = np.array(pictures.read_image(photo.path))
     maps = run.directory_of("cams") / f"{photo.id}.npz"
     seeds = _mask_in(run.directory_of("seeds"), photo)
     prediction = None
     if model is not None:
-        probs = networks.probabilities_of(run, model, run.cfg.test)(pixels.to(run.device)).cpu()
+        seen = inference.planes(large.copy_of(picture, len(run.classes)))
+        probs = networks.probabilities_of(run, model, run.cfg.test)(seen.to(run.device)).cpu()
         crf = run.cfg.crf.arguments() if run.cfg.test.crf else None
-        prediction = inference.to_mask(probs, pixels, crf=crf).numpy()
+        prediction = inference.to_mask(probs, seen, crf=crf, size=picture.shape[:2]).numpy()
     return Example(
         photo=photo,
-        picture=pixels.permute(1, 2, 0).numpy(),
+        picture=picture,
         cam=storage.read_cams(maps, photo.own)[1].max(axis=0, initial=0) if maps.is_file() else None,
         seeds=seeds,
         grown=None if grow is None or seeds is None else grow(photo),

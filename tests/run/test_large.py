@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -146,6 +147,26 @@ def test_the_crf_sees_the_copy(run_dir: Path, tmp_path: Path, small_bounds: None
     assert np.array_equal(found.mask, expected)
     assert found.probs is not None
     assert found.probs.shape == (len(NAMES), 45, 80)
+
+
+def test_one_crf_serves_several_confidences(small_bounds: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    probs = torch.rand(4, 20, 30, generator=generator).softmax(dim=0)
+    pixels = torch.randint(256, (3, 20, 30), generator=generator, dtype=torch.uint8)
+    crf = {"engine": "exact", "iterations": 2}
+    tags = torch.tensor([True, True, False, True])
+    for size in (None, (75, 100)):
+        each = [
+            inference.to_mask(probs, pixels, tags, crf=crf, confidence=level, size=size) for level in (0.0, 0.35, 0.5)
+        ]
+        with monkeypatch.context() as patch:
+            counted = Mock(side_effect=inference.dense_crf)
+            patch.setattr(inference, "dense_crf", counted)
+            found = inference.to_masks(probs, pixels, tags, crf=crf, confidences=(0.0, 0.35, 0.5), size=size)
+        assert counted.call_count == 1
+        assert all(torch.equal(one, other) for one, other in zip(each, found, strict=True))
+        assert (found[0] != 255).all()
+        assert 0 < int((found[1] == 255).sum()) < int((found[2] == 255).sum())
 
 
 def test_an_overlay_in_strips_is_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
