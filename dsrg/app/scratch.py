@@ -11,10 +11,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows: a folder that a killed process leaves there stays
-    fcntl = None  # type: ignore[assignment]
+from dsrg.files import locks
 
 PREFIX = "dsrg-app-"
 """Begins the folders' names."""
@@ -45,26 +42,26 @@ def remove_orphans(base: Path) -> None:
     for folder in base.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):
             state = folder.lstat()
-            if fcntl is None or not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid():
+            if not locks.HAS_LOCKS or not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid():
                 continue
             handle = os.open(folder, os.O_RDONLY)
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError: its process lives
-                shutil.rmtree(folder)
+                if locks.lock(handle):
+                    shutil.rmtree(folder)
             finally:
                 os.close(handle)
 
 
 def _make(base: Path) -> tuple[Path, int | None]:
-    """The folder, and what holds its lock."""
+    """The folder, and what holds its lock. Where there are no locks, what a killed process leaves stays."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
-        if fcntl is None:
+        if not locks.HAS_LOCKS:
             return folder, None
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(FileNotFoundError):
             handle = os.open(folder, os.O_RDONLY)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            if folder.is_dir():  # another process, that starts now, may have deleted it before it was locked
+            # another process, that starts now, may be deleting it, or have done so
+            if locks.lock(handle) is not False and folder.is_dir():
                 return folder, handle
             os.close(handle)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dsrg.app.scratch import PREFIX, Room, scratch
+from dsrg.files import locks
 
 HOLDER = """
 import sys, time
@@ -49,6 +50,15 @@ def test_the_folder_of_a_killed_process_goes_with_the_next_and_that_of_a_living_
         for holder in holders:
             holder.kill()
             holder.wait()
+
+
+def test_where_the_file_system_has_no_locks_there_is_one_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "lock", lambda handle: None)
+    with scratch(tmp_path) as folder, scratch(tmp_path) as other:
+        assert set(tmp_path.iterdir()) == {folder, other}
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_only_folders_of_ones_own_are_deleted(tmp_path: Path) -> None:
