@@ -110,7 +110,9 @@ def run(work: Callable[[], int]) -> int:
         try:
             status = work()
         except SystemExit as leaving:  # argparse, after --help or a wrong option
-            status = leaving.code if isinstance(leaving.code, int) else 0
+            status = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+            if isinstance(leaving.code, str):
+                tell(leaving.code)
 
     _escape_what_streams_lack()
     with _handled_by(_stop):
@@ -137,8 +139,10 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, UnicodeEncodeError):
         wrong = error.object[error.start : error.end][:20]
         return f"'{wrong}' cannot be written as {error.encoding}; rename what holds it{_AGAIN}"
-    for pattern, mend in _SIGNS:
-        if re.search(pattern, str(error), re.IGNORECASE):
+    # not the file's name, which may be anything
+    said = str(error.strerror) if isinstance(error, OSError) and error.filename is not None else str(error)
+    for pattern, mend in _SIGNS if not isinstance(error, LookupError | TypeError) else ():
+        if re.search(pattern, said, re.IGNORECASE):
             return mend + _AGAIN
     if isinstance(error, MemoryError):
         return _MEMORY + _AGAIN

@@ -50,6 +50,10 @@ def fail(error: BaseException) -> Callable[[], None]:
 FORESEEN = {
     "disk full, no name": (fail(OSError(errno.ENOSPC, "No space left on device")), "the disk is full; free some space"),
     "disk full, a name": (fail(OSError(errno.ENOSPC, "No space left", "a.png")), "a.png: No space left; free some"),
+    "a name like a sign": (
+        fail(FileNotFoundError(2, "No such file or directory", "/dev/shm/a.jpg")),
+        "/dev/shm/a.jpg: No such file or directory; check the path",
+    ),
     "no permission": (fail(PermissionError(13, "Permission denied", "a.png")), "a.png: Permission denied; check the"),
     "circle of links": (fail(OSError(errno.ELOOP, "Too many levels of symbolic links", "a")), "a: Too many levels"),
     "circle, resolved": (fail(RuntimeError("Symlink loop from 'a'")), "remove the link"),
@@ -123,6 +127,14 @@ def test_every_command_and_tool_stands_behind_it(
     assert err.splitlines()[-1].startswith(last)
     assert ("Traceback" in err) == (status == 1)
     assert tool(command.replace("-", "_"))[0] == status
+
+
+@pytest.mark.parametrize(("code", "status", "said"), [(None, 0, ""), (3, 3, ""), ("give a name", 1, "give a name\n")])
+def test_a_command_may_leave_by_itself(
+    capsys: pytest.CaptureFixture[str], code: int | str | None, status: int, said: str
+) -> None:
+    assert boundary.run(lambda: sys.exit(code)) == status
+    assert capsys.readouterr().err == said
 
 
 def test_a_fault_of_the_program_keeps_its_traceback_and_asks_for_a_report(capsys: pytest.CaptureFixture[str]) -> None:
