@@ -2,7 +2,7 @@
 
 Every module of `dsrg.commands` is a command, under its own name with hyphens for underscores, described by the first
 paragraph of its docstring. It has `main(arguments: Sequence[str] | None = None) -> int`: the words of the command line
-in (None: the process's own), the exit status out. `tools/<name>.py` calls the same command.
+in (None: the process's own), the exit status out. Four of them have a file in tools/ too.
 """
 
 from __future__ import annotations

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from dsrg import config
 from dsrg.cli import guard
-from dsrg.data.check import DataCheck, check_data, kinds
-from dsrg.errors import InputError
+from dsrg.data.check import check_data, kinds
 from dsrg.files import disk
 from dsrg.run.folder import Run
 
@@ -43,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             threads=options.threads,
         )
         if options.json:
-            _write(options.json, result)
+            disk.write_json(options.json, result.as_json())
         for fault in result.found:
             print(f"{'warning' if fault.warning else 'fault'}: {fault.message}")
         wrong = len(result.faults)
@@ -57,10 +56,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"\nno fault, {len(result.warnings)} warnings; {result.seconds:.1f} s")
 
     return guard(work) or (2 if wrong else 0)
-
-
-def _write(path: Path, result: DataCheck) -> None:
-    try:
-        disk.write_json(path, result.as_json())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --json.") from None

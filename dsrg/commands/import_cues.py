@@ -1,4 +1,4 @@
-"""Bring the authors' cues (localization_cues.pickle) into a run's seeds/; without --cfg, print what they hold alone."""
+"""Bring the authors' cues (localization_cues-sal.pickle) into a run's seeds/; without --cfg, only print what they hold."""
 
 from __future__ import annotations
 

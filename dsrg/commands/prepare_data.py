@@ -13,12 +13,12 @@ from dsrg.errors import InputError
 
 EXAMPLES = """
 examples:
-  one folder a class:     prepare_data --photos photos --root data/mine
-  a table image,labels:   prepare_data --photos photos --labels labels.csv --root data/mine
-  VOC 2012, train_aug:    prepare_data --voc VOCdevkit/VOC2012 --sbd benchmark_RELEASE/dataset --root data/voc12
-  the same, downloaded:   prepare_data --voc downloads/voc --sbd downloads/sbd --download --root data/voc12
-  COCO:                   prepare_data --coco coco --year 2014 --root data/coco --link
-  COCO's format:          prepare_data --coco-json annotations.json --photos photos --root data/mine
+  one folder a class:     dsrg prepare-data --photos photos --root data/mine
+  a table image,labels:   dsrg prepare-data --photos photos --labels labels.csv --root data/mine
+  VOC 2012, train_aug:    dsrg prepare-data --voc VOCdevkit/VOC2012 --sbd benchmark_RELEASE/dataset --root data/voc12
+  the same, downloaded:   dsrg prepare-data --voc downloads/voc --sbd downloads/sbd --download --root data/voc12
+  COCO:                   dsrg prepare-data --coco coco --year 2014 --root data/coco --link
+  COCO's format:          dsrg prepare-data --coco-json annotations.json --photos photos --root data/mine
 """
 
 

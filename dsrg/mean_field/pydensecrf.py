@@ -11,11 +11,7 @@ from torch import Tensor
 from dsrg.mean_field import Kernels, lattice
 
 
-def mean_field(
-    unary: Tensor,
-    images: Tensor,
-    kernels: Kernels,
-) -> Tensor:
+def mean_field(unary: Tensor, images: Tensor, kernels: Kernels) -> Tensor:
     """Mean field over each image's own classes alone.
 
     Args:

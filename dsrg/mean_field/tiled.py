@@ -48,11 +48,7 @@ def available() -> bool:
     return triton is not None and tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 3)
 
 
-def mean_field(
-    unary: Tensor,
-    images: Tensor,
-    kernels: Kernels,
-) -> Tensor:
+def mean_field(unary: Tensor, images: Tensor, kernels: Kernels) -> Tensor:
     """Exact mean field in memory linear in the pixels, and without a wait for the device.
 
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -276,11 +275,3 @@ def _usage(segmenter: Segmenter, formats: Sequence[str]) -> list[str]:
 
 def _yes(value: bool) -> str:
     return "yes" if value else "no"
-
-
-def read_metadata(path: Path) -> dict[str, Any]:
-    """What an exported ONNX file says of its network: see `metadata.KEYS`."""
-    import onnx
-
-    properties = onnx.load(path, load_external_data=False).metadata_props
-    return {entry.key: json.loads(entry.value) for entry in properties if entry.key in metadata.KEYS}

@@ -118,12 +118,6 @@ def fit(
         log.close()
 
 
-def trained_iterations(directory: Path) -> int:
-    """Iterations that the directory's checkpoint has behind it; 0 without a checkpoint."""
-    path = directory / CHECKPOINT
-    return int(storage.load_checkpoint(path)["iteration"]) if path.is_file() else 0
-
-
 class Log:
     """metrics.jsonl and TensorBoard events, cut back to `start` when a run resumes there.
 

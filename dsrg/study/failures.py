@@ -264,7 +264,7 @@ def _table(summary: dict[str, Any], classes: Classes) -> str:
 
 
 def _draw(run: Run, failures: Sequence[Failure], folders: dict[str, Path], network: str) -> list[Image.Image]:
-    """The photographs' rows on as many pages as keep below PAGE."""
+    """The photographs' rows on as many pages as keep below tiles.PAGE."""
     cams = () if failures[0].heat is None else ("cam",)
     stages = (*cams, *(network for network in NETWORKS if network in folders))
     titles = ["worst first", "photograph, its labels"]

@@ -25,8 +25,7 @@ from dsrg.models.backbone import build_backbone
 from dsrg.run import inference, networks
 from dsrg.run.folder import Run
 from dsrg.schema import Config
-from dsrg.study import svm as probe
-from dsrg.study.svm import Svm
+from dsrg.study.svm import Svm, figures, fit, has_one_label_each, hold_out
 
 BATCH = 16
 """Photographs in one forward pass."""
@@ -234,7 +233,7 @@ def _divide(labelled: Labelled, what: Probe, seed: int) -> tuple[np.ndarray, np.
             )
         if count == len(labelled.photos):
             raise InputError(f"{what.labels}: every photograph has the label '{name}'; add some without it.")
-    train, held = probe.hold_out(labelled.tags, what.held_out, seed)
+    train, held = hold_out(labelled.tags, what.held_out, seed)
     seen = labelled.tags[train]
     for k, name in enumerate(labelled.names):
         if not seen[:, k].any() or seen[:, k].all():
@@ -252,7 +251,7 @@ def _rounds(
 
     def work(title: str, boxes: np.ndarray | None = None) -> Round:
         pooled = features.pool(labelled.photos, title, boxes)
-        svm = probe.fit(
+        svm = fit(
             pooled[train],
             labelled.tags[train],
             c=what.c,
@@ -264,7 +263,7 @@ def _rounds(
 
     rounds = {FULL: work("features")}
     found = features.look(labelled, rounds[FULL].svm, rounds[FULL].decisions.argmax(axis=1), shown)
-    if what.crops and probe.has_one_label_each(labelled.tags):
+    if what.crops and has_one_label_each(labelled.tags):
         rounds[CROP] = work("features of crops", found.boxes)
     elif what.crops:
         print("photographs with several labels: the second round, of crops, is left out")
@@ -292,7 +291,7 @@ def _summary(
             "seed": cfg.seed,
         },
         "figures": {
-            name: {"c": part.svm.c} | probe.figures(part.decisions[held], labelled.tags[held])
+            name: {"c": part.svm.c} | figures(part.decisions[held], labelled.tags[held])
             for name, part in rounds.items()
         },
     }
