@@ -21,7 +21,7 @@ def shared() -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")  # before the modules' own fixtures, which train
 def one_thread() -> Iterator[None]:
     """One thread for torch: the number changes the last bits of a sum, and on tiny pictures more cost more than they
     save."""

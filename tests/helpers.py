@@ -95,3 +95,10 @@ def check_refusal(result: Result, *named: object) -> None:
     assert err.count("\n") == 1
     assert "\r" not in err
     assert all(str(name) in err for name in named), err
+
+
+def save_photo(path: Path, colour: int = 0) -> Path:
+    """A photograph (8, 10) of one grey."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((8, 10, 3), colour, np.uint8)).save(path)
+    return path

@@ -119,14 +119,15 @@ def check(call: Callable[[], object], run: Path, path: Path) -> None:
     assert not run.exists(), "the file was run"
 
 
-@pytest.mark.parametrize("name", bad_files(Path()))
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(
+    ("door", "name"),
+    # a checkpoint of tensors without a network is an empty file of tensors, which is sound
+    [(door, name) for door in DOORS for name in bad_files(Path()) if (door, name) != ("checkpoint", "no network")],
+)
 def test_no_door_passes_a_librarys_advice_on(tmp_path: Path, door: str, name: str) -> None:
     ending, read = DOORS[door]
     path, run = tmp_path / f"file{ending}", tmp_path / "run"
     path.write_bytes(bad_files(run)[name])
-    if (door, name) == ("checkpoint", "no network"):
-        pytest.skip("is an empty file of tensors")
     check(lambda: read(path), run, path)
 
 

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from demo_run import start_demo_run
+from demo_run import make_demo_data, start_demo_run
 from PIL import Image
 
 from dsrg import config, pipeline
-from dsrg.data.demo import generate
 from dsrg.errors import InputError
 from dsrg.files import disk, pictures, storage
 from dsrg.labels import IGNORE
@@ -43,9 +42,7 @@ QUICK = (
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data") / "demo"
-    generate(root, train=10, val=5, size=64)
-    return root
+    return make_demo_data(tmp_path_factory, train=10, val=5)
 
 
 def make_run(data: Path, run_dir: Path, *overrides: str) -> Run:

@@ -3,21 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from helpers import save_photo
 
 from dsrg.data.labelled import Labelled, read_labelled
 from dsrg.data.own import plan_own, read_folders, read_table
 from dsrg.data.prepare import Plan, write_set
 from dsrg.data.voc import VocFolder
 from dsrg.errors import InputError
-
-
-def save_photo(path: Path, colour: int = 0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((8, 10, 3), colour, np.uint8)).save(path)
-    return path
 
 
 def labels_of(plan: Plan) -> dict[str, tuple[str, ...]]:

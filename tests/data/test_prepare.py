@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import quadrants, write_mask_file
+from helpers import quadrants, save_photo, write_mask_file
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -19,12 +19,6 @@ from dsrg.data.prepare import Item, Plan, check_names, name_ids, split_off, writ
 from dsrg.data.voc import VocFolder
 from dsrg.errors import InputError
 from dsrg.files.pictures import read_mask
-
-
-def save_photo(path: Path, colour: int = 0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((8, 10, 3), colour, np.uint8)).save(path)
-    return path
 
 
 def make_plan(items: Sequence[Item], source: str = "test") -> Plan:
@@ -54,6 +48,15 @@ def test_masks_and_annotations_come_along(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_mask(tmp_path / "set/SegmentationClass/b.png"), made)
     assert (tmp_path / "set/Annotations/a.xml").is_file()
     assert list(tmp_path.glob(".*")) == []
+
+
+@pytest.mark.parametrize("through", ["../set", "link/set"])
+def test_a_root_is_where_its_path_leads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, through: str) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/link").symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path / "here")
+    write_set(Path(through), make_plan(make_items(tmp_path / "in", "ab")))
+    assert (tmp_path / "set/JPEGImages/a.jpg").is_file()
 
 
 def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:

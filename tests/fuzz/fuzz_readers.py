@@ -46,8 +46,6 @@ class Reader:
     form: form.Form | None = form.TEXT
     slow: bool = False
     """Whether a reading takes tenths of a second: then there are fewer examples."""
-    waits: str = ""
-    """What is still to be mended, where examples fail."""
 
 
 def folder(world: Path, **paths: str) -> VocFolder:

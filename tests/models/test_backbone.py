@@ -18,9 +18,6 @@ from dsrg.models import backbone as backbone_module
 from dsrg.models.backbone import build_backbone, freeze_batch_norm, vgg16_fc
 from dsrg.models.layers import IMAGENET_MEAN, IMAGENET_STD, InputScale, RectifiedMaxPool2d
 
-MOBILENET = Path(__file__).parents[2] / "../shared/weights/mobilenet_v2-imagenet.pth"
-needs_shared = pytest.mark.skipif(not MOBILENET.is_file(), reason="no shared/ folder beside this checkout")
-
 
 @pytest.mark.parametrize("stride", [8, 16, 32])
 @pytest.mark.parametrize("name", tables.BACKBONES)
@@ -262,21 +259,21 @@ def test_frozen_stages_get_no_gradient(frozen: int) -> None:
         assert all((p.grad is not None) == p.requires_grad == (number >= frozen) for p in stage.parameters())
 
 
-@needs_shared
-def test_half_precision_file_loads() -> None:
-    net = build_backbone("mobilenet_v2", output_stride=16, weights=MOBILENET)
-    first = torch.load(MOBILENET, weights_only=True)["features.0.0.weight"]
+def test_half_precision_file_loads(shared: Path) -> None:
+    weights = shared / "weights/mobilenet_v2-imagenet.pth"
+    net = build_backbone("mobilenet_v2", output_stride=16, weights=weights)
+    first = torch.load(weights, weights_only=True)["features.0.0.weight"]
     assert first.dtype == torch.float16
     assert {p.dtype for p in net.parameters()} == {torch.float32}
     assert torch.equal(net.stages[0][0][0].weight, first.float())
 
 
-@needs_shared
-def test_wrapped_and_prefixed_file_loads(tmp_path: Path) -> None:
-    state = torch.load(MOBILENET, weights_only=True)
+def test_wrapped_and_prefixed_file_loads(shared: Path, tmp_path: Path) -> None:
+    weights = shared / "weights/mobilenet_v2-imagenet.pth"
+    state = torch.load(weights, weights_only=True)
     wrapped = {"state_dict": {f"module.{key}": value for key, value in state.items()}, "epoch": 3}
     torch.save(wrapped, tmp_path / "wrapped.pth")
-    plain = build_backbone("mobilenet_v2", output_stride=16, weights=MOBILENET).state_dict()
+    plain = build_backbone("mobilenet_v2", output_stride=16, weights=weights).state_dict()
     other = build_backbone("mobilenet_v2", output_stride=16, weights=tmp_path / "wrapped.pth").state_dict()
     assert all(torch.equal(plain[key], other[key]) for key in plain)
 

@@ -19,6 +19,7 @@ from trained_run import make_photos, make_trained_run
 import dsrg
 from dsrg.files import disk, pictures
 from dsrg.predict import export, loading, metadata
+from dsrg.predict.metadata import KEYS
 from dsrg.run import inference
 
 
@@ -58,11 +59,12 @@ def test_onnx_gives_the_probabilities_of_predict_at_any_size(run_dir: Path, expo
 
 
 def test_onnx_says_what_it_is(exported: Path) -> None:
-    metadata = export.read_metadata(exported / "model.onnx")
-    assert tuple(metadata["classes"]) == NAMES
-    assert metadata["architecture"]["backbone"] == "resnet18"
-    assert metadata["settings"]["scales"] == [1.0]
-    graph = onnx.load(exported / "model.onnx").graph
+    model = onnx.load(exported / "model.onnx")
+    said = {entry.key: json.loads(entry.value) for entry in model.metadata_props if entry.key in KEYS}
+    assert tuple(said["classes"]) == NAMES
+    assert said["architecture"]["backbone"] == "resnet18"
+    assert said["settings"]["scales"] == [1.0]
+    graph = model.graph
     assert "RGB" in graph.input[0].doc_string
     assert [entry.dim_param != "" for entry in graph.input[0].type.tensor_type.shape.dim] == [True, True, True, False]
     assert [output.name for output in graph.output] == ["mask", "probs"]

@@ -1,6 +1,7 @@
 """A few kills and a few spoilt files of a whole tiny run, by the programs that do many of either."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +32,8 @@ def run_program(name: str, *arguments: object) -> subprocess.CompletedProcess[st
 def test_a_run_that_was_killed_ends_as_one_that_was_not(work: Path) -> None:
     done = run_program("kill_runs", "--work", work, "--kills", 2, "--signals", "KILL", "TERM")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 signals in 1 runs, 0 runs wrong" in done.stdout
+    # in two where the first is done before its second signal
+    assert re.search(r"2 signals in \d runs, 0 runs wrong", done.stdout)
 
 
 def test_a_spoilt_file_is_mended_or_named(work: Path) -> None:

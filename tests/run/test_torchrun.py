@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from demo_run import make_demo_data
 from helpers import read_log
 from torchrun_program import FOLDERS, make_all, some
 
 from dsrg import config, distributed
-from dsrg.data.demo import generate
 from dsrg.files import disk, pictures, storage
 from dsrg.labels import IGNORE
 from dsrg.run import networks
@@ -31,9 +31,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data") / "demo"
-    generate(root, train=10, val=6, size=64)
-    return root
+    return make_demo_data(tmp_path_factory, train=10, val=6)
 
 
 def make_run(*overrides: str) -> Run:

@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from demo_run import make_demo_data, start_demo_run
 from helpers import Tool, check_refusal, read_log
 from sklearn.metrics import top_k_accuracy_score
 from torch import Tensor
 
-from dsrg import config
-from dsrg.data.demo import generate
 from dsrg.errors import InputError
 from dsrg.files import disk, storage
 from dsrg.models.acol import ACoL
@@ -30,9 +29,7 @@ QUICK = (
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data") / "demo"
-    generate(root, train=8, val=4, size=64)
-    return root
+    return make_demo_data(tmp_path_factory, train=8, val=4)
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +50,7 @@ def settings(data: Path, run_dir: Path, *overrides: str) -> tuple[str, ...]:
 
 
 def make_run(data: Path, run_dir: Path, *overrides: str) -> Run:
-    run = Run(config.load(ROOT / "configs/demo/resnet18.yaml", settings(data, run_dir, *overrides)))
-    run.start()
-    return run
+    return start_demo_run(data, run_dir, *QUICK, *overrides)
 
 
 @pytest.mark.parametrize("loss", ["multi_label", "single_label"])

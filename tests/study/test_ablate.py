@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from demo_run import make_demo_data, start_demo_run
 from PIL import Image
 
 from dsrg import config
 from dsrg.__main__ import main
-from dsrg.data.demo import generate
 from dsrg.draw import chart
 from dsrg.errors import InputError
 from dsrg.pipeline import run_pipeline
@@ -42,9 +41,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data") / "demo"
-    generate(root, train=4, val=2, size=48)
-    return root
+    return make_demo_data(tmp_path_factory, train=4, val=2, size=48)
 
 
 def settings(data: Path, run_dir: Path, *overrides: str) -> list[str]:
@@ -52,9 +49,7 @@ def settings(data: Path, run_dir: Path, *overrides: str) -> list[str]:
 
 
 def make_run(data: Path, run_dir: Path, *overrides: str) -> Run:
-    run = Run(config.load(ROOT / "configs/demo/resnet18.yaml", settings(data, run_dir, *overrides)))
-    run.start()
-    return run
+    return start_demo_run(data, run_dir, *QUICK, *overrides)
 
 
 def stamps(run_dir: Path) -> dict[Path, int]:
@@ -70,7 +65,6 @@ def read(path: Path) -> Any:
 @pytest.fixture(scope="module")
 def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ablation of two random seeds whose shared run has one of its own, 5."""
-    torch.set_num_threads(1)
     run_dir = tmp_path_factory.mktemp("runs") / "whole"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Ablation, "_draw", lambda *_: None)  # thirteen charts take three seconds; other tests draw

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from demo_run import start_demo_run
+from demo_run import make_demo_data, start_demo_run
 from helpers import Tool, check_refusal
 from PIL import Image
 
 from dsrg import cam, config, tables
 from dsrg.boxes import map_boxes
-from dsrg.data.demo import generate
 from dsrg.data.voc import Photo
 from dsrg.errors import InputError
 from dsrg.files import disk, pictures, storage
@@ -47,9 +46,7 @@ OWN = {"gap": METHODS[:4], "gmp": METHODS[:4], "acol": METHODS[1:]}
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data") / "demo"
-    generate(root, train=TRAIN, val=VAL, size=64)
-    return root
+    return make_demo_data(tmp_path_factory, train=TRAIN, val=VAL)
 
 
 def make_run(data: Path, run_dir: Path, *overrides: str) -> Run:

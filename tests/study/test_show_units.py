@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from demo_run import make_demo_data
 from helpers import Tool, check_refusal
 from PIL import Image
 
 from dsrg import config
-from dsrg.data.demo import generate
 from dsrg.data.training import TrainingSet, joint_transform
 from dsrg.files import storage
 from dsrg.run import inference, networks
@@ -23,9 +23,7 @@ CONFIG = Path(__file__).parents[2] / "configs/demo/resnet18.yaml"
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data") / "demo"
-    generate(root, train=7, val=1, size=64)
-    return root
+    return make_demo_data(tmp_path_factory, train=7, val=1)
 
 
 def words(data: Path, run_dir: Path, *overrides: str) -> list[str]:
