@@ -1,4 +1,4 @@
-"""Bring the authors' cues (localization_cues-sal.pickle) into a run's seeds/; without --cfg, only print what they hold."""
+"""Bring the authors' localization_cues-sal.pickle into a run's seeds/; without --cfg, only print what it holds."""
 
 from __future__ import annotations
 
