@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +73,26 @@ class TrainingSet(Dataset[dict[str, torch.Tensor]]):
             image-level labels are enough.
         transform: Joint transform of photograph and mask.
         seed: With the draw's number it fixes the augmentation of a sample.
+        features: From a photograph's index, and whether it is mirrored, to its cached features; the transform must then
+            do neither. None where the network takes the pixels.
+        mirror: With features: mirror half of the photographs.
 
-    A sample is {"images": (3, S, S) uint8, "tags": (C,) bool, and with masks "masks": (S, S) uint8}.
+    A sample is {"images": (3, S, S) uint8, "tags": (C,) bool, with masks "masks": (S, S) uint8, and with features
+    "features": (D, h, w) float16}.
     """
 
-    def __init__(self, photos: Sequence[Photo], mask_dir: Path | None, transform: v2.Transform, seed: int) -> None:
+    def __init__(
+        self,
+        photos: Sequence[Photo],
+        mask_dir: Path | None,
+        transform: v2.Transform,
+        seed: int,
+        features: Callable[[int, bool], torch.Tensor] | None = None,
+        mirror: bool = False,
+    ) -> None:
         self.photos = photos
+        self.features = features
+        self.mirror = mirror
         self.mask_dir = mask_dir
         self.transform = transform
         self.seed = seed
@@ -101,9 +115,14 @@ class TrainingSet(Dataset[dict[str, torch.Tensor]]):
             # Both mixed into 32 bits: of a longer seed, torch on the CPU reads the lowest 32 alone.
             torch.manual_seed(int(np.random.SeedSequence((self.seed, draw)).generate_state(1)[0]))
             image, mask_tensor = self.transform(*pair)
+            mirrored = self.mirror and bool(torch.rand(()) < 0.5)
+        if mirrored:
+            image, mask_tensor = image.flip(-1), mask_tensor.flip(-1)
         sample = {"images": image.as_subclass(torch.Tensor), "tags": torch.from_numpy(photo.tags)}
         if self.mask_dir is not None:
             sample["masks"] = mask_tensor.as_subclass(torch.Tensor)[0]
+        if self.features is not None:
+            sample["features"] = self.features(index, mirrored)
         return sample
 
 

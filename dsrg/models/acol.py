@@ -44,9 +44,10 @@ class ACoL(nn.Module):
         self.branch_a = _branch(depth, channels, num_foreground)
         self.branch_b = _branch(depth, channels, num_foreground)
 
-    def features(self, images: Tensor) -> Tensor:
-        """The features (B, D, h, w), which both classifiers read, of images (B, 3, H, W)."""
-        features: Tensor = self.backbone(images)
+    def features(self, images: Tensor, cached: bool = False) -> Tensor:
+        """The features (B, D, h, w), which both classifiers read, of images (B, 3, H, W) or of what is `cached` of them
+        (`Backbone`)."""
+        features: Tensor = self.backbone(images, cached) if cached else self.backbone(images)
         return features
 
     def classify(self, features: Tensor) -> Tensor:
@@ -54,17 +55,17 @@ class ACoL(nn.Module):
         maps: Tensor = self.branch_a(features)
         return maps.mean(dim=(2, 3))
 
-    def forward(self, images: Tensor, tags: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor, tags: Tensor | None = None, cached: bool = False) -> Tensor:
         """Logits, before the sigmoid or the softmax, of images (B, 3, H, W).
 
         Args:
-            images: The images.
+            images, cached: As in `features`.
             tags: (B, C) bool, in training.
 
         Returns:
             (B, K), A's; with tags (2, B, K), A's and B's.
         """
-        features = self.features(images)
+        features = self.features(images, cached)
         if tags is None:
             return self.classify(features)
         return torch.stack(self._maps(features, tags[:, 1:])).mean(dim=(3, 4))

@@ -21,6 +21,16 @@ Stages = list[list[nn.Module]]
 
 
 @dataclass(frozen=True)
+class Neck:
+    """The layers that widen the last features before the pooling."""
+
+    layers: int
+    """How many of the last stage's layers they are."""
+    in_channels: int
+    """Channels before them."""
+
+
+@dataclass(frozen=True)
 class Architecture:
     """How one torchvision network is made and taken apart."""
 
@@ -38,6 +48,8 @@ class Architecture:
     """Makes the network at an output stride; None where strides become dilation here."""
     download: Callable[[], dict[str, Any]] | None = None
     """The state_dict of its trained weights; None where torchvision has them by the network's name."""
+    neck: Neck | None = None
+    """Its neck, where it has one."""
 
 
 def _make_mobilenet_v2() -> Any:
@@ -125,7 +137,7 @@ def _split_googlenet(network: Any) -> Stages:
     ]
 
 
-MOBILENET_V2 = Architecture(_make_mobilenet_v2, _split_mobilenet_v2, ("classifier.",), 1280)
+MOBILENET_V2 = Architecture(_make_mobilenet_v2, _split_mobilenet_v2, ("classifier.",), 1280, neck=Neck(1, 320))
 RESNET18 = _resnet("resnet18", 512)
 RESNET50 = _resnet("resnet50", 2048)
 RESNET101 = _resnet("resnet101", 2048)

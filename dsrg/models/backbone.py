@@ -40,19 +40,25 @@ class Backbone(nn.Module):
         output_stride: pixels of the image for each cell of the features.
         frozen_stages: that many stages, from the first, never train.
         frozen_bn: batch norm keeps its ImageNet statistics and affine parameters.
+        neck: that many layers at the end of the last stage are the network's neck, which widens the last features.
+        neck_left_out: that many of its layers are left out.
     """
 
     def __init__(
         self,
-        stages: Sequence[nn.Module],
+        stages: Sequence[nn.Sequential],
         *,
         out_channels: int,
         output_stride: int,
         frozen_stages: int = 0,
         frozen_bn: bool = False,
+        neck: int = 0,
+        neck_left_out: int = 0,
     ) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
+        self.neck = neck
+        self.neck_left_out = neck_left_out
         self.out_channels = out_channels
         self.output_stride = output_stride
         self.frozen_stages = frozen_stages
@@ -60,16 +66,40 @@ class Backbone(nn.Module):
         self.stages[:frozen_stages].requires_grad_(False)
         self.train()
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Features (B, D, h, w) of images (B, 3, H, W) with ImageNet's mean and deviation removed."""
+    def forward(self, images: Tensor, cached: bool = False) -> Tensor:
+        """Features (B, D, h, w) of images (B, 3, H, W) with ImageNet's mean and deviation removed.
+
+        Args:
+            images: The images; or, with `cached`, what `frozen_features` gives of them.
+            cached: Begin after the frozen layers.
+        """
         features = images
-        for number, stage in enumerate(self.stages):
+        frozen, rest = self._divided()
+        if not cached:
             # no graph for the frozen part, the largest in memory: nothing in it takes a gradient, unless the caller
             # asks for that of the pixels or of a layer's output
-            wanted = number >= self.frozen_stages or features.requires_grad
-            with torch.set_grad_enabled(torch.is_grad_enabled() and wanted):
-                features = stage(features)
+            for layers in frozen:
+                with torch.set_grad_enabled(torch.is_grad_enabled() and features.requires_grad):
+                    features = layers(features)
+        for layers in rest:
+            features = layers(features)
         return features
+
+    @torch.no_grad()
+    def frozen_features(self, images: Tensor) -> Tensor:
+        """What the frozen stages, without the neck, make of images (B, 3, H, W): the same in every iteration."""
+        for layers in self._divided()[0]:
+            images = layers(images)
+        return images
+
+    def _divided(self) -> tuple[list[nn.Module], list[nn.Module]]:
+        """The frozen layers that do not belong to the neck, and those after them."""
+        stages = list(self.stages)
+        if self.neck:
+            last = stages.pop()
+            body = len(last) - self.neck  # type: ignore[arg-type]  # nn.ModuleList types its members as modules
+            stages += [last[:body], last[body:]]  # type: ignore[index]
+        return stages[: self.frozen_stages], stages[self.frozen_stages :]
 
     def train(self, mode: bool = True) -> Backbone:
         """Switch the training mode; what is frozen stays in evaluation mode."""
@@ -99,6 +129,7 @@ def build_backbone(
     freeze_stages: int = 0,
     freeze_bn: bool = False,
     cut: bool = False,
+    neck: bool = True,
 ) -> Backbone:
     """Make a backbone.
 
@@ -111,6 +142,7 @@ def build_backbone(
         freeze_bn: Freeze every batch norm.
         cut: Leave out the last halving and what follows it: AlexNet ends at conv5, VGG16 at conv5-3, GoogLeNet at
             inception4e, as in Zhou et al. 2016, "Learning deep features for discriminative localization", Sect. 3.
+        neck: Keep the 1 x 1 convolution that widens the last features before the pooling, in networks that have one.
 
     Raises:
         InputError: an argument is out of range, the download failed, or the file does not fit the network exactly.
@@ -135,12 +167,19 @@ def build_backbone(
         _remove_last_halving(stages)
     if architecture.strided is None:
         _set_output_stride([layer for stage in stages for layer in stage], output_stride)
+    channels = architecture.cut_channels if cut and architecture.cut_channels else architecture.out_channels
+    layers = architecture.neck.layers if architecture.neck else 0
+    if architecture.neck and not neck:
+        del stages[-1][-layers:]
+        channels = architecture.neck.in_channels
     return Backbone(
         [nn.Sequential(*stage) for stage in stages],
-        out_channels=architecture.cut_channels if cut and architecture.cut_channels else architecture.out_channels,
+        out_channels=channels,
         output_stride=output_stride,
         frozen_stages=freeze_stages,
         frozen_bn=freeze_bn,
+        neck=layers if neck else 0,
+        neck_left_out=0 if neck else layers,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from dsrg import tables
 from dsrg.errors import InputError
 from dsrg.models.acol import ACoL
-from dsrg.models.backbone import build_backbone, load_strictly, vgg16_fc
+from dsrg.models.backbone import Backbone, build_backbone, load_strictly, vgg16_fc
 from dsrg.models.classifier import Classifier
 from dsrg.models.deeplab import DeepLab
 
@@ -85,13 +85,14 @@ def build_deeplab(
     channels: int = 1024,
     dropout: float = 0.5,
     pool_features: bool = False,
+    neck: bool = True,
     freeze_bn: bool = False,
     freeze_stages: int = 0,
 ) -> DeepLab:
     """The segmentation network. With VGG16's weights, fc6 and fc7 of every branch start from them too.
 
     Args:
-        backbone, output_stride, weights, freeze_bn, freeze_stages: As in `build_backbone`.
+        backbone, output_stride, weights, freeze_bn, freeze_stages, neck: As in `build_backbone`.
         num_classes: C, background included.
         rates, channels, dropout, pool_features: As in `DeepLab`.
 
@@ -99,7 +100,12 @@ def build_deeplab(
         InputError: an argument is not possible, or the weights do not fit.
     """
     features = build_backbone(
-        backbone, output_stride=output_stride, weights=weights, freeze_stages=freeze_stages, freeze_bn=freeze_bn
+        backbone,
+        output_stride=output_stride,
+        weights=weights,
+        freeze_stages=freeze_stages,
+        freeze_bn=freeze_bn,
+        neck=neck,
     )
     model = DeepLab(features, num_classes, rates=rates, channels=channels, dropout=dropout, pool_features=pool_features)
     if tables.backbone(backbone).fc and weights is not None and channels:
@@ -124,4 +130,8 @@ def load_backbone_from(
     state = {key.removeprefix(prefix): v for key, v in checkpoint_state_dict.items() if key.startswith(prefix)}
     if not state:
         raise InputError(f"{source}: holds no 'backbone.*' tensors; give the checkpoint of a classifier.")
-    load_strictly(model.backbone, state, source)
+    backbone: Backbone = model.backbone  # type: ignore[assignment]  # nn.Module types attributes as tensors
+    last, body = len(backbone.stages) - 1, len(backbone.stages[-1])  # type: ignore[arg-type]  # and members as modules
+    for layer in range(body, body + backbone.neck_left_out):
+        state = {key: value for key, value in state.items() if not key.startswith(f"stages.{last}.{layer}.")}
+    load_strictly(backbone, state, source)

@@ -47,9 +47,9 @@ class Classifier(nn.Module):
         nn.init.normal_(self.linear.weight, std=0.01)
         nn.init.zeros_(self.linear.bias)
 
-    def features(self, images: Tensor) -> Tensor:
-        """What is pooled, (B, D, h, w), of images (B, 3, H, W)."""
-        features: Tensor = self.conv(self.backbone(images))
+    def features(self, images: Tensor, cached: bool = False) -> Tensor:
+        """What is pooled, (B, D, h, w), of images (B, 3, H, W) or of what is `cached` of them (`Backbone`)."""
+        features: Tensor = self.conv(self.backbone(images, cached) if cached else self.backbone(images))
         return features
 
     def classify(self, features: Tensor) -> Tensor:
@@ -58,9 +58,9 @@ class Classifier(nn.Module):
         logits: Tensor = self.linear(self.dropout(pooled))
         return logits
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, K), before the sigmoid or the softmax, of images (B, 3, H, W)."""
-        return self.classify(self.features(images))
+    def forward(self, images: Tensor, cached: bool = False) -> Tensor:
+        """Logits (B, K), before the sigmoid or the softmax, of what `features` takes."""
+        return self.classify(self.features(images, cached))
 
     def activation_maps(self, images: Tensor) -> Tensor:
         """Raw CAMs (B, K, h, w): M_c(x, y) = sum_k w_k^c f_k(x, y), no bias, no ReLU, not normalised.

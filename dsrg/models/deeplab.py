@@ -62,9 +62,9 @@ class DeepLab(nn.Module):
             for rate in rates
         )
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, C, h, w), before the softmax, of images (B, 3, H, W)."""
-        features = self.backbone(images)
+    def forward(self, images: Tensor, cached: bool = False) -> Tensor:
+        """Logits (B, C, h, w), before the softmax, of images (B, 3, H, W), or of what is `cached` of them."""
+        features = self.backbone(images, cached) if cached else self.backbone(images)
         if self.pool_features:
             features = F.avg_pool2d(features, 3, stride=1, padding=1)  # at the edge zeros count, as in Caffe
         logits: Tensor = sum(branch(features) for branch in self.branches)

@@ -34,6 +34,15 @@ def normalise(images: Tensor) -> Tensor:
     return ((images.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
+def forward(model: nn.Module, batch: dict[str, Tensor], *more: Tensor) -> Tensor:
+    """A network's output for a batch's "images", 0..255, or for the "features" that are cached of them."""
+    cached = "features" in batch
+    output: Tensor = (
+        model(batch["features"].float(), *more, cached=True) if cached else model(normalise(batch["images"]), *more)
+    )
+    return output
+
+
 def on_grid(pixels: Tensor, size: Sequence[int]) -> Tensor:
     """The pixels under the cells of the output grid, (..., H, W) -> (..., h, w) = size.
 

@@ -81,6 +81,7 @@ def deeplab_arguments(settings: Model, num_classes: int) -> dict[str, Any]:
         "channels": settings.aspp_channels,
         "dropout": settings.dropout,
         "pool_features": settings.pool_features,
+        "neck": settings.neck,
     }
 
 

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from dsrg.errors import InputError
 
 SCHEDULES = ("step", "poly", "constant", "cosine")
+_PLAIN = ("weight", "bias", "norm")
 
 
 def parameter_groups(
@@ -24,6 +25,7 @@ def parameter_groups(
     weight_decay: float,
     bias_multiplier: float = 2.0,
     last_multiplier: float = 10.0,
+    backbone_multiplier: float = 1.0,
 ) -> list[dict[str, Any]]:
     """Group the parameters as Caffe's DeepLab and DSRG do: biases 2x, last layer 10x and 20x, biases undecayed.
 
@@ -34,9 +36,11 @@ def parameter_groups(
         weight_decay: For weights; biases and batch norm have none.
         bias_multiplier: Learning rate of biases relative to their layer's weights.
         last_multiplier: Learning rate of the last layers relative to the others.
+        backbone_multiplier: Learning rate of `model.backbone` relative to the others.
 
     Returns:
-        Groups for a torch optimizer, empty ones left out: "weight", "bias", "last_weight", "last_bias", "norm".
+        Groups for a torch optimizer, empty ones left out: "weight", "bias", "last_weight", "last_bias", "norm", and
+        with a backbone_multiplier other than 1 "backbone_weight", "backbone_bias" and "backbone_norm".
         Each carries "name", "params", "lr", "initial_lr" and "weight_decay".
     """
     rates = {
@@ -46,6 +50,10 @@ def parameter_groups(
         "last_bias": (lr * last_multiplier * bias_multiplier, 0.0),
         "norm": (lr, 0.0),
     }
+    slow: set[int] = set()
+    if backbone_multiplier != 1:
+        rates |= {f"backbone_{name}": (backbone_multiplier * rates[name][0], rates[name][1]) for name in _PLAIN}
+        slow = {id(parameter) for parameter in model.get_submodule("backbone").parameters()}
     members: dict[str, list[nn.Parameter]] = {name: [] for name in rates}
     last = {id(parameter) for layer in last_layers for parameter in layer.parameters()}
     seen: set[int] = set()  # two modules may share a parameter
@@ -59,6 +67,8 @@ def parameter_groups(
                 group = "norm"
             elif id(parameter) in last:
                 group = f"last_{group}"
+            if id(parameter) in slow:
+                group = f"backbone_{group}"
             members[group].append(parameter)
     return [
         {"name": name, "params": members[name], "lr": rate, "initial_lr": rate, "weight_decay": decay}

@@ -16,7 +16,10 @@ from dsrg.run import contents
 from dsrg.run.records import RECORD, StageRecord, read_record
 from dsrg.schema import Config
 
-HARMLESS = ("run_dir", "shared", "device", "compile", "workers", "log_every", "checkpoint_every", "supervised")
+HARMLESS = (
+    *("run_dir", "shared", "features_dir", "device", "compile", "workers"),
+    *("log_every", "checkpoint_every", "supervised"),
+)
 """Keys that do not change what a stage computes, so that a run may be continued with other values of them."""
 SYSTEM_FILES = ("thumbs.db", "desktop.ini")
 """What Windows puts into folders; other systems' files begin with a point."""

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 CHECKPOINT = "checkpoint.pt"
 """In the folder of each stage that trains: its network."""
 SEGMENTER_KEYS = tuple(
-    f"model.{key}" for key in ("init", "output_stride", "pool_features", "aspp_rates", "aspp_channels", "dropout")
+    f"model.{key}"
+    for key in ("init", "output_stride", "neck", "pool_features", "aspp_rates", "aspp_channels", "dropout")
 )
 """Keys of the section model on which the classifier and what is made with it do not depend."""
 

@@ -14,6 +14,7 @@ from dsrg import distributed
 from dsrg.data.training import ResumableBatches, TrainingSet, joint_transform, make_loader
 from dsrg.errors import InputError
 from dsrg.run import engine, optim
+from dsrg.run.features import frozen_features
 from dsrg.run.folder import Run, Stage
 from dsrg.schema import Train
 
@@ -44,15 +45,17 @@ def train(
     world = distributed.world_size()
     if settings.batch % world:
         raise InputError(f"batch = {settings.batch} cannot be divided among {world} processes; make it a multiple.")
+    model.to(run.device).to(memory_format=torch.channels_last)
+    cached = run.cfg.model.cache_features
     transform = joint_transform(
         size=settings.size,
         resize=settings.resize,
         scale=settings.scale,
-        mirror=settings.mirror,
+        mirror=settings.mirror and not cached,
         colour=settings.colour,
     )
-    samples = TrainingSet(run.train, mask_dir, transform, run.cfg.seed)
-    model.to(run.device).to(memory_format=torch.channels_last)
+    features = frozen_features(run, model, settings.size).of if cached else None
+    samples = TrainingSet(run.train, mask_dir, transform, run.cfg.seed, features, settings.mirror and cached)
 
     def batches(start: int) -> Iterable[engine.Batch]:
         order = ResumableBatches(
@@ -78,6 +81,7 @@ def _optimiser(model: nn.Module, settings: Train) -> tuple[Optimizer, LRSchedule
         weight_decay=settings.weight_decay,
         bias_multiplier=settings.bias_multiplier,
         last_multiplier=settings.last_multiplier,
+        backbone_multiplier=settings.backbone_multiplier,
     )
     optimizer: Optimizer
     if settings.optimizer == "sgd":

@@ -15,7 +15,7 @@ from dsrg.data.training import TrainingSet, joint_transform, make_loader
 from dsrg.errors import InputError
 from dsrg.run import networks
 from dsrg.run.folder import Figures, Run, Stage
-from dsrg.run.inference import normalise
+from dsrg.run.inference import forward, normalise
 from dsrg.run.trainer import train
 
 TOP = 5
@@ -102,10 +102,10 @@ def _refuse_several_labels(run: Run) -> None:
 
 def _step(model: nn.Module, batch: dict[str, Tensor], iteration: int, *, head: str, loss: str) -> dict[str, Tensor]:
     """The loss of one batch; of ACoL, the sum of its two classifiers'."""
-    images, tags = normalise(batch["images"]), batch["tags"]
+    tags = batch["tags"]
     if head == "gap":
-        return {"loss": label_loss(model(images), tags, loss)}
-    first, second = (label_loss(logits, tags, loss) for logits in model(images, tags))
+        return {"loss": label_loss(forward(model, batch), tags, loss)}
+    first, second = (label_loss(logits, tags, loss) for logits in forward(model, batch, tags))
     return {"loss": first + second, "loss_a": first, "loss_b": second}
 
 

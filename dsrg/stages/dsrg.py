@@ -67,7 +67,7 @@ class DsrgStep:
     @staticmethod
     def probabilities(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
         """The network's floored softmax on the output grid, (B, C, h, w) float32."""
-        return losses.floored_softmax(model(inference.normalise(batch["images"])))
+        return losses.floored_softmax(inference.forward(model, batch))
 
     @torch.no_grad()
     def supervision(self, probs: Tensor, batch: dict[str, Tensor], iteration: int) -> tuple[Tensor, Tensor, Tensor]:

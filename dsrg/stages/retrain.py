@@ -56,7 +56,7 @@ def _train_on_masks(run: Run, name: str, masks: Callable[[], Path]) -> Stage:
 def _mask_step(model: nn.Module, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
     """Cross-entropy at the input's resolution; 255 is left out."""
     masks = batch["masks"].long()
-    logits = inference.enlarge(model(inference.normalise(batch["images"])).float(), masks.shape[-2:])
+    logits = inference.enlarge(inference.forward(model, batch).float(), masks.shape[-2:])
     # The mean over no pixel at all would be nan: a crop can hold nothing but padding and void.
     total = functional.cross_entropy(logits, masks, ignore_index=IGNORE, reduction="sum")
     return {"loss": total / (masks != IGNORE).sum().clamp(min=1)}
