@@ -127,14 +127,54 @@ def to_seeds(
         is_background = score > best
         is_foreground = is_foreground & (best > score)
     elif background == "saliency":
-        if saliency is None or saliency.shape != best.shape:
-            given = "None" if saliency is None else tuple(saliency.shape)
-            raise ValueError(f"saliency must be {tuple(best.shape)} to fit cams {tuple(cams.shape)}, not {given}.")
-        is_background = (saliency < saliency_threshold) & ~is_foreground
+        is_background = (_check_saliency(saliency, best, cams) < saliency_threshold) & ~is_foreground
     else:
         raise ValueError(f"background is '{background}'; it must be one of {', '.join(BACKGROUND_CUES)}.")
 
     is_background = is_background & tags[:, BACKGROUND, None, None]
+    seeds = torch.full(best.shape, IGNORE, dtype=torch.uint8, device=cams.device)
+    seeds = torch.where(is_background, BACKGROUND, seeds)
+    return torch.where(is_foreground, (winner + 1).to(torch.uint8), seeds)
+
+
+def to_joint_seeds(
+    cams: Tensor,
+    tags: Tensor,
+    saliency: Tensor,
+    *,
+    cam_foreground: float,
+    cam_background: float,
+    saliency_foreground: float,
+    saliency_background: float,
+) -> Tensor:
+    """Turn normalised CAMs and saliency into seeds: two witnesses, who must agree.
+
+    A pixel takes class c when c's CAM is the largest of the image's own classes there (the lowest index wins a tie),
+    is above `cam_foreground`, and the saliency is above `saliency_foreground`. It takes background when the largest CAM
+    is below `cam_background` and the saliency below `saliency_background`. Otherwise it stays 255.
+
+    Args:
+        cams: (B, K, h, w) in [0, 1], see `normalise`.
+        tags: (B, C) bool; no pixel takes a class that is absent here, background included.
+        saliency: (B, h, w) in 0..1.
+        cam_foreground, cam_background: In 0..1. The first may be the lower: the saliency tells the two apart.
+        saliency_foreground, saliency_background: In 0..1, the second at most the first.
+
+    Returns:
+        (B, h, w) uint8, class index or 255 = unlabelled.
+
+    Raises:
+        ValueError: shapes do not fit together, or a setting is out of range.
+    """
+    if not 0 <= saliency_background <= saliency_foreground <= 1:
+        raise ValueError(
+            f"saliency_background is {saliency_background}; it must lie between 0 and saliency_foreground "
+            f"({saliency_foreground}), and that at most at 1, or a pixel could be both."
+        )
+    best, winner = _own_maps(cams, tags).max(dim=1)
+    saliency = _check_saliency(saliency, best, cams)
+    is_foreground = (best > cam_foreground) & (saliency > saliency_foreground)
+    is_background = (best < cam_background) & (saliency < saliency_background) & tags[:, BACKGROUND, None, None]
     seeds = torch.full(best.shape, IGNORE, dtype=torch.uint8, device=cams.device)
     seeds = torch.where(is_background, BACKGROUND, seeds)
     return torch.where(is_foreground, (winner + 1).to(torch.uint8), seeds)
@@ -224,6 +264,14 @@ def otsu_thresholds(counts: np.ndarray) -> tuple[float, float]:
     low, high = low + 1, high + 1
     best = int(np.argmax(between(0, low) + between(low, high) + between(high, bins)))
     return float(low[best] / bins), float(high[best] / bins)
+
+
+def _check_saliency(saliency: Tensor | None, best: Tensor, cams: Tensor) -> Tensor:
+    """The saliency itself, where it is as large as the maps."""
+    if saliency is None or saliency.shape != best.shape:
+        given = "None" if saliency is None else tuple(saliency.shape)
+        raise ValueError(f"saliency must be {tuple(best.shape)} to fit cams {tuple(cams.shape)}, not {given}.")
+    return saliency
 
 
 def _own_maps(cams: Tensor, tags: Tensor) -> Tensor:

@@ -247,8 +247,11 @@ class Seeds(Section):
     training split best in three (Otsu 1979): without masks, without choosing."""
     foreground_threshold: Fraction = 0.2
     """A pixel is a class's seed where the class's normalised CAM is above this."""
-    background: Literal["cam", "power", "saliency"] = "cam"
-    """Background cue: every CAM below a threshold; (1 - max CAM)^alpha as a class of its own; or saliency maps."""
+    background: Literal["cam", "power", "saliency", "cam_saliency", "auto"] = "cam"
+    """Background cue: every CAM below a threshold; (1 - max CAM)^alpha as a class of its own; or saliency maps.
+    'cam_saliency' wants both of foreground and background: CAM and saliency high, CAM and saliency low, by four
+    thresholds of their own. 'auto' is 'cam_saliency' where saliency_dir or saliency.weights is set, and else 'cam', so
+    that one preset serves both kinds of supervision."""
     background_threshold: Fraction = 0.05
     """'cam': background where every class's CAM is below this."""
     crf: bool = False
@@ -257,22 +260,41 @@ class Seeds(Section):
     alpha: Positive = 4.0
     """'power': the exponent; larger means less background."""
     saliency_dir: Path | None = None
-    """'saliency': folder of grey saliency maps, <id>.png."""
+    """'saliency', 'cam_saliency': folder of grey saliency maps, <id>.png; null for those by saliency.weights."""
     saliency_threshold: Fraction = 0.06
     """'saliency': background where the saliency is below this."""
+    cam_foreground: Fraction = 0.15
+    """'cam_saliency': a class's seed needs its CAM above this."""
+    cam_background: Fraction = 0.3
+    """'cam_saliency': background needs every class's CAM below this."""
+    saliency_foreground: Fraction | None = None
+    """'cam_saliency': a class's seed needs a saliency above this; null for the upper of the two thresholds
+    that split the saliency over the whole training split best in three (Otsu 1979): without masks, without choosing."""
+    saliency_background: Fraction | None = None
+    """'cam_saliency': background needs a saliency below this; null for the lower of the two."""
 
     @model_validator(mode="after")
     def _check(self) -> Seeds:
-        if self.background == "cam" and self.background_threshold > self.foreground_threshold:
+        if self.background in ("cam", "auto") and self.background_threshold > self.foreground_threshold:
             raise ValueError(
                 f"background_threshold ({self.background_threshold}) must not be above "
                 f"foreground_threshold ({self.foreground_threshold})"
             )
-        if self.background != "cam" and (self.crf or self.thresholds != "fixed"):
+        if self.background in ("power", "saliency") and (self.crf or self.thresholds != "fixed"):
             raise ValueError("crf = true and thresholds = otsu need background = cam, which has two thresholds")
-        if self.background == "saliency" and self.saliency_dir is None:
-            raise ValueError("background 'saliency' needs saliency_dir, a folder of saliency maps")
+        low, high = self.saliency_background, self.saliency_foreground
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"saliency_background ({low}) must not be above saliency_foreground ({high})")
         return self
+
+
+class Saliency(Section):
+    """Class-agnostic saliency maps of the training photographs, for seeds.background. Their networks have seen masks,
+    though of no class."""
+
+    weights: str | None = None
+    """Network that makes them: 'u2net', 'u2netp' or 'isnet', to be downloaded; an ONNX file of U2-Net or IS-Net, told
+    apart by the size of its input; or null for none. Needs onnxruntime (dsrg[saliency])."""
 
 
 class Crf(Section):
@@ -425,6 +447,7 @@ class Config(Section):
     model: Model = Model()
     classifier: Classifier = Classifier()
     cam: Cam = Cam()
+    saliency: Saliency = Saliency()
     seeds: Seeds = Seeds()
     crf: Crf = Crf()
     grow: Grow = Grow()
@@ -435,6 +458,18 @@ class Config(Section):
     supervised: Supervised = Supervised()
     test: Inference = Inference()
     localize: Localize = Localize()
+
+    @property
+    def cue(self) -> str:
+        """seeds.background, 'auto' decided: one of `dsrg.cam.BACKGROUND_CUES`, or 'cam_saliency'."""
+        if self.seeds.background != "auto":
+            return self.seeds.background
+        return "cam" if self.seeds.saliency_dir is None and self.saliency.weights is None else "cam_saliency"
+
+    @property
+    def makes_saliency(self) -> bool:
+        """Whether the seeds are cut by saliency maps that the run makes itself."""
+        return self.cue in tables.SALIENCY_CUES and self.seeds.saliency_dir is None
 
     @model_validator(mode="after")
     def _check(self) -> Config:
@@ -452,6 +487,11 @@ class Config(Section):
             raise ValueError(
                 f"retrain.warmup ({self.retrain.warmup}) must be below supervised.iterations "
                 f"({self.supervised.iterations})"
+            )
+        if self.makes_saliency and self.saliency.weights is None:
+            raise ValueError(
+                f"seeds.background = {self.cue} needs saliency maps: name a folder of them in seeds.saliency_dir, or a "
+                f"network that makes them in saliency.weights ({', '.join(tables.SALIENCY)})"
             )
         head, source = self.classifier.head, self.seeds.source
         own = [name for name in tables.maps_of(head) if tables.MAPS[name].seeds]

@@ -80,6 +80,48 @@ MAPS = {
 """Maps of a trained classifier."""
 
 
+SALIENCY_CUES = ("saliency", "cam_saliency")
+"""What seeds.background is where saliency maps are read."""
+
+
+@dataclass(frozen=True)
+class SaliencyInput:
+    """What a network of saliency was trained to see."""
+
+    size: int
+    """Side of the square, in pixels; a file of the user's is told by it."""
+    mean: tuple[float, float, float]
+    """Of the colours in 0..1, subtracted."""
+    deviation: tuple[float, float, float]
+    """Of the colours, divided by."""
+    by_maximum: bool
+    """Whether the colours come to 0..1 by the photograph's largest value, and not by 255."""
+
+
+U2NET = SaliencyInput(320, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), by_maximum=True)
+ISNET = SaliencyInput(1024, (0.5, 0.5, 0.5), (1.0, 1.0, 1.0), by_maximum=False)
+
+
+@dataclass(frozen=True)
+class Saliency:
+    """A network of class-agnostic saliency, to be downloaded as an ONNX file."""
+
+    url: str
+    md5: str
+    sees: SaliencyInput
+
+
+_REMBG = "https://github.com/danielgatis/rembg/releases/download/v0.0.0"
+SALIENCY = {
+    "u2net": Saliency(f"{_REMBG}/u2net.onnx", "60024c5c889badc19c04ad937298a77b", U2NET),
+    "u2netp": Saliency(f"{_REMBG}/u2netp.onnx", "8e83ca70e441ab06c318d82300c84806", U2NET),
+    "isnet": Saliency(f"{_REMBG}/isnet-general-use.onnx", "fc16ebd8b0c10d971d3513d564d01e29", ISNET),
+}
+"""Networks that saliency.weights may name: U2-Net and its small sibling (Qin et al., "U2-Net: Going Deeper with Nested
+U-Structure for Salient Object Detection", Pattern Recognition 2020), IS-Net (Qin et al., "Highly Accurate Dichotomous
+Image Segmentation", ECCV 2022), as the project rembg exported them."""
+
+
 @dataclass(frozen=True)
 class Loss:
     """A part of the DSRG loss, logged as <name>_loss."""

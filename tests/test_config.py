@@ -259,7 +259,11 @@ def test_a_missing_base_is_named(write: Write, tmp_path: Path) -> None:
             ["seeds.background_threshold=0.2"],
             "seeds: background_threshold (0.3) must not be above foreground_threshold (0.2).",
         ),
-        (["seeds.background=saliency"], ["seeds.background=saliency", "seeds.saliency_dir=maps"], "needs saliency_dir"),
+        (
+            ["seeds.background=saliency"],
+            ["seeds.background=saliency", "seeds.saliency_dir=maps"],
+            "needs saliency maps",
+        ),
         (
             ["losses.seed=false", "losses.boundary=false"],
             ["losses.seed=false"],

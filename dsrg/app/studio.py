@@ -180,11 +180,11 @@ def own_thresholds(run: Run) -> tuple[Seeds, str]:
     Otsu's thresholds come from the whole training split; they are in the record of the stage `seeds`. A saliency map
     is a file for each training photograph, which another photograph does not have: there the cue is CAM.
     """
-    settings = run.cfg.seeds
-    if settings.background == "saliency":
+    settings = run.seeds
+    if settings.background in tables.SALIENCY_CUES:
         remark = (
-            "The run takes background from saliency maps, which a new photograph does not have: here background is "
-            "where every CAM is below the threshold."
+            "The run cuts seeds by saliency maps, which a new photograph does not have: here background is where every "
+            "CAM is below the threshold."
         )
         threshold = min(settings.background_threshold, settings.foreground_threshold)  # nobody has checked it so far
         return settings.model_copy(update={"background": "cam", "background_threshold": threshold}), remark

@@ -2,7 +2,9 @@
 
 GROUPS = {
     "your photographs": ("prepare-data", "check-data", "run-pipeline", "predict", "demo-app", "export"),
-    "stages": ("train-classifier", "make-seeds", "train-dsrg", "make-masks", "retrain", "train-supervised"),
+    "stages": (
+        "train-classifier", "make-saliency", "make-seeds", "train-dsrg", "make-masks", "retrain", "train-supervised",
+    ),
     "look closer": (
         "report", "show-cams", "show-units", "show-failures", "localize", "probe", "compare-seeds", "compare-masks",
         "ablate",

@@ -1,4 +1,4 @@
-"""Train the classifier, compute CAMs and cut seeds; what is finished is skipped."""
+"""Train the classifier, compute CAMs, and saliency maps where wanted, and cut seeds; what is finished is skipped."""
 
 from collections.abc import Sequence
 
@@ -6,11 +6,13 @@ from dsrg import cli
 from dsrg.run.folder import Run
 from dsrg.stages.cams import make_cams
 from dsrg.stages.classifier import classify
+from dsrg.stages.saliency import make_saliency
 from dsrg.stages.seeds import make_seeds
 
 
 def call(run: Run) -> None:
-    for stage in (classify, make_cams, make_seeds):
+    saliency = (make_saliency,) if run.cfg.makes_saliency else ()
+    for stage in (classify, make_cams, *saliency, make_seeds):
         print(stage(run).figures)
 
 

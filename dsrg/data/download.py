@@ -1,15 +1,20 @@
-"""PASCAL VOC 2012 and SBD from their own servers, through torchvision's data sets."""
+"""PASCAL VOC 2012 and SBD from their own servers, through torchvision's data sets; and single files."""
 
 from __future__ import annotations
 
+import hashlib
+import http.client
+import os
 import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from torchvision.datasets import SBDataset, VOCSegmentation
 
-from dsrg.errors import InputError
+from dsrg import distributed
+from dsrg.errors import InputError, reason
 
 
 def download_voc(directory: Path) -> None:
@@ -28,6 +33,36 @@ def download_sbd(directory: Path) -> None:
         InputError: as `download_voc`.
     """
     _download(directory, "SBD", lambda root: SBDataset(root, "train", mode="segmentation", download=True))
+
+
+def download_file(url: str, md5: str) -> Path:
+    """The file at an address, from the folder in which PyTorch keeps what it downloads (~/.cache/torch/hub/checkpoints)
+    where it lies there with this MD5, and else downloaded to it.
+
+    Raises:
+        InputError: the download fails, or what came has another MD5.
+    """
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if path.is_file() and _md5(path) == md5:
+        return path
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(partial), progress=distributed.is_main())
+        found = _md5(partial)
+        if found != md5:
+            raise InputError(f"{url}: what was downloaded has the MD5 {found} in place of {md5}; try again later.")
+        partial.replace(path)
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        raise InputError(f"{url}: cannot be downloaded ({reason(error)}); put the file to {path} yourself.") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _download(directory: Path, name: str, fetch: Callable[[Path], object]) -> None:

@@ -74,13 +74,13 @@ class Setting:
 
 
 def statuses(run: Run) -> dict[str, Status]:
-    """Every stage of the run, by its name in results.json.
+    """Every stage that the run may have, by its name in results.json.
 
     Raises:
         InputError: a stage's folder was made with other settings than the run's.
     """
     found = {}
-    for name, facts in STAGES.items():
+    for name in run.stages:
         stage = run.stage(name)
         seconds = None
         if stage.recorded:
@@ -89,7 +89,7 @@ def statuses(run: Run) -> dict[str, Status]:
         else:
             state = FOREIGN if stage.foreign else NOT_RUN
         shared = run.directory.resolve() not in stage.directory.resolve().parents
-        found[name] = Status(name, facts.title, stage, state, seconds, shared)
+        found[name] = Status(name, STAGES[name].title, stage, state, seconds, shared)
     return found
 
 

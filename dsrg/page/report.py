@@ -102,6 +102,7 @@ def _context(run: Run, found: Mapping[str, Status], shown: Sequence[Example]) ->
         "cfg": run.cfg,
         "sizes": {"train": len(run.train), "val": len(run.val), "classes": len(run.classes.foreground)},
         "statuses": list(found.values()),
+        "column": results.column(figures),
         "rows": [(key, title, results.figure(figures, key)) for key, title in results.ROWS],
         "highlights": [(title, results.figure(figures, key)) for key, title in results.ROWS if key in HIGHLIGHTS],
         "measured": measured,

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from dsrg import tables
 from dsrg.data.voc import Photo
 from dsrg.labels import Classes
 
@@ -25,13 +26,16 @@ NAMES = {
     "truth": "the true masks",
     "weights": "the file of model.weights",
     "saliency": "the saliency maps in seeds.saliency_dir",
+    "saliency_weights": "the file of saliency.weights",
 }
 """What a difference is called."""
 PATHS = (
     *("data.root", "data.images", "data.masks", "data.splits", "data.classes", "data.labels", "data.annotations"),
-    *("model.weights", "seeds.saliency_dir"),
+    "seeds.saliency_dir",
 )
 """Keys that say where files are. A run may be continued with others, for contents are compared in their place."""
+NAMED = {"model.weights": tables.NAMED_WEIGHTS, "saliency.weights": tuple(tables.SALIENCY)}
+"""Keys that say so too, unless they are null or one of these names."""
 
 
 def of_photos(photos: Sequence[Photo], classes: Classes) -> dict[str, str]:

@@ -23,8 +23,8 @@ from dsrg.run import contents
 from dsrg.run.records import RECORD, read_record
 from dsrg.run.stage import Stage as Stage
 from dsrg.run.stage import flatten
-from dsrg.run.table import CHECKPOINT, LOCALIZE, SEGMENTER_KEYS, STAGES, Facts
-from dsrg.schema import Config
+from dsrg.run.table import CAM_KEYS, CAM_SALIENCY_KEYS, CHECKPOINT, LOCALIZE, SEGMENTER_KEYS, STAGES, Facts
+from dsrg.schema import Config, Seeds
 
 Figures = dict[str, Any]
 """What a stage measured, by name."""
@@ -69,6 +69,21 @@ class Run:
         """The photographs to measure on."""
         return self.folder.photos(self.cfg.data.val_split)
 
+    @property
+    def stages(self) -> list[str]:
+        """Names of the stages that this run may have, in order; saliency only where it cuts seeds by own maps."""
+        return [name for name in STAGES if name != "saliency" or self.cfg.makes_saliency]
+
+    @cached_property
+    def seeds(self) -> Seeds:
+        """The section seeds, its background cue decided, with the folder of the saliency maps that the cue reads."""
+        changes: dict[str, Any] = {"background": self.cfg.cue}
+        if self.cfg.makes_saliency:
+            changes["saliency_dir"] = self.directory_of("saliency")
+        if self.cfg.cue == "cam_saliency":  # these two are of the cue "cam"
+            changes |= {"crf": False, "thresholds": "fixed"}
+        return self.cfg.seeds.model_copy(update=changes)
+
     def start(self) -> None:
         """Join the other processes and read every file once, before anything is written; remove what a process that was
         killed has left in the run's folder.
@@ -107,7 +122,7 @@ class Run:
                 else functools.partial(self._contents, name)
             ),
             measured_on=self._val_contents if name == "classifier" else dict,
-            check=functools.partial(self._check_file, directory),
+            check=functools.partial(self._check_file, directory, None if name == "saliency" else len(self.classes)),
             trains=facts.trains,
         )
 
@@ -129,7 +144,7 @@ class Run:
             self._record,
             ["boxes.json"],
             contents=functools.partial(self._predicted_contents, split),
-            check=functools.partial(self._check_file, directory),
+            check=functools.partial(self._check_file, directory, None),
         )
 
     def has_network(self, name: str) -> bool:
@@ -205,23 +220,29 @@ class Run:
 
     def _settings(self, name: str, facts: Facts) -> dict[str, Any]:
         sections, after = facts.sections, facts.after
-        if name == "seeds" and self.cfg.seeds.crf:
+        if name == "seeds" and self.cfg.makes_saliency:
+            after += ("saliency",)
+        if name == "seeds" and self.cfg.seeds.crf and self.cfg.cue == "cam":
             sections += ("crf",)
         if name == "supervised" and self.cfg.model.init == "classifier":
             after = ("classifier",)
-        settings = self._section("seed", "amp", "data", "model", *sections)
+        settings = self._section(*facts.common, *sections)
         if name == "supervised":
             settings["supervised.iterations"] = self.cfg.supervised.iterations
+        if name == "seeds":
+            settings["seeds.background"] = self.cfg.cue  # what auto means may change with other keys
+            for key in CAM_KEYS if self.cfg.cue == "cam_saliency" else CAM_SALIENCY_KEYS:
+                del settings[f"seeds.{key}"]
         del settings["data.annotations"]  # true boxes, which localisation alone reads
         if facts.of_classifier:
             settings = {key: value for key, value in settings.items() if key not in SEGMENTER_KEYS}
         for key in facts.keys:
             settings[key] = self._section(key.partition(".")[0])[key]
-        if self._is_shared(facts):
+        if self._is_shared(facts) and "seed" in settings:
             settings["seed"] = self._shared_seed()
         for earlier in after:
             before = self._settings(earlier, STAGES[earlier])
-            if self._is_shared(STAGES[earlier]) and not self._is_shared(facts):
+            if "seed" in before and self._is_shared(STAGES[earlier]) and not self._is_shared(facts):
                 before["shared.seed"] = before.pop("seed")  # the stage's own random seed is this run's
             settings |= before
         return settings
@@ -250,11 +271,17 @@ class Run:
     def _contents(self, name: str) -> Mapping[str, str]:
         """What a stage's data and weights are; those whose files are gone are left out, for it needs them no more."""
         found: dict[str, str | None] = {**self._train_contents}
-        if self.cfg.model.weights not in (None, *tables.NAMED_WEIGHTS):
-            found["weights"] = contents.of_file(Path(str(self.cfg.model.weights)))
-        saliency = self.cfg.seeds.saliency_dir
-        if name in ("seeds", "dsrg", "masks", "retrain") and self.cfg.seeds.background == "saliency" and saliency:
+        weights, saliency = self.cfg.model.weights, self.cfg.seeds.saliency_dir
+        of_seeds = name in ("seeds", "dsrg", "masks", "retrain")
+        if name == "saliency":
+            del found["labels"], found["classes"]
+        elif weights not in (None, *tables.NAMED_WEIGHTS):
+            found["weights"] = contents.of_file(Path(str(weights)))
+        if of_seeds and self.cfg.cue in tables.SALIENCY_CUES and saliency:
             found["saliency"] = contents.of_files(saliency / f"{photo.id}.png" for photo in self.train)
+        network = self.cfg.saliency.weights if name == "saliency" or (of_seeds and self.cfg.makes_saliency) else None
+        if network not in (None, *tables.SALIENCY):
+            found["saliency_weights"] = contents.of_file(Path(str(network)))
         if name == "supervised":
             found["truth"] = contents.of_files(map(self.folder.mask_path, self.train))
         return {key: value for key, value in found.items() if value is not None}
@@ -272,12 +299,12 @@ class Run:
         keys = {"photographs": "predicted", "labels": "predicted_labels", "files": "predicted_files"}
         return {keys.get(key, key): value for key, value in found.items()}
 
-    def _check_file(self, directory: Path, name: str) -> None:
+    def _check_file(self, directory: Path, num_classes: int | None, name: str) -> None:
         path = directory / name
         state = path.stat()
         own = tuple(self._own_classes[path.stem].tolist()) if path.suffix == ".npz" else ()
         try:
-            _read_once(path, state.st_size, state.st_mtime_ns, len(self.classes), own)
+            _read_once(path, state.st_size, state.st_mtime_ns, num_classes, own)
         except InputError as error:
             if path.suffix == ".pt":
                 raise
@@ -297,14 +324,14 @@ class Run:
 
 
 @functools.cache
-def _read_once(path: Path, size: int, changed: int, num_classes: int, own: tuple[int, ...]) -> None:
+def _read_once(path: Path, size: int, changed: int, num_classes: int | None, own: tuple[int, ...]) -> None:
     """Read a file of a finished stage, once for each of its versions, since stages are asked often.
 
     Args:
         path: The file.
         size: Its bytes.
         changed: When it was written, in nanoseconds.
-        num_classes: C.
+        num_classes: C, of masks; None for pictures of any grey.
         own: The foreground classes of its photograph, for CAMs.
 
     Raises:

@@ -22,11 +22,17 @@ ROWS: tuple[tuple[str, str], ...] = (
 
 def table(results: dict[str, Any]) -> str:
     """The figures as a Markdown table; a figure that was not measured says so."""
-    lines = ["| figure | value |", "|---|---:|"]
+    lines = [f"| figure | {column(results)} |", "|---|---:|"]
     for key, title in ROWS:
         value = figure(results, key)
         lines.append(f"| {title} | {'not measured' if value is None else f'{value:.3f}'} |")
     return "\n".join(lines)
+
+
+def column(results: dict[str, Any]) -> str:
+    """What the column of the figures is called: what the seeds were made from, "tags" or "tags and saliency", for runs
+    compare within one kind alone; "value" where the seeds are not made yet, or not by this program."""
+    return str(results.get("seeds", {}).get("supervision", "value"))
 
 
 def ratio(figures: dict[str, Any]) -> dict[str, float]:

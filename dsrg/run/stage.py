@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from dsrg import distributed, tables
+from dsrg import distributed
 from dsrg.errors import InputError
 from dsrg.files import disk
 from dsrg.run import contents
@@ -166,7 +166,10 @@ class Stage:
 
     def _compare_settings(self, record: StageRecord) -> None:
         defaults = dict(flatten(Config().model_dump(mode="json")))
-        for key in sorted(self.settings.keys() | record.settings.keys()):
+        # Last those that the stage no longer reads, for another key is the reason.
+        for key in sorted(
+            self.settings.keys() | record.settings.keys(), key=lambda key: (key not in self.settings, key)
+        ):
             # A key that a newer version added had its default's effect before.
             before, now = record.settings.get(key, defaults.get(key)), self.settings.get(key)
             if before != now and not self._says_where(key, before, now, known=bool(record.contents)):
@@ -179,8 +182,8 @@ class Stage:
     @staticmethod
     def _says_where(key: str, before: Any, now: Any, *, known: bool) -> bool:
         """Whether a key with these two values says where files are, which `contents` compares in its place."""
-        if key == "model.weights":  # null and the names are no paths
-            return all(value not in (None, *tables.NAMED_WEIGHTS) for value in (before, now))
+        if key in contents.NAMED:
+            return all(value not in (None, *contents.NAMED[key]) for value in (before, now))
         return key in contents.PATHS or (known and key in ("data.train_split", "data.val_split"))
 
     def _compare_contents(self, record: StageRecord) -> None:

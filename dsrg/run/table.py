@@ -15,6 +15,10 @@ SEGMENTER_KEYS = tuple(
     for key in ("init", "output_stride", "neck", "pool_features", "aspp_rates", "aspp_channels", "dropout")
 )
 """Keys of the section model on which the classifier and what is made with it do not depend."""
+CAM_KEYS = ("thresholds", "foreground_threshold", "background_threshold", "crf")
+"""Keys of the section seeds that the cue "cam_saliency" does not read."""
+CAM_SALIENCY_KEYS = ("cam_foreground", "cam_background", "saliency_foreground", "saliency_background")
+"""Those that it alone reads."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,9 @@ class Facts:
     after: tuple[str, ...] = ()
     """The stages that it builds on."""
     sections: tuple[str, ...] = ()
-    """Sections of the configuration that decide on it, besides data, model, seed and amp."""
+    """Sections of the configuration that decide on it, besides those of `common`."""
+    common: tuple[str, ...] = ("seed", "amp", "data", "model")
+    """What decides on nearly all stages."""
     keys: tuple[str, ...] = ()
     """Single keys of other sections that decide on it too."""
     ending: str = ""
@@ -66,6 +72,15 @@ STAGES = {
         ("seeds.source",),
         ending=".npz",
         of_classifier=True,
+        shared=True,
+    ),
+    "saliency": Facts(
+        "saliency maps",
+        "dsrg make-saliency",
+        "saliency",
+        sections=("saliency",),
+        common=("data",),
+        ending=".png",
         shared=True,
     ),
     "seeds": Facts(

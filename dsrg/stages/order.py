@@ -6,18 +6,20 @@ import functools
 from collections.abc import Callable
 
 from dsrg.run.folder import Run, Stage
-from dsrg.run.table import NETWORKS, STAGES, predictions_of
+from dsrg.run.table import NETWORKS, predictions_of
 from dsrg.stages.cams import make_cams
 from dsrg.stages.classifier import classify
 from dsrg.stages.dsrg import train_dsrg
 from dsrg.stages.masks import make_masks
 from dsrg.stages.predictions import evaluate
 from dsrg.stages.retrain import retrain, train_supervised
+from dsrg.stages.saliency import make_saliency
 from dsrg.stages.seeds import make_seeds
 
 MAKERS: dict[str, Callable[[Run], Stage]] = {
     "classifier": classify,
     "cams": make_cams,
+    "saliency": make_saliency,
     "seeds": make_seeds,
     "dsrg": train_dsrg,
     "masks": make_masks,
@@ -33,7 +35,7 @@ def planned(run: Run) -> list[str]:
     masks of the training split."""
     left_out = set()
     if run.stage("seeds").foreign:
-        left_out |= {"cams"} if run.cfg.model.init == "classifier" else {"classifier", "cams"}
+        left_out |= {"saliency", "cams"} if run.cfg.model.init == "classifier" else {"saliency", "classifier", "cams"}
     if not (run.cfg.supervised.enabled and run.folder.has_masks(run.train)):
         left_out |= {"supervised", predictions_of("supervised")}
-    return [name for name in STAGES if name not in left_out]
+    return [name for name in run.stages if name not in left_out]

@@ -24,28 +24,39 @@ from dsrg.run import inference, processes
 from dsrg.run.folder import Figures, Run, Stage
 from dsrg.schema import Crf, Seeds
 from dsrg.stages.cams import spread, true_mask
+from dsrg.tables import SALIENCY_CUES
+
+SUPERVISIONS = ("tags", "tags and saliency")
+"""What seeds are made from: the image-level labels alone, or saliency maps too, whose network has seen masks."""
 
 
 def make_seeds(run: Run) -> Stage:
-    """Write seeds/<id>.png, as large as the photographs, from cams/.
+    """Write seeds/<id>.png, as large as the photographs, from cams/ and, where the background cue reads them, saliency
+    maps.
 
-    Figures: foreground_threshold and background_threshold where a rule found them; where ground-truth masks exist,
-    seeds.coverage, foreground_precision, background_precision. The user's own seeds are measured and left as they are.
+    Figures: seeds.supervision, of SUPERVISIONS; the thresholds that a rule found, and of saliency the rule; where
+    ground-truth masks exist, seeds.coverage, foreground_precision, background_precision. The user's own seeds are
+    measured and left as they are.
 
     Raises:
         InputError: a saliency map is missing, broken, or of another size than its photograph.
     """
 
     def prepare(stage: Stage) -> Callable[[], Figures]:
-        cam_dir, saliency = run.require("cams"), run.cfg.seeds.saliency_dir
-        if run.cfg.seeds.background == "saliency" and saliency is not None:
+        cam_dir, folder = run.require("cams"), run.seeds.saliency_dir
+        if run.cfg.makes_saliency:
+            run.require("saliency")
+        elif run.cfg.cue in SALIENCY_CUES and folder is not None:
             for photo in run.train:  # before anything is written
-                if not pictures.mask_file(saliency, photo.id).is_file():
-                    raise InputError(f"{saliency / photo.id}.png: the saliency map does not exist; add it.")
+                if not pictures.mask_file(folder, photo.id).is_file():
+                    raise InputError(f"{folder / photo.id}.png: the saliency map does not exist; add it.")
         return functools.partial(_write_seeds, run, cam_dir, stage.directory)
 
     def measure(stage: Stage) -> Figures:
-        return {"seeds": _measure_seeds(run, stage.directory)} if run.folder.has_masks(run.train) else {}
+        figures = _measure_seeds(run, stage.directory) if run.folder.has_masks(run.train) else {}
+        if not stage.foreign:
+            figures["supervision"] = SUPERVISIONS[run.cfg.cue in SALIENCY_CUES]
+        return {"seeds": figures} if figures else {}
 
     return run.make("seeds", prepare, measure)
 
@@ -53,24 +64,31 @@ def make_seeds(run: Run) -> Stage:
 def _write_seeds(run: Run, cam_dir: Path, directory: Path) -> Figures:
     """Write the seeds that are missing; the thresholds, where a rule found them."""
     todo = [p for p in distributed.share(run.train) if not (directory / f"{p.id}.png").is_file()]
-    settings = with_thresholds(run.cfg.seeds, cam_dir, run.train)
+    settings = with_thresholds(run.seeds, cam_dir, run.train)
     cutter = Cutter(cam_dir, directory, settings, run.cfg.crf)
     with cutter.pool(run.cfg.workers) as pool:
         for _ in tqdm(pool.map(cutter.write, todo), "seeds", len(todo), disable=not distributed.is_main()):
             pass
+    if settings.background == "cam_saliency":
+        given = None not in (run.cfg.seeds.saliency_foreground, run.cfg.seeds.saliency_background)
+        found = settings.model_dump(include={"saliency_foreground", "saliency_background"})
+        return found | {"saliency_thresholds": "fixed" if given else "otsu"}
     if settings.thresholds == "fixed":
         return {}
     return settings.model_dump(include={"foreground_threshold", "background_threshold"})
 
 
 def with_thresholds(settings: Seeds, cam_dir: Path, photos: Sequence[Photo]) -> Seeds:
-    """The settings with both thresholds: their own, or Otsu's over the largest CAM of every pixel of the photographs.
+    """The settings with all thresholds: their own, or Otsu's over every pixel of the photographs: those of the largest
+    CAM, or of the saliency.
 
     Args:
         settings: Of the seeds.
         cam_dir: Folder of the photographs' CAMs.
         photos: The photographs.
     """
+    if settings.background == "cam_saliency":
+        return _with_saliency_thresholds(settings, photos)
     if settings.thresholds == "fixed":
         return settings
     counts = np.zeros(256)
@@ -79,6 +97,25 @@ def with_thresholds(settings: Seeds, cam_dir: Path, photos: Sequence[Photo]) -> 
         counts += np.histogram(np.cbrt(maps.max(axis=0, initial=0)), bins=256, range=(0, 1))[0]
     low, high = cam.otsu_thresholds(counts)
     return settings.model_copy(update={"foreground_threshold": high**3, "background_threshold": low**3})
+
+
+def _with_saliency_thresholds(settings: Seeds, photos: Sequence[Photo]) -> Seeds:
+    low, high, folder = settings.saliency_background, settings.saliency_foreground, settings.saliency_dir
+    if (low is None or high is None) and folder is not None:
+        counts = np.zeros(256)
+        for photo in photos:
+            counts += np.bincount(_read_saliency(folder, photo).ravel(), minlength=256)
+        found_low, found_high = cam.otsu_thresholds(counts)
+        # One of the two may be the user's, on the other's far side.
+        low, high = (min(found_low, 1 if high is None else high), high) if low is None else (low, high)
+        high = max(found_high, low) if high is None else high
+    return settings.model_copy(update={"saliency_background": low, "saliency_foreground": high})
+
+
+def _read_saliency(folder: Path, photo: Photo) -> np.ndarray:
+    """The grey of a photograph's saliency map, (h, w) uint8."""
+    path = pictures.mask_file(folder, photo.id)
+    return np.array(pictures.read_image(path, "saliency map").convert("L"))
 
 
 @dataclass(frozen=True)
@@ -111,10 +148,9 @@ class Cutter:
 
     def _saliency(self, photo: Photo, size: tuple[int, int]) -> Tensor | None:
         """The photograph's saliency map at `size`, (1, H, W) in [0, 1], where the settings want one."""
-        if self.settings.background != "saliency" or self.settings.saliency_dir is None:
+        if self.settings.background not in SALIENCY_CUES or self.settings.saliency_dir is None:
             return None
-        path = pictures.mask_file(self.settings.saliency_dir, photo.id)
-        grey = torch.from_numpy(np.array(pictures.read_image(path, "saliency map").convert("L"))).float() / 255
+        grey = torch.from_numpy(_read_saliency(self.settings.saliency_dir, photo)).float() / 255
         return functional.interpolate(grey[None, None], size, mode="bilinear")[0]
 
 
@@ -136,13 +172,25 @@ def cut_seeds(
         settings: With the thresholds to be used, see `with_thresholds`.
         crf: For `settings.crf`, which refines both cuts of the maps at their size: at the photograph's it takes ten
             times as long, and the seeds' precision is the same.
-        saliency: (1, H, W) in [0, 1], for the cue "saliency" alone.
+        saliency: (1, H, W) in [0, 1], for the cues "saliency" and "cam_saliency" alone.
 
     Returns:
         (H, W) uint8, class index or 255 = unlabelled.
     """
     height, width = pixels.shape[-2:]
     tags = tags[None]
+    if settings.background == "cam_saliency":
+        low, high = settings.saliency_background, settings.saliency_foreground
+        assert saliency is not None and low is not None and high is not None  # by with_thresholds
+        return cam.to_joint_seeds(
+            spread(classes, maps, tags.shape[1], (height, width)),
+            tags,
+            saliency,
+            cam_foreground=settings.cam_foreground,
+            cam_background=settings.cam_background,
+            saliency_foreground=high,
+            saliency_background=low,
+        )[0]
     if not settings.crf:
         return cam.to_seeds(
             spread(classes, maps, tags.shape[1], (height, width)),
@@ -166,7 +214,7 @@ def cut_seeds(
     return functional.interpolate(seeds[None], (height, width), mode="nearest-exact")[0, 0]
 
 
-def _measure_seeds(run: Run, directory: Path) -> dict[str, float]:
+def _measure_seeds(run: Run, directory: Path) -> Figures:
     quality = SeedQuality(len(run.classes))
     for photo in tqdm(distributed.share(run.train), "measuring seeds", disable=not distributed.is_main()):
         truth = true_mask(run, photo)

@@ -244,7 +244,7 @@ class Ablation:
 
 def _finished(run: Run, *, shared: bool) -> dict[str, Any]:
     """Figures and seconds of a run's finished stages: of those that the variants share, or of the others."""
-    found = {name: run.stage(name) for name, facts in STAGES.items() if facts.shared == shared}
+    found = {name: run.stage(name) for name in run.stages if STAGES[name].shared == shared}
     stages = {name: stage for name, stage in found.items() if stage.finished}
     figures: dict[str, Any] = {}
     for stage in stages.values():

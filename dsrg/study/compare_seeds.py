@@ -62,7 +62,7 @@ def seed_table(run: Run, every: int = 1) -> str:
     if not given or run.stage("cams").directory.is_dir():
         run.require("cams")
     photos, cam_dir = _measured(run, every), run.directory_of("cams")
-    figures, ways = {}, {"this configuration": run.cfg.seeds} | {k: Seeds(**v) for k, v in WAYS.items()}
+    figures, ways = {}, {"this configuration": run.seeds} | {k: Seeds(**v) for k, v in WAYS.items()}
     if given:
         figures[GIVEN] = _quality_of_given(run, photos)
     for way, settings in ways.items() if cam_dir.is_dir() else ():
@@ -104,7 +104,7 @@ def source_table(runs: Sequence[Run], sources: Sequence[str] = (), every: int = 
             with tempfile.TemporaryDirectory() as folder:
                 cam_dir = Path(folder)
                 write_maps(run, model, photos, cam_dir, source)
-                settings = with_thresholds(run.cfg.seeds, cam_dir, photos)
+                settings = with_thresholds(run.seeds, cam_dir, photos)
                 maps = measure_cams(run, photos, cam_dir)
                 values = maps | _quality(run, settings, cam_dir, photos, f"{network}, {source}")
             what = {"network": network, "run_dir": str(run.directory), "source": source}
