@@ -13,7 +13,7 @@ runs it: in a module, not below `if __name__ == "__main__"`.
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 
@@ -25,6 +25,8 @@ class Backbone:
     """Its `dsrg.models.architectures.Architecture`."""
     batch_norm: bool = True
     """Whether it has batch norm, whose statistics must come from trained weights to be frozen."""
+    without_batch_norm: tuple[str, ...] = ()
+    """Of a family: how the names of those that have none begin."""
     cut: bool = False
     """Whether the CAM paper cuts it off before its last halving, under convolutions of the classifier's own."""
     cut_weights: bool = False
@@ -45,7 +47,14 @@ BACKBONES = {
     "googlenet": Backbone("dsrg.models.architectures:GOOGLENET", cut=True, cut_weights=True),
 }
 """Networks without their classification head, by torchvision's names."""
-BACKBONE_FAMILIES = {"timm/": Backbone("dsrg.models.timm_network:architecture")}
+BACKBONE_FAMILIES = {
+    "timm/": Backbone(
+        "dsrg.models.timm_network:architecture",
+        without_batch_norm=tuple(
+            f"timm/{name}" for name in ("aimv2", "beit3", "convnext", "deit", "eva", "flexivit", "test_vit", "vit_")
+        ),
+    )
+}
 """Networks that another library names behind this beginning; the place is a function from the whole name."""
 
 
@@ -175,8 +184,10 @@ FORMATS = {
 
 def backbone(name: str) -> Backbone:
     """The line of a backbone; raises KeyError where there is none."""
-    families = (line for beginning, line in BACKBONE_FAMILIES.items() if name.startswith(beginning))
-    return BACKBONES[name] if name in BACKBONES else next(families, None) or BACKBONES[name]
+    for beginning, line in BACKBONE_FAMILIES.items():
+        if name.startswith(beginning) and name not in BACKBONES:
+            return replace(line, batch_norm=line.batch_norm and not name.startswith(line.without_batch_norm))
+    return BACKBONES[name]
 
 
 def maps_of(head: str) -> list[str]:

@@ -5,7 +5,7 @@ A stage belongs to each of the five halvings of the resolution; stage n (from 1)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,8 @@ class Architecture:
     """The state_dict of its trained weights; None where torchvision has them by the network's name."""
     neck: Neck | None = None
     """Its neck, where it has one."""
+    adapt: Callable[[Any, Mapping[str, Any]], dict[str, Any]] | None = None
+    """Fits a state_dict of another input size to the network; None where the size changes nothing."""
 
 
 def _make_mobilenet_v2() -> Any:

@@ -161,6 +161,8 @@ def build_backbone(
     if weights is not None:
         state = _read_weights(name, weights)
         body = {key: value for key, value in state.items() if not key.startswith(architecture.head)}
+        if architecture.adapt is not None:
+            body = architecture.adapt(network, body)
         load_strictly(network, body, f"{weights} (weights of {name})")
     stages = architecture.split(network)
     if cut:

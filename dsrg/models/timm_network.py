@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from dsrg.errors import InputError
-from dsrg.models.architectures import NUM_STAGES, Architecture, Stages
+from dsrg.models import timm_transformer
+from dsrg.models.architectures import NUM_STAGES, Architecture, Neck, Stages
 from dsrg.models.layers import InputScale
 
 PREFIX = "timm/"
@@ -38,35 +39,58 @@ def architecture(name: str) -> Architecture:
     if importlib.util.find_spec("timm") is None:
         raise InputError(f"model.backbone = {name}: needs timm; run python -m pip install 'dsrg[timm]'.")
     with torch.device("meta"):
+        network = _create(name)
+        head = tuple(f"{part}." for part in _classifiers(network))
+        download = functools.partial(_download, name)
+        if timm_transformer.serves(network):
+            make = functools.partial(_create, name)
+            return timm_transformer.architecture(name, network, make, head, download)
         network = _make(name, 32)
-    config = network.pretrained_cfg
     return Architecture(
         make=functools.partial(_make, name, 32),
         split=functools.partial(_split, name),
-        head=(f"{config.get('classifier', 'classifier')}.",),
+        head=head,
         out_channels=network.num_features,
         strided=functools.partial(_make, name),
-        download=functools.partial(_download, name),
+        download=download,
+        neck=_neck(network),
     )
 
 
-def _make(name: str, output_stride: int) -> Any:
+def _neck(network: Any) -> Neck | None:
+    """The layers behind the last feature level, if there are any."""
+    last = network.feature_info[-1]
+    layers = [key for key, _ in _chain(network)]
+    count = len(layers) - layers.index(last["module"]) - 1 if last["module"] in layers else 0
+    return Neck(count, last["num_chs"]) if count and last["num_chs"] != network.num_features else None
+
+
+def _classifiers(network: Any) -> tuple[str, ...]:
+    """The names of its classification head's layers."""
+    named = network.pretrained_cfg.get("classifier") or "classifier"
+    return (named,) if isinstance(named, str) else tuple(named)
+
+
+def _create(name: str, **settings: Any) -> Any:
     import timm
 
     try:
-        network = timm.create_model(
-            name.removeprefix(PREFIX), pretrained=False, num_classes=0, global_pool="", output_stride=output_stride
-        )
-    except (TypeError, AssertionError):  # an output stride, which it does not know
-        raise InputError(
-            f"model.backbone = {name}: cannot be made at an output stride; choose a convolutional network of timm."
-        ) from None
+        return timm.create_model(name.removeprefix(PREFIX), pretrained=False, num_classes=0, **settings)
     except (RuntimeError, ValueError) as error:
         raise InputError(
             f"model.backbone = {name}: timm has no such network ({' '.join(str(error).split())}); "
             "timm.list_models() has their names."
         ) from None
-    return network
+
+
+def _make(name: str, output_stride: int) -> Any:
+    try:
+        return _create(name, global_pool="", output_stride=output_stride)
+    except (TypeError, AssertionError):  # an output stride, which it does not know
+        raise InputError(
+            f"model.backbone = {name}: cannot be made at an output stride; choose a convolutional network of timm, or "
+            "a plain ViT, such as timm/vit_small_patch16_224."
+        ) from None
 
 
 def _download(name: str) -> dict[str, Any]:
