@@ -207,6 +207,14 @@ class Classifier(Train):
         return self
 
 
+class Dsrg(Train):
+    """DSRG training, on the seeds."""
+
+    grid: Literal[4, 8, 16, 32] | None = None
+    """Photograph pixels for each cell of the grid on which seeds grow and the CRF and the losses work; null for
+    model.output_stride. The network's class scores are enlarged to a finer one."""
+
+
 class Retrain(Train):
     """Ordinary supervised training: on the pseudo-labels, and on ground truth for the upper bound."""
 
@@ -452,7 +460,7 @@ class Config(Section):
     crf: Crf = Crf()
     grow: Grow = Grow()
     losses: Losses = Losses()
-    dsrg: Train = Train()
+    dsrg: Dsrg = Dsrg()
     masks: Masks = Masks()
     retrain: Retrain = Retrain()
     supervised: Supervised = Supervised()
@@ -512,6 +520,11 @@ class Config(Section):
             "dsrg": (self.dsrg.size, *segmenter),
             "retrain": (self.retrain.size, *segmenter),
         }
+        if self.dsrg.grid is not None and self.dsrg.grid > self.model.output_stride:
+            raise ValueError(
+                f"dsrg.grid = {self.dsrg.grid} is coarser than model.output_stride = {self.model.output_stride}; choose "
+                "one as fine or finer"
+            )
         for section, (size, key, stride) in sections.items():
             if not grid.fits(size, stride):
                 below, above = grid.neighbours(size, stride)

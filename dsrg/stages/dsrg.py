@@ -42,12 +42,13 @@ class DsrgStep:
     """One DSRG iteration: from a batch to its losses.
 
     Args:
-        cfg: The sections losses, grow and crf.
+        cfg: The sections losses, grow, crf and dsrg.
     """
 
     def __init__(self, cfg: Config) -> None:
         self.losses = {name: tables.LOSSES[name] for name in cfg.losses.enabled}
         self.grow = cfg.grow
+        self.grid = cfg.dsrg.grid
         self.crf = cfg.crf.arguments(cfg.crf.train_scale)
         self.crf_tags = cfg.crf.tags
         self.crf_unary = cfg.crf.train_unary
@@ -64,14 +65,17 @@ class DsrgStep:
         scalars["grown_coverage"] = (grown != IGNORE).float().mean()
         return scalars
 
-    @staticmethod
-    def probabilities(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-        """The network's floored softmax on the output grid, (B, C, h, w) float32."""
-        return losses.floored_softmax(inference.forward(model, batch))
+    def probabilities(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        """The network's floored softmax on the grid, (B, C, h, w) float32."""
+        logits = inference.forward(model, batch)
+        if self.grid is not None:
+            side = (batch["images"].shape[-1] - 1) // self.grid + 1
+            logits = inference.enlarge(logits.float(), (side, side))
+        return losses.floored_softmax(logits)
 
     @torch.no_grad()
     def supervision(self, probs: Tensor, batch: dict[str, Tensor], iteration: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The seeds on the output grid, the grown seeds (B, h, w), and the refined probabilities (B, C, h, w)."""
+        """The seeds on the grid, the grown seeds (B, h, w), and the refined probabilities (B, C, h, w)."""
         size = probs.shape[-2:]
         seeds = inference.on_grid(batch["masks"], size)
         refined = probs
