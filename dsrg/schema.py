@@ -57,6 +57,7 @@ Side = Annotated[int, Field(gt=0, le=16_384)]
 Scale = Annotated[float, Field(ge=0.01, le=10)]
 Scales = Annotated[tuple[Scale, ...], Field(min_length=1, max_length=16)]
 Merge = Literal["probabilities", "logits"]
+Grid = Literal[4, 8, 16, 32] | None
 Rates = Annotated[tuple[Annotated[int, Field(gt=0, le=256)], ...], Field(min_length=1, max_length=16)]
 
 
@@ -210,7 +211,7 @@ class Classifier(Train):
 class Dsrg(Train):
     """DSRG training, on the seeds."""
 
-    grid: Literal[4, 8, 16, 32] | None = None
+    grid: Grid = None
     """Photograph pixels for each cell of the grid on which seeds grow and the CRF and the losses work; null for
     model.output_stride. The network's class scores are enlarged to a finer one."""
 
@@ -228,6 +229,8 @@ class Retrain(Train):
     """Base learning rate."""
     schedule: Literal["step", "poly", "cosine", "constant"] = "poly"
     """How the learning rate falls."""
+    grid: Grid = None
+    """Photograph pixels for each cell of the grid on which the loss works; null for every pixel."""
     start: Literal["fresh", "dsrg"] = "fresh"
     """Where retraining starts: as DSRG training did, or at the network that it made. Full supervision starts fresh."""
 
@@ -520,11 +523,12 @@ class Config(Section):
             "dsrg": (self.dsrg.size, *segmenter),
             "retrain": (self.retrain.size, *segmenter),
         }
-        if self.dsrg.grid is not None and self.dsrg.grid > self.model.output_stride:
-            raise ValueError(
-                f"dsrg.grid = {self.dsrg.grid} is coarser than model.output_stride = {self.model.output_stride}; choose "
-                "one as fine or finer"
-            )
+        for section, cells in (("dsrg", self.dsrg.grid), ("retrain", self.retrain.grid)):
+            if cells is not None and cells > self.model.output_stride:
+                raise ValueError(
+                    f"{section}.grid = {cells} is coarser than model.output_stride = {self.model.output_stride}; "
+                    "choose one as fine or finer"
+                )
         for section, (size, key, stride) in sections.items():
             if not grid.fits(size, stride):
                 below, above = grid.neighbours(size, stride)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,17 @@ class RandomScale(torch.nn.Module):
         self.size = size
         self.scale = scale
 
-    def forward(self, *pair: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        height, width = pair[0].shape[-2:]
+    def forward(self, parts: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        height, width = next(iter(parts.values())).shape[-2:]
         factor = float(torch.empty(1).uniform_(*self.scale)) * self.size / max(height, width)
         size = [max(1, round(height * factor)), max(1, round(width * factor))]
-        return tuple(v2.functional.resize(item, size, antialias=True) for item in pair)  # masks: nearest neighbour
+        # masks: nearest neighbour
+        return {name: v2.functional.resize(part, size, antialias=True) for name, part in parts.items()}
 
 
 def joint_transform(*, size: int, resize: str, scale: tuple[float, float], mirror: bool, colour: float) -> v2.Transform:
-    """Augmentation of a (photograph, mask) pair; masks are resampled by nearest neighbour, padded with 255.
+    """Augmentation of {"images": photograph, "masks": mask}, or of one of them; masks are resampled by nearest
+    neighbour, padded with 255.
 
     Args:
         size: Side of the result in pixels.
@@ -64,6 +67,18 @@ def joint_transform(*, size: int, resize: str, scale: tuple[float, float], mirro
     return v2.Compose(steps)
 
 
+@dataclass(frozen=True)
+class Cached:
+    """What a network trains on in place of pixels."""
+
+    features: Callable[[int, bool], torch.Tensor]
+    """From a photograph's index, and whether it is mirrored, to the features (D, h, w) of the whole photograph."""
+    mirror: bool
+    """Mirror half of the photographs."""
+    pixels: bool
+    """Whether the loss looks at the pixels all the same."""
+
+
 class TrainingSet(Dataset[dict[str, torch.Tensor]]):
     """Augmented training samples.
 
@@ -73,12 +88,10 @@ class TrainingSet(Dataset[dict[str, torch.Tensor]]):
             image-level labels are enough.
         transform: Joint transform of photograph and mask.
         seed: With the draw's number it fixes the augmentation of a sample.
-        features: From a photograph's index, and whether it is mirrored, to its cached features; the transform must then
-            do neither. None where the network takes the pixels.
-        mirror: With features: mirror half of the photographs.
+        cached: Features that are computed already; the transform must then neither cut nor mirror.
 
-    A sample is {"images": (3, S, S) uint8, "tags": (C,) bool, with masks "masks": (S, S) uint8, and with features
-    "features": (D, h, w) float16}.
+    A sample is {"images": (3, S, S) uint8, "tags": (C,) bool}, with masks "masks": (S, S) uint8, and with cached
+    features "features": (D, h, w) float16, without "images" where nobody looks at them.
     """
 
     def __init__(
@@ -87,15 +100,13 @@ class TrainingSet(Dataset[dict[str, torch.Tensor]]):
         mask_dir: Path | None,
         transform: v2.Transform,
         seed: int,
-        features: Callable[[int, bool], torch.Tensor] | None = None,
-        mirror: bool = False,
+        cached: Cached | None = None,
     ) -> None:
         self.photos = photos
-        self.features = features
-        self.mirror = mirror
         self.mask_dir = mask_dir
         self.transform = transform
         self.seed = seed
+        self.cached = cached
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -103,27 +114,38 @@ class TrainingSet(Dataset[dict[str, torch.Tensor]]):
     def __getitem__(self, draw_and_index: tuple[int, int]) -> dict[str, torch.Tensor]:
         draw, index = draw_and_index
         photo = self.photos[index]
-        picture = pictures.read_image(photo.path)
-        if self.mask_dir is None:
-            pair = (tv_tensors.Image(picture), tv_tensors.Mask(torch.zeros(1, *picture.size[::-1], dtype=torch.uint8)))
-        else:
-            mask = read_mask_for(pictures.mask_file(self.mask_dir, photo.id), picture.size, len(photo.tags), photo.path)
-            pair = (tv_tensors.Image(picture), tv_tensors.Mask(torch.from_numpy(mask)[None]))
+        parts = self._read(photo)
         # The augmentation depends on the seed and the draw alone, not on the worker or on what came before: a
         # resumed run sees the same samples as an uninterrupted one.
         with torch.random.fork_rng(devices=[]):
             # Both mixed into 32 bits: of a longer seed, torch on the CPU reads the lowest 32 alone.
             torch.manual_seed(int(np.random.SeedSequence((self.seed, draw)).generate_state(1)[0]))
-            image, mask_tensor = self.transform(*pair)
-            mirrored = self.mirror and bool(torch.rand(()) < 0.5)
+            parts = self.transform(parts) if parts else parts
+            mirrored = self.cached is not None and self.cached.mirror and bool(torch.rand(()) < 0.5)
+        sample = {name: part.as_subclass(torch.Tensor) for name, part in parts.items()}
         if mirrored:
-            image, mask_tensor = image.flip(-1), mask_tensor.flip(-1)
-        sample = {"images": image.as_subclass(torch.Tensor), "tags": torch.from_numpy(photo.tags)}
-        if self.mask_dir is not None:
-            sample["masks"] = mask_tensor.as_subclass(torch.Tensor)[0]
-        if self.features is not None:
-            sample["features"] = self.features(index, mirrored)
+            sample = {name: part.flip(-1) for name, part in sample.items()}
+        if "masks" in sample:
+            sample["masks"] = sample["masks"][0]
+        sample["tags"] = torch.from_numpy(photo.tags)
+        if self.cached is not None:
+            sample["features"] = self.cached.features(index, mirrored)
         return sample
+
+    def _read(self, photo: Photo) -> dict[str, Any]:
+        """What is transformed, by the sample's names."""
+        parts: dict[str, Any] = {}
+        if self.cached is None or self.cached.pixels:
+            parts["images"] = tv_tensors.Image(pictures.read_image(photo.path))
+        if self.mask_dir is not None:
+            path, count = pictures.mask_file(self.mask_dir, photo.id), len(photo.tags)
+            if parts:
+                height, width = parts["images"].shape[1:]
+                mask = read_mask_for(path, (width, height), count, photo.path)
+            else:
+                mask = pictures.read_mask(path, count)
+            parts["masks"] = tv_tensors.Mask(torch.from_numpy(mask)[None])
+        return parts
 
 
 class ResumableBatches(Sampler[list[tuple[int, int]]]):

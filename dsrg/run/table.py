@@ -35,10 +35,10 @@ class Facts:
     """The stages that it builds on."""
     sections: tuple[str, ...] = ()
     """Sections of the configuration that decide on it, besides those of `common`."""
-    common: tuple[str, ...] = ("seed", "amp", "data", "model")
-    """What decides on nearly all stages."""
     keys: tuple[str, ...] = ()
     """Single keys of other sections that decide on it too."""
+    common: tuple[str, ...] = ("seed", "amp", "data", "model")
+    """What decides on nearly all stages."""
     ending: str = ""
     """How the file that it writes for each photograph ends; none where it writes none."""
     of_classifier: bool = False

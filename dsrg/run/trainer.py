@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from dsrg import distributed
-from dsrg.data.training import ResumableBatches, TrainingSet, joint_transform, make_loader
+from dsrg.data.training import Cached, ResumableBatches, TrainingSet, joint_transform, make_loader
 from dsrg.errors import InputError
 from dsrg.run import engine, optim
 from dsrg.run.features import frozen_features
@@ -27,6 +27,8 @@ def train(
     settings: Train,
     mask_dir: Path | None,
     pictures: engine.Pictures | None = None,
+    *,
+    pixels: bool = True,
 ) -> None:
     """Train `model` on the run's training split, continuing the stage's checkpoint where there is one.
 
@@ -38,6 +40,7 @@ def train(
         settings: Input size, augmentation, optimiser, schedule.
         mask_dir: Folder of the dense labels to train on; None for image-level labels alone.
         pictures: What to show in TensorBoard.
+        pixels: Whether step or pictures look at the photographs beside giving them to the network.
 
     Raises:
         InputError: the batch cannot be divided among the processes, a file is broken, or the loss diverges.
@@ -54,8 +57,8 @@ def train(
         mirror=settings.mirror and not cached,
         colour=settings.colour,
     )
-    features = frozen_features(run, model, settings.size).of if cached else None
-    samples = TrainingSet(run.train, mask_dir, transform, run.cfg.seed, features, settings.mirror and cached)
+    given = Cached(frozen_features(run, model, settings.size).of, settings.mirror, pixels) if cached else None
+    samples = TrainingSet(run.train, mask_dir, transform, run.cfg.seed, given)
 
     def batches(start: int) -> Iterable[engine.Batch]:
         order = ResumableBatches(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,7 +46,8 @@ def _train_on_masks(run: Run, name: str, masks: Callable[[], Path]) -> Stage:
             settings = settings.model_copy(update={"iterations": run.cfg.supervised.iterations})
 
         def work() -> Figures:
-            train(run, stage, model, _mask_step, settings, mask_dir)
+            step = functools.partial(_mask_step, grid=settings.grid)
+            train(run, stage, model, step, settings, mask_dir, pixels=False)
             return {}
 
         return work
@@ -53,10 +55,12 @@ def _train_on_masks(run: Run, name: str, masks: Callable[[], Path]) -> Stage:
     return run.make(name, prepare)
 
 
-def _mask_step(model: nn.Module, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
-    """Cross-entropy at the input's resolution; 255 is left out."""
-    masks = batch["masks"].long()
+def _mask_step(model: nn.Module, batch: dict[str, Tensor], iteration: int, *, grid: int | None) -> dict[str, Tensor]:
+    """Cross-entropy on the grid, or without one at the input's resolution; 255 is left out."""
+    masks = batch["masks"]
+    if grid is not None:
+        masks = inference.on_grid(masks, [(side - 1) // grid + 1 for side in masks.shape[-2:]])
     logits = inference.enlarge(inference.forward(model, batch).float(), masks.shape[-2:])
     # The mean over no pixel at all would be nan: a crop can hold nothing but padding and void.
-    total = functional.cross_entropy(logits, masks, ignore_index=IGNORE, reduction="sum")
+    total = functional.cross_entropy(logits, masks.long(), ignore_index=IGNORE, reduction="sum")
     return {"loss": total / (masks != IGNORE).sum().clamp(min=1)}
