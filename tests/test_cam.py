@@ -14,6 +14,7 @@ from dsrg.cam import (
     merge_scales,
     normalise,
     otsu_thresholds,
+    to_joint_seeds,
     to_labels,
     to_seeds,
 )
@@ -77,6 +78,67 @@ def test_seeds_name_own_classes_and_shrink_with_the_threshold(background, case, 
         assert all(own[label] for label in seeds.unique().tolist() if label != 255)
     foreground = (few != 0) & (few != 255)
     assert torch.equal(few[foreground], many[foreground])
+
+
+JOINT = {"cam_foreground": 0.125, "cam_background": 0.375, "saliency_foreground": 0.09, "saliency_background": 0.03}
+
+
+@given(case=cases())
+@settings(deadline=None, max_examples=30)
+def test_joint_seeds_equal_loops(case):
+    cams, tags, saliency = case
+    expected = np.full(saliency.shape, 255)
+    for image, y, x in np.ndindex(saliency.shape):
+        own = [(cams[image, c - 1, y, x].item(), -c) for c in range(1, tags.shape[1]) if tags[image, c]]
+        best, winner = max(own, default=(0.0, 0))
+        if best > 0.125 and saliency[image, y, x] > 0.09:
+            expected[image, y, x] = -winner
+        elif best < 0.375 and saliency[image, y, x] < 0.03:
+            expected[image, y, x] = 0
+    seeds = to_joint_seeds(cams, tags, saliency, **JOINT)
+    assert seeds.dtype == torch.uint8
+    np.testing.assert_array_equal(seeds.numpy(), expected)
+
+
+@given(case=cases(), key=st.sampled_from(list(JOINT)), change=st.floats(0, 0.06))
+@settings(deadline=None, max_examples=30)
+def test_joint_seeds_are_those_of_either_witness_and_fewer_the_stricter(case, key, change):
+    cams, tags, saliency = case
+    seeds = to_joint_seeds(cams, tags, saliency, **JOINT)
+    by_cam = to_seeds(
+        cams, tags, foreground_threshold=0.125, background="saliency", saliency=torch.ones_like(saliency),
+        background_threshold=0.0, alpha=1.0,
+    )  # fmt: skip
+    foreground = (seeds != 0) & (seeds != 255)
+    assert torch.equal(seeds[foreground], by_cam[foreground])
+    assert (saliency[foreground] > 0.09).all()
+    assert (saliency[seeds == 0] < 0.03).all()
+    stricter = JOINT[key] + (change if key.endswith("foreground") else -min(change, 0.03))
+    fewer = to_joint_seeds(cams, tags, saliency, **(JOINT | {key: stricter}))
+    assert torch.equal(fewer[fewer != 255], seeds[fewer != 255])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"saliency": torch.zeros(1, 5, 5)}, r"saliency must be \(1, 4, 4\).*not \(1, 5, 5\)"),
+        ({"saliency_background": 0.1}, r"must lie between 0 and saliency_foreground \(0.09\)"),
+        ({"saliency_foreground": 1.5}, "and that at most at 1"),
+    ],
+)
+def test_joint_seeds_refuse_what_does_not_fit(change, message):
+    good = {
+        "cams": torch.zeros(1, 2, 4, 4),
+        "tags": torch.ones(1, 3, dtype=torch.bool),
+        "saliency": torch.zeros(1, 4, 4),
+    }
+    with pytest.raises(ValueError, match=message):
+        to_joint_seeds(**(good | JOINT | change))
+
+
+def test_joint_background_needs_its_tag():
+    cams, tags = torch.zeros(1, 1, 2, 2), torch.tensor([[False, True]])
+    assert (to_joint_seeds(cams, tags, torch.zeros(1, 2, 2), **JOINT) == 255).all()
 
 
 def test_background_needs_its_tag():

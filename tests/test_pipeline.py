@@ -240,7 +240,8 @@ def test_masks_of_the_training_split_never_reach_the_weak_stages(data: Path, fin
     shutil.copytree(data, blind)
     shutil.rmtree(blind / "SegmentationClass")
     results = run_pipeline(make_run(blind, tmp_path / "run"))
-    assert results.keys() == {"classifier_map", "classifier_ap", "masks_coverage", "seconds"}
+    assert results.keys() == {"classifier_map", "classifier_ap", "seeds", "masks_coverage", "seconds"}
+    assert results["seeds"] == {"supervision": "tags"}
     for stage in ("classifier", "dsrg", "retrain"):
         assert same(weights(finished, stage), weights(tmp_path / "run", stage)), stage
     assert "not measured" in table(results)
@@ -319,6 +320,7 @@ def test_seed_table_measures_what_the_stage_would_write(data: Path, finished: Pa
     assert [line.split(" | ")[0] for line in lines[2:]] == [f"| {way}" for way in ("this configuration", *WAYS)]
     own = disk.read_json(run.directory / "seed_table.json")["seeds"]["this configuration"]
     stage = disk.read_json(run.directory / "seeds" / "stage.json")["figures"]["seeds"]
+    assert stage.pop("supervision") == "tags"
     assert {name: own[name] for name in stage} == stage
     assert own["precision"].keys() == set(run.classes.names)
     assert own["precision"]["background"] == pytest.approx(stage["background_precision"], nan_ok=True)
@@ -337,6 +339,7 @@ def test_seed_table_measures_seeds_from_elsewhere(data: Path, finished: Path, tm
     lines = seed_table(run).splitlines()
     table = disk.read_json(run.directory / "seed_table.json")["seeds"]
     assert list(table) == [GIVEN]
+    del record["figures"]["seeds"]["supervision"]
     assert {name: table[GIVEN][name] for name in record["figures"]["seeds"]} == record["figures"]["seeds"]
     right = of = 0
     for photo in run.train:

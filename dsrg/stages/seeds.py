@@ -43,13 +43,8 @@ def make_seeds(run: Run) -> Stage:
     """
 
     def prepare(stage: Stage) -> Callable[[], Figures]:
-        cam_dir, folder = run.require("cams"), run.seeds.saliency_dir
-        if run.cfg.makes_saliency:
-            run.require("saliency")
-        elif run.cfg.cue in SALIENCY_CUES and folder is not None:
-            for photo in run.train:  # before anything is written
-                if not pictures.mask_file(folder, photo.id).is_file():
-                    raise InputError(f"{folder / photo.id}.png: the saliency map does not exist; add it.")
+        cam_dir = run.require("cams")
+        require_saliency(run)
         return functools.partial(_write_seeds, run, cam_dir, stage.directory)
 
     def measure(stage: Stage) -> Figures:
@@ -59,6 +54,21 @@ def make_seeds(run: Run) -> Stage:
         return {"seeds": figures} if figures else {}
 
     return run.make("seeds", prepare, measure)
+
+
+def require_saliency(run: Run) -> None:
+    """Check that the saliency maps that the background cue reads are there, if it reads any.
+
+    Raises:
+        InputError: one is missing.
+    """
+    folder = run.seeds.saliency_dir
+    if run.cfg.makes_saliency:
+        run.require("saliency")
+    elif run.cfg.cue in SALIENCY_CUES and folder is not None:
+        for photo in run.train:
+            if not pictures.mask_file(folder, photo.id).is_file():
+                raise InputError(f"{folder / photo.id}.png: the saliency map does not exist; add it.")
 
 
 def _write_seeds(run: Run, cam_dir: Path, directory: Path) -> Figures:

@@ -17,7 +17,7 @@ from dsrg.run import networks
 from dsrg.run.folder import Run
 from dsrg.schema import Seeds
 from dsrg.stages.cams import measure_cams, write_maps
-from dsrg.stages.seeds import Cutter, with_thresholds
+from dsrg.stages.seeds import Cutter, require_saliency, with_thresholds
 from dsrg.study.comparison import check_comparable, methods_of, network_names
 from dsrg.tables import MAPS
 
@@ -56,12 +56,14 @@ def seed_table(run: Run, every: int = 1) -> str:
         and .json.
 
     Raises:
-        InputError: the CAMs are not there, the training split has no masks, or `every` is below 1.
+        InputError: the CAMs or saliency maps are not there, the training split has no masks, or `every` is below 1.
     """
     given = run.stage("seeds").foreign
     if not given or run.stage("cams").directory.is_dir():
         run.require("cams")
     photos, cam_dir = _measured(run, every), run.directory_of("cams")
+    if cam_dir.is_dir():
+        require_saliency(run)
     figures, ways = {}, {"this configuration": run.seeds} | {k: Seeds(**v) for k, v in WAYS.items()}
     if given:
         figures[GIVEN] = _quality_of_given(run, photos)
@@ -97,6 +99,7 @@ def source_table(runs: Sequence[Run], sources: Sequence[str] = (), every: int = 
     photos = _measured(runs[0], every)
     for run in runs:
         run.require("classifier")
+        require_saliency(run)
     rows: dict[str, dict[str, Any]] = {}
     for run, network, own in zip(runs, network_names(runs), each, strict=True):
         model = networks.trained_classifier(run)
@@ -132,9 +135,12 @@ def _quality(run: Run, settings: Seeds, cam_dir: Path, photos: Sequence[Photo], 
         for photo, seeds in zip(photos, tqdm(pool.map(cutter.cut, photos), title, len(photos)), strict=True):
             size = seeds.shape[::-1]
             quality.update(seeds, read_mask_for(run.folder.mask_path(photo), size, len(run.classes), photo.path))
-    thresholds = [settings.foreground_threshold, settings.background_threshold]
-    two = settings.background == "cam"  # the other cues have no second threshold
-    return _figures(run, quality, thresholds[: 1 + two])
+    keys = {
+        "cam": ("foreground_threshold", "background_threshold"),
+        "cam_saliency": ("saliency_foreground", "saliency_background"),
+    }
+    thresholds = [getattr(settings, key) for key in keys.get(settings.background, ("foreground_threshold",))]
+    return _figures(run, quality, thresholds)
 
 
 def _quality_of_given(run: Run, photos: Sequence[Photo]) -> dict[str, Any]:

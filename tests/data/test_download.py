@@ -1,4 +1,5 @@
-"""VOC and SBD are downloaded by torchvision's own classes, here small archives from a server on this machine."""
+"""VOC and SBD are downloaded by torchvision's own classes, here small archives from a server on this machine; single
+files by PyTorch's function."""
 
 import functools
 import hashlib
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 from torchvision.datasets import SBDataset, voc
 
-from dsrg.data.download import download_sbd, download_voc
+from dsrg.data.download import download_file, download_sbd, download_voc
 from dsrg.data.voc_sbd import find_sbd, find_voc
 from dsrg.errors import InputError
 
@@ -35,12 +36,19 @@ def pack(archive: Path, files: dict[str, bytes]) -> str:
 
 
 @pytest.fixture
-def servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The two archives in their official structure; yields the folder that a server on this machine shows."""
+def address(tmp_path: Path) -> Iterator[str]:
+    """Of a server on this machine that shows the folder `server`."""
     (tmp_path / "server").mkdir()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=tmp_path / "server"))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}"
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> Path:
+    """The two archives in their official structure; the folder that the server shows."""
     photo = tmp_path / "photo.jpg"
     Image.new("RGB", (4, 4)).save(photo)
     content, top = photo.read_bytes(), "VOCdevkit/VOC2012"
@@ -58,9 +66,7 @@ def servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     md5 = pack(tmp_path / "server/benchmark.tgz", {f"benchmark_RELEASE/dataset/{name}": b"a\n" for name in names})
     monkeypatch.setattr(SBDataset, "url", f"{address}/benchmark.tgz")
     monkeypatch.setattr(SBDataset, "md5", md5)
-    yield tmp_path / "server"
-    server.shutdown()
-    server.server_close()
+    return tmp_path / "server"
 
 
 @pytest.mark.usefixtures("servers")
@@ -105,3 +111,36 @@ def test_a_folder_in_use_is_not_downloaded_to(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="voc: holds something else than VOC 2012"):
         download_voc(tmp_path / "voc")
     assert kept.is_file()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return tmp_path / "torch/hub/checkpoints"
+
+
+def test_a_file_is_downloaded_once_and_anew_where_it_is_damaged(tmp_path: Path, address: str, cache: Path) -> None:
+    content = bytes(range(256)) * 40
+    md5 = hashlib.md5(content).hexdigest()
+    (tmp_path / "server/network.onnx").write_bytes(content)
+    for spoil in (False, True):
+        path = download_file(f"{address}/network.onnx", md5)
+        assert path == cache / "network.onnx"
+        assert path.read_bytes() == content
+        if not spoil:
+            path.write_bytes(content[:-1])
+    (tmp_path / "server/network.onnx").unlink()
+    assert download_file(f"{address}/network.onnx", md5) == path
+    assert [file.name for file in cache.iterdir()] == ["network.onnx"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_file_that_is_another_or_none_leaves_nothing(tmp_path: Path, address: str, cache: Path, there: bool) -> None:
+    if there:
+        (tmp_path / "server/network.onnx").write_bytes(b"another")
+    message = (
+        "what was downloaded has the MD5" if there else "cannot be downloaded .*put the file to .*network.onnx yourself"
+    )
+    with pytest.raises(InputError, match=message):
+        download_file(f"{address}/network.onnx", "0" * 32)
+    assert list(cache.iterdir()) == []

@@ -250,7 +250,7 @@ def test_a_run_that_has_not_begun(tmp_path: Path, page: Page) -> None:
         first = opened.locator("#pictures .card").first
         assert first.locator(".thumb[disabled]").count() == 5  # truth is there from the start
         assert first.locator(".compare .layer").get_attribute("class") == "layer truth"
-        assert opened.locator(".stages .not-run").count() == len(record.STAGES)
+        assert opened.locator(".stages .not-run").count() == len(run.stages)
 
 
 def test_without_true_masks_nothing_is_measured(tmp_path: Path, page: Page) -> None:

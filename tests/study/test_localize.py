@@ -145,7 +145,8 @@ def test_every_source_makes_seeds(data: Path, trained: Path, tmp_path: Path, kin
         assert maps.min() >= 0
         assert (maps.max(axis=(1, 2)) == 1).all()
         assert (maps.min(axis=(1, 2)) == 0).all() or source != "acol"
-    assert make_seeds(run).figures["seeds"].keys() == {"coverage", "foreground_precision", "background_precision"}
+    measured = {"supervision", "coverage", "foreground_precision", "background_precision"}
+    assert make_seeds(run).figures["seeds"].keys() == measured
     for photo in run.train:
         seeds = pictures.read_mask(run.directory / "seeds" / f"{photo.id}.png", len(run.classes))
         assert photo.tags[seeds[seeds != IGNORE]].all()
