@@ -34,8 +34,6 @@ class Facts:
     """The stages that it builds on."""
     sections: tuple[str, ...] = ()
     """Sections of the configuration that decide on it, besides those of `common`."""
-    common: tuple[str, ...] = ("seed", "amp", "data", "model")
-    """What decides on nearly all stages."""
     keys: tuple[str, ...] = ()
     """Single keys of other sections that decide on it too."""
     ending: str = ""
@@ -50,6 +48,8 @@ class Facts:
     """What the segmentation network that it trains is called on the report."""
     predicts: str = ""
     """The stage whose network predicts the validation split here."""
+    common: tuple[str, ...] = ("seed", "amp", "data", "model")
+    """What decides on nearly all stages."""
 
 
 STAGES = {
