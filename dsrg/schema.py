@@ -439,8 +439,8 @@ class Config(Section):
     run_dir: Path = Path("runs/default")
     """Folder of everything the run writes."""
     shared: Path | None = None
-    """Folder of another run whose classifier/, cams/ and seeds/ this one takes in place of making its own. That run's
-    random seed stays theirs; their other settings must be this run's."""
+    """Folder of another run whose classifier/, cams/, saliency/ and seeds/ this one takes in place of making its own.
+    That run's random seed stays theirs; their other settings must be this run's."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of every random number, below 2^31."""
     device: str = "auto"

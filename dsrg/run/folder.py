@@ -252,7 +252,7 @@ class Run:
 
     def _shared_seed(self) -> int | None:
         """The random seed that the shared stages were made with; None where none of them has a record."""
-        for name in reversed([name for name, facts in STAGES.items() if facts.shared]):
+        for name in reversed([name for name, facts in STAGES.items() if facts.shared and "seed" in facts.common]):
             path = self.directory_of(name) / RECORD
             if path.exists():
                 seed = read_record(path).settings.get("seed")

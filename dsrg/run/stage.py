@@ -166,10 +166,9 @@ class Stage:
 
     def _compare_settings(self, record: StageRecord) -> None:
         defaults = dict(flatten(Config().model_dump(mode="json")))
-        # Last those that the stage no longer reads, for another key is the reason.
-        for key in sorted(
-            self.settings.keys() | record.settings.keys(), key=lambda key: (key not in self.settings, key)
-        ):
+        # First those that both have: of the others, a choice among these may be the reason.
+        one_sided = self.settings.keys() ^ record.settings.keys()
+        for key in sorted(self.settings.keys() | record.settings.keys(), key=lambda key: (key in one_sided, key)):
             # A key that a newer version added had its default's effect before.
             before, now = record.settings.get(key, defaults.get(key)), self.settings.get(key)
             if before != now and not self._says_where(key, before, now, known=bool(record.contents)):

@@ -51,6 +51,8 @@ class Facts:
     """What the segmentation network that it trains is called on the report."""
     predicts: str = ""
     """The stage whose network predicts the validation split here."""
+    common: tuple[str, ...] = ("seed", "amp", "data", "model")
+    """What decides on nearly all stages."""
 
 
 STAGES = {
