@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import math
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ from dsrg.models.layers import InputScale
 PREFIX = "timm/"
 _CONTAINERS = ("blocks", "stages", "features")
 """Sequences of blocks, whose members are layers of the chain."""
+_PATCH = 32
+"""Pixels of a cell of a network of patches."""
 _SIZE = 65
 """Side of the image, in pixels, on which the chain is compared with the network."""
 
@@ -45,13 +48,14 @@ def architecture(name: str) -> Architecture:
         if timm_transformer.serves(network):
             make = functools.partial(_create, name)
             return timm_transformer.architecture(name, network, make, head, download)
-        network = _make(name, 32)
+        strided = _make_patches if _made_of_patches(network) else _make
+        network = strided(name, 32)
     return Architecture(
-        make=functools.partial(_make, name, 32),
+        make=functools.partial(strided, name, 32),
         split=functools.partial(_split, name),
         head=head,
         out_channels=network.num_features,
-        strided=functools.partial(_make, name),
+        strided=functools.partial(strided, name),
         download=download,
         neck=_neck(network),
     )
@@ -93,6 +97,40 @@ def _make(name: str, output_stride: int) -> Any:
         ) from None
 
 
+def _made_of_patches(network: Any) -> bool:
+    """Whether its convolutions halve by patches alone, side by side and without padding, as ConvNeXt's do."""
+    convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d) and max(layer.stride) > 1]
+    patches = all(layer.kernel_size == layer.stride and not any(layer.padding) for layer in convolutions)
+    return patches and math.prod(layer.stride[0] for layer in convolutions) == _PATCH
+
+
+def _make_patches(name: str, output_stride: int) -> Any:
+    """A network of patches, of which 32 x 32 pixels make one cell, at an output stride.
+
+    Halvings beyond it become dilation, so that the output, subsampled, is that of the network as published; timm's own
+    way moves it by a cell. Mirrored edges give the first and the last cell whole patches: cell i is centred on pixel
+    output_stride * i + 1/2.
+    """
+    network = _create(name, global_pool="")
+    stride = dilation = 1
+    for layer in network.modules():
+        if not isinstance(layer, nn.Conv2d):
+            continue
+        factor = layer.stride[0]
+        if stride * factor > output_stride:
+            layer.stride, layer.dilation = (1, 1), (dilation, dilation)
+            dilation *= factor
+        elif factor > 1:
+            stride *= factor
+        elif max(layer.kernel_size) > 1:
+            layer.padding = (layer.kernel_size[0] // 2 * dilation, layer.kernel_size[1] // 2 * dilation)
+            layer.dilation = (dilation, dilation)
+    for level in network.feature_info:
+        level["reduction"] = min(level["reduction"], output_stride)
+    network.edges = nn.ReflectionPad2d(((_PATCH - 1) // 2, _PATCH // 2) * 2)
+    return network
+
+
 def _download(name: str) -> dict[str, Any]:
     """timm's own weights, by its names, from its hub.
 
@@ -112,6 +150,7 @@ def _download(name: str) -> dict[str, Any]:
 
 
 def _split(name: str, network: Any) -> Stages:
+    edges = network._modules.pop("edges", None)
     chain = _chain(network)
     reached = {level["module"]: level["reduction"] for level in network.feature_info}
     levels = len(network.feature_info)
@@ -122,8 +161,10 @@ def _split(name: str, network: Any) -> Stages:
         stages[min(at, NUM_STAGES - 1)].append(layer)
         if key in reached:
             at += 1
-    _check(name, network, stages)
+    _check(name, network, stages, edges or nn.Identity())
     config = network.pretrained_cfg
+    if edges is not None:
+        stages[0].insert(0, edges)
     stages[0].insert(0, InputScale(config["mean"], config["std"]))
     return stages
 
@@ -134,7 +175,7 @@ def _chain(network: Any) -> list[tuple[str, nn.Module]]:
     layers: list[tuple[str, nn.Module]] = []
     for key, child in network.named_children():
         if key in head:
-            continue
+            break
         if key in _CONTAINERS and isinstance(child, nn.Sequential):
             layers += [(f"{key}.{number}", block) for number, block in child.named_children()]
         else:
@@ -143,12 +184,13 @@ def _chain(network: Any) -> list[tuple[str, nn.Module]]:
 
 
 @torch.no_grad()
-def _check(name: str, network: Any, stages: Stages) -> None:
+def _check(name: str, network: Any, stages: Stages, edges: nn.Module) -> None:
     """Refuse a network whose features the chain does not give."""
     before = network.training
     network.eval()
     device = next(network.parameters()).device
     image = torch.linspace(-1, 1, 3 * _SIZE * _SIZE, device=device).view(1, 3, _SIZE, _SIZE)
+    image = edges(image)
     expected = network.forward_features(image)
     try:
         found = nn.Sequential(*(layer for stage in stages for layer in stage))(image)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -15,6 +16,7 @@ from dsrg.models.layers import IMAGENET_MEAN, IMAGENET_STD
 
 timm = pytest.importorskip("timm")
 LITE = "tf_efficientnet_lite0"
+PATCHES = "convnext_atto"
 
 
 def normalised(images: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
@@ -35,6 +37,35 @@ def test_the_features_are_timms_own(tmp_path: Path, name: str, stride: int) -> N
         found = own(normalised(images, IMAGENET_MEAN, IMAGENET_STD))
     assert found.shape == (2, theirs.num_features, 32 // stride + 1, 64 // stride + 1)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_patches_give_the_same_features_at_every_stride(tmp_path: Path) -> None:
+    """ConvNeXt: timm's own on mirrored edges at stride 32, of which every other stride is a finer sampling."""
+    torch.manual_seed(0)
+    theirs = timm.create_model(PATCHES, pretrained=False).eval()
+    for parameter in theirs.parameters():
+        nn.init.normal_(parameter, std=0.1)  # their initial scales of 1e-6 would hide a layer that is left out
+    torch.save(theirs.state_dict(), tmp_path / "weights.pth")
+    images = torch.rand(2, 3, 97, 129)
+    config = theirs.pretrained_cfg
+    padded = torch.from_numpy(np.pad(images.numpy(), ((0, 0), (0, 0), (15, 16), (15, 16)), mode="reflect"))
+    with torch.no_grad():
+        expected = theirs.forward_features(normalised(padded, config["mean"], config["std"]))
+    for stride in (32, 16, 8):
+        own = build_backbone(f"timm/{PATCHES}", output_stride=stride, weights=tmp_path / "weights.pth").eval()
+        for layer in own.modules():  # what a border of zeros adds differs, so no kernel looks further than its cell
+            if stride < 32 and isinstance(layer, nn.Conv2d) and layer.groups > 1:
+                layer.weight.data *= torch.arange(49).view(7, 7) == 24
+        with torch.no_grad():
+            found = own(normalised(images, IMAGENET_MEAN, IMAGENET_STD))
+            if stride == 16:
+                for layer in theirs.modules():
+                    if isinstance(layer, nn.Conv2d) and layer.groups > 1:
+                        layer.weight.data *= torch.arange(49).view(7, 7) == 24
+                expected = theirs.forward_features(normalised(padded, config["mean"], config["std"]))
+        assert found.shape == (2, theirs.num_features, 96 // stride + 1, 128 // stride + 1)
+        step = 32 // stride
+        torch.testing.assert_close(found[:, :, ::step, ::step], expected, atol=1e-3, rtol=1e-3)
 
 
 def test_every_stage_ends_at_its_stride() -> None:
@@ -65,8 +96,9 @@ def test_half_precision_safetensors_are_read(tmp_path: Path) -> None:
     ("name", "message"),
     [
         ("timm/no_such_network", "timm has no such network"),
-        ("timm/vit_tiny_patch16_224", "cannot be made at an output stride"),
-        ("timm/convnext_atto", "no chain of layers"),
+        ("timm/swin_tiny_patch4_window7_224", "cannot be made at an output stride"),
+        ("timm/hrnet_w18_small", "cannot be made at an output stride"),
+        ("timm/convnext_atto_ols", "no chain of layers"),
     ],
 )
 def test_what_is_no_backbone_is_refused(name: str, message: str) -> None:
