@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from dsrg import boundary, config, distributed
 from dsrg.run.folder import Run
+from dsrg.run.table import NETWORKS
 
 
 def main(
@@ -65,6 +66,25 @@ def main(
         call(runs if several else runs[0], **options)
 
     return guard(work)
+
+
+def stages(description: str, arguments: Sequence[str] | None, *names: str) -> int:
+    """As `main`, for a command that makes stages; prints their figures, a network's with those of its predictions.
+
+    Args:
+        description, arguments: As in `main`.
+        names: Of the stages, as `dsrg.run.table` has them.
+    """
+
+    def call(run: Run) -> None:
+        from dsrg.stages.order import MAKERS  # here, for the other commands need none of the networks
+
+        for name in names:
+            stage = MAKERS[name](run)
+            if name not in NETWORKS:
+                print(stage.figures)
+
+    return main(description, call, arguments)
 
 
 def guard(work: Callable[[], object]) -> int:

@@ -20,6 +20,7 @@ from dsrg.data.prepare import Item, Plan, check_names, name_ids, split_off
 from dsrg.data.regions import Region, paint
 from dsrg.errors import InputError
 from dsrg.files import disk, pictures
+from dsrg.files.manifest import identity
 from dsrg.labels import BACKGROUND_NAMES, IGNORE, fault_of_name
 
 Categories = Mapping[int, str]
@@ -322,12 +323,7 @@ def _find(
     files: dict[int, Path] = {}
     for number, (name, _) in images.items():
         check_below(name, f"{path} (image {number})", photos)
-        hits = index.find(name)
-        if not hits:
-            raise InputError(f"{photos / name}: the photograph does not exist, but {path} names it; add it.")
-        if len(hits) > 1:
-            raise InputError(f"{path}: '{name}' may be {hits[0]} or {hits[1]}; write the path below {photos}.")
-        files[number] = hits[0]
+        files[number] = index.only(name, path)
     if len(set(files.values())) < len(files):
         names = sorted(name for name, _ in images.values())
         twice = next((name for name, after in itertools.pairwise(names) if name == after), names[0])
@@ -349,5 +345,4 @@ def _check_official(found: Instances) -> None:
 
 
 def _fingerprint(path: Path) -> list[str | int]:
-    state = path.stat()
-    return [str(path.resolve()), state.st_size, state.st_mtime_ns]
+    return [str(path.resolve()), *identity(path)]

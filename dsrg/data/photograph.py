@@ -164,6 +164,7 @@ class PhotoIndex:
     """
 
     def __init__(self, folder: Path, photographs: Sequence[Path]) -> None:
+        self._folder = folder
         self._photographs = photographs
         self._keys: list[Callable[[Path], str]] = [
             lambda path: path.relative_to(folder).as_posix(),
@@ -183,6 +184,16 @@ class PhotoIndex:
                 if hits:
                     return hits
         return []
+
+    def only(self, name: str, where: Path) -> Path:
+        """The one photograph that `name` means, which the file `where` has; raises InputError for none or several."""
+        files = self.find(name)
+        if not files:
+            sentence = f"the photograph does not exist, but {where} names it; add it, or take its name out there."
+            raise InputError(f"{self._folder / name}: {sentence}")
+        if len(files) > 1:
+            raise InputError(f"{where}: '{name}' may be {files[0]} or {files[1]}; write the path below {self._folder}.")
+        return files[0]
 
     def _table(self, folded: bool, rank: int) -> dict[str, list[Path]]:
         if (folded, rank) not in self._tables:

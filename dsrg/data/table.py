@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from dsrg.data import divide
 from dsrg.data.ids import MOST, is_text, shown
+from dsrg.data.photograph import Found, PhotoIndex, find_photographs
 from dsrg.errors import InputError
 from dsrg.files import disk
 
@@ -95,6 +96,27 @@ def read_labels(path: Path, known: Collection[str] = (), refuse: Refuse = raise_
             continue
         rows.append(Row(row.image, None, row.line))
     return LabelTable(rows, notes + [f"{path}: {note}" for note in divided.notes])
+
+
+def labels_by_photograph(photos: Path, table: Path) -> tuple[dict[Path, list[str]], list[str], Found]:
+    """The labels of a folder's photographs, found as `PhotoIndex` does; the table's notes; and what else lies there.
+
+    Raises:
+        InputError: as `read_labels`; a row has no label, or names no photograph, several, or one that has a row.
+    """
+    rows, notes = read_labels(table)
+    found = find_photographs(photos)
+    index = PhotoIndex(photos, found.photographs)
+    labels: dict[Path, list[str]] = {}
+    for image, names, _ in rows:
+        file = index.only(image, table)
+        if file in labels:
+            raise InputError(f"{table}: '{image}' is listed twice; write its labels on one line.")
+        if not names:
+            raise InputError(f"{table}: '{image}' has no label; write one, or remove the line.")
+        labels[file] = list(names)
+    others = [path for path in found.others if path.resolve() != table.resolve()]
+    return labels, notes, found._replace(others=others)
 
 
 def _csv(text: str, path: Path, known: Collection[str]) -> tuple[list[str], list[_Raw]]:
