@@ -81,12 +81,14 @@ def sheet(titles: Sequence[str], rows: Sequence[Sequence[np.ndarray]], width: in
 
 
 def pages(titles: Sequence[str], rows: Sequence[Sequence[np.ndarray]], width: int) -> list[Image.Image]:
-    """The rows on as many sheets as keep below PAGE pixels (and the line of titles), at least one row on each."""
-    divided: list[list[Sequence[np.ndarray]]] = [[]]
+    """The rows, which may have more tiles than there are titles, on as many sheets as keep below PAGE pixels (and the
+    line of titles), at least one row on each."""
+    titles = [*titles, *[""] * (max(map(len, rows), default=0) - len(titles))]
+    divided: list[list[Sequence[np.ndarray]]] = []
     height = 0
     for row in rows:
         taken = max(tile.shape[0] for tile in row) + GAP
-        if divided[-1] and height + taken > PAGE:
+        if not divided or height + taken > PAGE:
             divided.append([])
             height = 0
         divided[-1].append(row)

@@ -86,7 +86,10 @@ def card(example: Example, classes: Classes) -> Card:
     """An example of the training split with the layers of every stage that has run."""
     small = tiles.fit(example.picture, min(SIDE, max(example.picture.shape[:2])))
     size = small.shape[:2]
-    layers = {} if example.cam is None else {"cam": _heat(example.cam, size)}
+    layers = {}
+    if example.cam is not None:  # in the colours of all heat maps here
+        small_cam = heatmap.resize(example.cam, size).clip(0, 1)
+        layers["cam"] = _photo(colormaps[heatmap.COLOUR_MAP](small_cam, bytes=True)[..., :3])
     for name in LAYERS:
         mask = None if name == "cam" else getattr(example, name)
         if mask is not None:
@@ -124,18 +127,11 @@ def colour(index: int) -> str:
 
 
 def _labels(tags: np.ndarray, classes: Classes) -> list[Chip]:
-    own = [int(index) for index in np.flatnonzero(tags) if index != BACKGROUND]
-    return [Chip(classes.names[index], colour(index)) for index in own]
+    return [Chip(classes.names[index], colour(index)) for index in np.flatnonzero(tags) if index != BACKGROUND]
 
 
 def _photo(picture: np.ndarray) -> str:
     return _uri(Image.fromarray(picture), "WEBP", quality=QUALITY, method=6)
-
-
-def _heat(cam: np.ndarray, size: tuple[int, int]) -> str:
-    """A map in [0, 1] in the colours of all heat maps here."""
-    colours = colormaps[heatmap.COLOUR_MAP](heatmap.resize(cam, size).clip(0, 1), bytes=True)[..., :3]
-    return _uri(Image.fromarray(colours), "WEBP", quality=QUALITY, method=6)
 
 
 def _mask(mask: np.ndarray, size: tuple[int, int]) -> str:

@@ -210,7 +210,7 @@ def _summary(run: Run, ranked: Sequence[Failure], count: int, network: str) -> d
         "worst": [
             {
                 "id": failure.photo.id,
-                "labels": _labels(run, failure.photo),
+                "labels": [run.classes.names[index] for index in failure.photo.own],
                 "category": kind,
                 "void": failure.void,
                 "error_shares": error_shares(failure.matrices[network].counts),
@@ -235,10 +235,6 @@ def _confusion(run: Run, matrices: Sequence[ConfusionMatrix]) -> dict[str, list[
     pixels = total.counts.sum(axis=1, keepdims=True)
     shares = np.where(pixels > 0, total.counts / pixels.clip(1), np.nan)
     return dict(zip(run.classes.names, shares.tolist(), strict=True))
-
-
-def _labels(run: Run, photo: Photo) -> list[str]:
-    return [run.classes.names[index] for index in np.flatnonzero(photo.tags) if index != BACKGROUND]
 
 
 def _table(summary: dict[str, Any], classes: Classes) -> str:
@@ -279,7 +275,8 @@ def _row(
 ) -> list[np.ndarray]:
     photo = inference.read_pixels(failure.photo).permute(1, 2, 0).numpy()
     truth = pictures.read_mask(run.folder.mask_path(failure.photo))
-    row = [_words(run, failure, place, network), _captioned(photo, ", ".join(_labels(run, failure.photo)))]
+    labels = ", ".join(run.classes.names[index] for index in failure.photo.own)
+    row = [_words(run, failure, place, network), _captioned(photo, labels)]
     for stage in stages:
         caption = f"IoU {failure.miou(stage):.2f}" if stage in failure.matrices else ""
         picture = failure.heat if stage == "cam" else None
@@ -310,7 +307,8 @@ def _words(run: Run, failure: Failure, place: int, network: str) -> np.ndarray:
     if failure.void > 0.2:  # such truth says little, and can leave a class a handful of pixels
         lines.append(f"truth void on {100 * failure.void:.0f} %")
     iou = run.classes.by_name(failure.matrices[network].iou())
-    shown = [(index, name) for index, name in enumerate(run.classes.names) if _occurs(failure, index)]
+    occurs = [matrix.counts.any(axis=0) | matrix.counts.any(axis=1) for matrix in failure.matrices.values()]
+    shown = [(index, run.classes.names[index]) for index in np.flatnonzero(np.any(occurs, axis=0))]
     sheet = Image.new("RGB", (TILE, 17 * (len(lines) + len(shown)) + 10), "white")
     pen = ImageDraw.Draw(sheet)
     for number, line in enumerate(lines):
@@ -321,8 +319,3 @@ def _words(run: Run, failure: Failure, place: int, network: str) -> np.ndarray:
         text = f"{name} (other stages)" if value is None else f"{name} {value:.2f}"
         lettering.write(pen, (22, 17 * number + 4), text, "black", tiles.LETTERS)
     return np.asarray(sheet)
-
-
-def _occurs(failure: Failure, index: int) -> bool:
-    """Whether a class is in the truth or in any stage's mask."""
-    return any(matrix.counts[index].any() or matrix.counts[:, index].any() for matrix in failure.matrices.values())

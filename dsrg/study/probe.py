@@ -91,7 +91,8 @@ def run_probe(cfg: Config, what: Probe) -> dict[str, Any]:
     rows = [_row(labelled, number, rounds, found) for number in shown.tolist()]
     disk.write_json(out / "probe.json", summary)
     _write_weights(out / "weights.npz", labelled.names, [part.svm for part in rounds.values()])
-    names = tiles.write_pages(out, "maps", tiles.pages(_titles(rows, CROP in rounds), rows, TILE))
+    titles = ["photograph, CAM's box", *["crop"] * (CROP in rounds), "maps: the likeliest, its own"]
+    names = tiles.write_pages(out, "maps", tiles.pages(titles, rows, TILE))
     for note in labelled.notes:
         print(f"note: {note}")
     print(table(summary))
@@ -343,8 +344,3 @@ def _row(labelled: Labelled, number: int, rounds: dict[str, Round], found: Found
     for label, one_map in found.maps[number].items():
         row.append(captioned(heatmap.paint(picture, one_map), values, label))
     return row
-
-
-def _titles(rows: Sequence[Sequence[np.ndarray]], crops: bool) -> list[str]:
-    titles = ["photograph, CAM's box", *["crop"] * crops, "maps: the likeliest, its own"]
-    return titles + [""] * (max(map(len, rows)) - len(titles))

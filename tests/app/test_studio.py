@@ -151,7 +151,7 @@ def test_photographs_of_any_shape(data: Path, tmp_path: Path, size: tuple[int, i
     assert used.seeds(picture, maps, [1, 3], used.seed_settings).shape == size
     for crf in (False, True):
         assert set(np.unique(used.mask(picture, [1, 3], crf=crf))) <= {0, 1, 3}
-    assert max(studio.heat(picture, maps.of_one(3)).shape) >= studio.SHOWN_SIDE
+    assert max(studio.heat(picture, maps.of([3])[1][0]).shape) >= studio.SHOWN_SIDE
 
 
 def test_the_last_network_makes_the_masks(data: Path, tmp_path: Path) -> None:
