@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dsrg.labels import BACKGROUND, IGNORE
+from dsrg.shapes import to_numpy
 
 
 class LabelledBoxes(NamedTuple):
@@ -172,11 +173,6 @@ def box_iou(first: np.ndarray | Tensor, second: np.ndarray | Tensor) -> np.ndarr
     union = _areas(one) + _areas(other) - shared
     overlap: np.ndarray = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
     return overlap
-
-
-def to_numpy(values: np.ndarray | Tensor) -> np.ndarray:
-    """The values on the CPU, without their gradient."""
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
 def _checked(boxes: np.ndarray | Tensor, name: str) -> np.ndarray:

@@ -52,10 +52,8 @@ def cam(model: nn.Module, images: Tensor, classes: Tensor, *, layer: nn.Module |
     """
     _check_inputs(images, classes)
     with _undisturbed(model):
-        if layer is None:
-            features = _own_features(model, _fresh(images))
-        else:
-            features, _ = _split_at(layer, model, _fresh(images))
+        fresh = _fresh(images)
+        features = _own_features(model, fresh) if layer is None else _split_at(layer, model, fresh)[0]
         linear = _linear_layer(model, features.shape[1])
         index = _checked_classes(classes, linear.out_features, features.device)
         return _weighted_sum(linear.weight.detach()[index], features)
@@ -78,7 +76,7 @@ def grad_cam(model: nn.Module, images: Tensor, classes: Tensor, *, layer: nn.Mod
     Raises:
         ValueError: the shapes do not fit, a class is out of range, or the logits do not depend on the layer.
     """
-    return _gradient_maps(model, images, classes, layer, _mean_gradient)
+    return _gradient_maps(model, images, classes, layer, lambda _, gradient: gradient.mean(dim=(2, 3)))
 
 
 def grad_cam_pp(model: nn.Module, images: Tensor, classes: Tensor, *, layer: nn.Module | None = None) -> Tensor:
@@ -156,10 +154,8 @@ def _gradient_maps(model: nn.Module, images: Tensor, classes: Tensor, layer: nn.
     """ReLU of the features' weighted sums; `weigh` makes weights (B, D) of features and gradient (B, D, h, w)."""
     _check_inputs(images, classes)
     with _undisturbed(model):
-        if layer is None:
-            features, logits = _split(model, _fresh(images))
-        else:
-            features, logits = _split_at(layer, model, _fresh(images))
+        fresh = _fresh(images)
+        features, logits = _split(model, fresh) if layer is None else _split_at(layer, model, fresh)
         index = _checked_classes(classes, logits.shape[1], logits.device)
         dtype = _at_least_float32(features.dtype)
         values = features.detach().to(dtype)
@@ -167,10 +163,6 @@ def _gradient_maps(model: nn.Module, images: Tensor, classes: Tensor, layer: nn.
         for number, gradient in enumerate(_gradients(logits, features, index)):
             weights[:, number] = weigh(values, gradient.to(dtype))
         return _weighted_sum(weights, values).relu_()
-
-
-def _mean_gradient(_: Tensor, gradient: Tensor) -> Tensor:
-    return gradient.mean(dim=(2, 3))
 
 
 def _plus_plus_weights(features: Tensor, gradient: Tensor) -> Tensor:

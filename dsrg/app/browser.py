@@ -235,8 +235,8 @@ class Page:
         self.room.tidy()
         scores = self.studio.scores(upload.picture)
         visit = Visit(upload, scores, Path(tempfile.mkdtemp(dir=self.scratch)))
-        if upload.smaller:
-            height, width = upload.picture.shape[:2]
+        height, width = upload.picture.shape[:2]
+        if (height, width) != upload.full_size:
             remark += (
                 f" Made smaller, from {upload.full_size[1]} x {upload.full_size[0]} to {width} x {height} pixels, a "
                 "size that the networks know. The mask to download is as large as the file."

@@ -34,11 +34,6 @@ class Upload:
     full_size: tuple[int, int]
     """Height and width, upright, of the file, which may be larger than the picture."""
 
-    @property
-    def smaller(self) -> bool:
-        """Whether the picture is smaller than the file."""
-        return self.picture.shape[:2] != self.full_size
-
 
 def read_upload(path: str | Path, *, long_side: int) -> Upload:
     """Read a photograph that anybody may have made.

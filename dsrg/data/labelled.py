@@ -46,16 +46,16 @@ def read_labelled(source: Path, directory: Path | None = None) -> Labelled:
     root = source if source.is_dir() else directory or source.parent
     notes: list[str] = []
     if source.is_dir():
-        placed, others, skipped = read_class_folders(source)
+        placed, found = read_class_folders(source)
         if any(photo.split for photo in placed):
             one = root / placed[0].path.relative_to(root).parts[0]
             raise InputError(f"{root}: holds folders of splits; give one of them, {one} say.")
         labels = {photo.path: [photo.label] for photo in placed}
     elif source.is_file():
-        labels, notes, (_, others, skipped, _) = labels_by_photograph(root, source)
+        labels, notes, found = labels_by_photograph(root, source)
     else:
         raise InputError(f"{source}: does not exist; give a CSV 'image,labels', or a folder with one folder a label.")
-    for sentence in describe_left_out(root, others, skipped):
+    for sentence in describe_left_out(root, found.others, found.skipped):
         warnings.warn(sentence, stacklevel=2)
     names = tuple(sorted({name for own in labels.values() for name in own}))
     if len(names) < 2:

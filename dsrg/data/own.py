@@ -33,10 +33,10 @@ def read_folders(photos: Path) -> Tagged:
     """
     if not photos.is_dir():
         raise InputError(f"{photos}: the folder does not exist; check --photos.")
-    found = read_class_folders(photos)
+    photographs, found = read_class_folders(photos)
     copies: dict[str, list[tuple[Path, list[str]]]] = {}
     splits: dict[Path, str] = {}
-    for file, name, split in found.photographs:
+    for file, name, split in photographs:
         same = copies.setdefault(file.name, [])
         for first, labels in same:
             if filecmp.cmp(first, file, shallow=False):
@@ -70,14 +70,13 @@ def read_table(photos: Path, table: Path) -> Tagged:
     return Tagged(labels, notes + describe_left_out(photos, found.others, found.skipped))
 
 
-def plan_own(photos: Path, table: Path | None = None, *, val: float = 0.1, seed: int = 0) -> Plan:
+def plan_own(photos: Path, table: Path | None = None, *, val: float = 0.1) -> Plan:
     """Plan the data set of photographs with labels; the classes are all labels, in alphabetical order.
 
     Args:
         photos: Folder of the photographs.
         table: Table of their labels; None for one folder a class.
         val: Share of the photographs set aside for measuring the classifier, in 0..1 (see `split_off`).
-        seed: Chooses them.
 
     Raises:
         InputError: as `read_table` and `read_folders`; a photograph has no label; two share a name; or there are too
@@ -95,7 +94,7 @@ def plan_own(photos: Path, table: Path | None = None, *, val: float = 0.1, seed:
         (Item(ids[file], file, tuple(sorted(own))) for file, own in labels.items()), key=lambda item: item.id
     )
     if {*given.values()} <= {"train"}:
-        splits = split_off({item.id: item.labels for item in items}, val, seed)
+        splits = split_off({item.id: item.labels for item in items}, val)
     else:
         splits = _splits(photos, {ids[file]: split for file, split in given.items()})
         notes.append(f"{photos}: the folders of splits decide on what is learnt from; --val is not heeded.")

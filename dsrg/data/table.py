@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from dsrg.data import divide
 from dsrg.data.ids import MOST, is_text, shown
-from dsrg.data.photograph import Found, PhotoIndex, find_photographs
+from dsrg.data.photograph import Found, PhotoIndex, walk
 from dsrg.errors import InputError
 from dsrg.files import disk
 
@@ -79,8 +79,9 @@ def read_labels(path: Path, known: Collection[str] = (), refuse: Refuse = raise_
     """
     text = disk.read_text(path, "table of labels")
     begin = text.lstrip()[:1]
-    read = _json_lines if begin == "{" else _no_list if begin == "[" else _csv
-    notes, raw = read(text, path, known)
+    if begin == "[":
+        raise _fault(path, f"is a JSON list, as Label Studio exports it, and no table; {_GIVE}")
+    notes, raw = ([], _json_lines(text, path)) if begin == "{" else _csv(text, path, known)
     if len(raw) > MOST:
         raise _fault(path, f"has {len(raw):,} rows, and {MOST:,} are the most; check the file")
     divided = divide.divide([[] if isinstance(row.labels, InputError) else row.labels for row in raw], known)
@@ -105,7 +106,7 @@ def labels_by_photograph(photos: Path, table: Path) -> tuple[dict[Path, list[str
         InputError: as `read_labels`; a row has no label, or names no photograph, several, or one that has a row.
     """
     rows, notes = read_labels(table)
-    found = find_photographs(photos)
+    found = walk(photos).check()
     index = PhotoIndex(photos, found.photographs)
     labels: dict[Path, list[str]] = {}
     for image, names, _ in rows:
@@ -217,7 +218,7 @@ def _one_hot(
     return [f"{path}: read as a table with a column of 0 and 1 for each of {len(names)} classes: {listed}."], raw
 
 
-def _json_lines(text: str, path: Path, known: Collection[str]) -> tuple[list[str], list[_Raw]]:
+def _json_lines(text: str, path: Path) -> list[_Raw]:
     raw = []
     for number, line in enumerate(_lines(text, path), 1):
         if not line.strip():
@@ -230,7 +231,7 @@ def _json_lines(text: str, path: Path, known: Collection[str]) -> tuple[list[str
             keys = ", ".join(map(shown, list(names)[:8]))
             raise _fault(path, f"line {number} has the keys {keys}, not 'file_name' and 'labels'; {_GIVE}")
         raw.append(_json_row(value[image], value[label[0]], number, path))
-    return [], raw
+    return raw
 
 
 def _json_row(name: Any, labels: Any, number: int, path: Path) -> _Raw:
@@ -240,10 +241,6 @@ def _json_row(name: Any, labels: Any, number: int, path: Path) -> _Raw:
         what = "labels that are no text or list of texts" if named else "no photograph's name"
         return _Raw(name if named else "", _fault(path, f"line {number} has {what}; correct it"), number)
     return _named(name.strip(), labels, number, path)
-
-
-def _no_list(text: str, path: Path, known: Collection[str]) -> tuple[list[str], list[_Raw]]:
-    raise _fault(path, f"is a JSON list, as Label Studio exports it, and no table; {_GIVE}")
 
 
 def _header_fault(path: Path, head: str) -> InputError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from PIL import Image, ImageDraw
 from dsrg.draw import lettering
 from dsrg.draw.heatmap import Colour
 from dsrg.files import disk
+from dsrg.files.pictures import encoded
 
 GAP = 4
 """Pixels between two tiles."""
@@ -98,9 +98,7 @@ def pages(titles: Sequence[str], rows: Sequence[Sequence[np.ndarray]], width: in
 
 def write_picture(path: Path, picture: Image.Image) -> None:
     """Write a PNG atomically."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
-    disk.write_bytes(path, buffer.getvalue())
+    disk.write_bytes(path, encoded(picture, "PNG", optimize=True))
 
 
 def write_pages(directory: Path, stem: str, pictures: Sequence[Image.Image]) -> list[str]:

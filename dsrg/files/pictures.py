@@ -12,7 +12,7 @@ import re
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import (
@@ -214,8 +214,13 @@ def mask_png(mask: np.ndarray) -> bytes:
     """The file of class indices (H, W): a palette PNG in VOC's colours."""
     image = Image.fromarray(np.ascontiguousarray(mask, np.uint8))
     image.putpalette(palette().tobytes())
+    return encoded(image, "PNG")
+
+
+def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
+    """The file of a picture in one of Pillow's formats, with Pillow's options."""
     buffer = io.BytesIO()
-    image.save(buffer, "PNG")
+    image.save(buffer, form, **options)
     return buffer.getvalue()
 
 
@@ -225,13 +230,11 @@ def jpeg(picture: np.ndarray) -> bytes:
     Raises:
         InputError: it is too large for the format.
     """
-    buffer = io.BytesIO()
     try:
-        Image.fromarray(picture).save(buffer, "JPEG", quality=92)
+        return encoded(Image.fromarray(picture), "JPEG", quality=92)
     except (OSError, ValueError):
         height, width = picture.shape[:2]
         raise InputError(f"a JPEG holds at most 65,500 pixels a side, and this has {width} x {height}.") from None
-    return buffer.getvalue()
 
 
 def _photograph(path: str | Path, what: str, formats: Sequence[str], max_pixels: int, max_bytes: int) -> Image.Image:

@@ -108,7 +108,7 @@ def line_chart(
         marks: Positions to mark and the words beside them.
 
     Raises:
-        ValueError: a line has another number of values than there are positions, or there are none.
+        ValueError: a line has not as many values as there are positions, or there are none.
     """
     if not len(positions) or any(len(line.values) != len(positions) for line in lines):
         raise ValueError(f"{title}: each line needs one value for each of the {len(positions)} positions.")
@@ -119,8 +119,7 @@ def line_chart(
     kept = thin(len(positions), MOST_POINTS)
     window = max(3, len(positions) // WINDOW) if len(positions) >= SMOOTHED_FROM else 0
     x = [position / right for position in positions]
-    say = _percent if percent else number
-    x_steps = [value for value in ticks(right, 5) if value <= right]
+    say = (lambda value: f"{100 * value:.3g} %") if percent else number
     shown = thin(len(positions), TABLE_ROWS)
     return Chart(
         title=title,
@@ -128,7 +127,7 @@ def line_chart(
         y_label=y_label,
         summary=_summary(title, x_label, positions, lines, say),
         strokes=[_stroke(line, x, ceiling, kept, window) for line in lines],
-        x_ticks=[Tick(100 * value / right, number(value)) for value in x_steps],
+        x_ticks=[Tick(100 * value / right, number(value)) for value in ticks(right, 5) if value <= right],
         y_ticks=[Tick(100 * value / ceiling, say(value)) for value in y_steps],
         marks=[Tick(100 * position / right, words) for position, words in marks if 0 < position <= right],
         data={
@@ -136,9 +135,9 @@ def line_chart(
             "top": ceiling,
             "x": [positions[index] for index in kept],
             "lines": [
-                {"name": line.name, "colour": line.colour, "y": [_short(line.values[index]) for index in kept]}
+                {"name": line.name, "colour": line.colour, "y": [float(f"{line.values[i]:.5g}") for i in kept]}
                 for line in lines
-            ],
+            ],  # as many digits as the page shows
             "percent": percent,
         },
         names=[line.name for line in lines],
@@ -196,15 +195,6 @@ def number(value: float) -> str:
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
     return f"{value:.1e}" if 0 < abs(value) < 1e-4 else f"{value:.4g}"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.3g} %"
-
-
-def _short(value: float) -> float:
-    """Enough digits for what the page shows."""
-    return float(f"{value:.5g}")
 
 
 def _path(x: Sequence[float], y: Sequence[float], kept: Sequence[int]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -145,6 +144,5 @@ def _mask(mask: np.ndarray, size: tuple[int, int]) -> str:
 
 
 def _uri(image: Image.Image, kind: str, **settings: object) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **settings)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    content = base64.b64encode(pictures.encoded(image, kind, **settings)).decode()
+    return f"data:image/{kind.lower()};base64,{content}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from torch import Tensor
 from dsrg import tables
 from dsrg.draw.masks import paint_with_legend
 from dsrg.errors import InputError
-from dsrg.files import pictures
+from dsrg.files import pictures, storage
 from dsrg.files.manifest import Manifest, Recorder
 from dsrg.predict.formats import Drawn
 from dsrg.run import inference
@@ -160,7 +159,8 @@ class Finish:
                 continue
             if kind == "probs":
                 assert found is not None
-                content = _probs_npz(found, self.classes)
+                scores = found.cpu().numpy().astype(np.float16)
+                content = storage.npz(probs=scores, classes=np.array(self.classes))
             elif kind == "frame":
                 content = pictures.jpeg(picture)
             else:
@@ -213,9 +213,3 @@ def fault(target: Target, error: BaseException) -> str:
         return f"{target.origin}: needs more memory than there is; give a smaller --size, or fewer --scales."
     said = str(error)
     return said if target.origin in said else f"{target.origin}: {said}"
-
-
-def _probs_npz(probs: Tensor, classes: Sequence[str]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, probs=probs.cpu().numpy().astype(np.float16), classes=np.array(classes))
-    return buffer.getvalue()

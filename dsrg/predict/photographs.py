@@ -142,10 +142,10 @@ class OutputFolder:
             def note(file: Path) -> None:
                 Recorder(self.out).note(path, identity, file, manifest.digest(file))
 
-            with video.VideoWriter(path, rate, note) if wanted else nullcontext() as writer:
+            with video.write_video(path, rate, note) if wanted else nullcontext() as write:
                 for target, overlay in self._all(pictures(), self._workers, ordered=True, draw=wanted):
-                    if writer is not None and overlay is not None:
-                        writer.write(overlay)
+                    if write is not None and overlay is not None:
+                        write(overlay)
                     self.done.append(target)
                     bar.update()
         except InputError as error:

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 
 from dsrg import cam, distributed
 from dsrg.data.voc import Photo
-from dsrg.draw import lettering, tiles
+from dsrg.draw import heatmap, lettering, tiles
 from dsrg.draw.masks import paint_mask
 from dsrg.errors import InputError
 from dsrg.files import disk, pictures
@@ -26,7 +26,6 @@ from dsrg.run import inference, networks
 from dsrg.run.folder import Run
 from dsrg.run.table import CHECKPOINT, FINAL, NETWORKS, STAGES, final, predictions_of
 from dsrg.stages.predictions import compare_folders
-from dsrg.study import examples
 
 KINDS = ("wrong class", "missed object", "spills over")
 """Foreground of another class; foreground called background; background called foreground."""
@@ -100,13 +99,9 @@ def prediction_folders(run: Run) -> dict[str, Path]:
         stage = run.stage(predictions_of(network))
         if stage.foreign:  # as everywhere, a folder without a record is the user's own
             stage.require_foreign()
-            folders[network] = stage.directory
+        elif not stage.recorded or (network == "supervised" and not stage.finished):  # for comparison, trained last
             continue
-        if not stage.recorded:
-            continue
-        if not stage.finished:
-            if network == "supervised":  # for comparison only, and trained last
-                continue
+        elif not stage.finished:
             raise InputError(
                 f"{stage.directory}: the predictions are not finished; run {STAGES[network].command} first."
             )
@@ -119,12 +114,8 @@ def prediction_folders(run: Run) -> dict[str, Path]:
 
 def rank(failures: Sequence[Failure], network: str) -> list[Failure]:
     """The lowest mean IoU of one network first, ties by id; photographs whose truth is all void come last."""
-
-    def key(failure: Failure) -> tuple[float, str]:
-        value = failure.miou(network)
-        return (math.inf if math.isnan(value) else value, failure.photo.id)
-
-    return sorted(failures, key=key)
+    ordered = sorted(failures, key=lambda failure: failure.photo.id)
+    return sorted(ordered, key=lambda failure: np.nan_to_num(failure.miou(network), nan=math.inf))
 
 
 def error_shares(counts: np.ndarray) -> dict[str, float]:
@@ -188,7 +179,7 @@ def _add_cams(run: Run, failures: Sequence[Failure]) -> None:
             mirror=settings.mirror,
             amp=run.cfg.amp,
         )[None].cpu()
-        failure.heat = examples.heat(pixels.permute(1, 2, 0).numpy(), maps[0].numpy())
+        failure.heat = heatmap.paint(pixels.permute(1, 2, 0).numpy(), maps[0].numpy().max(axis=0))
         if threshold is not None:
             labels = cam.to_labels(inference.enlarge(maps, pixels.shape[-2:]), tags, threshold)[0]
             failure.matrices["cam"] = matrix = ConfusionMatrix(len(run.classes))

@@ -21,8 +21,9 @@ from typing import ClassVar, TypeVar
 import numpy as np
 from torch import Tensor
 
-from dsrg.boxes import LabelledBoxes, box_iou, threshold_boxes, to_numpy
+from dsrg.boxes import LabelledBoxes, box_iou, threshold_boxes
 from dsrg.labels import IGNORE
+from dsrg.shapes import to_numpy
 
 IOU = 0.5
 """The least overlap of a right box."""

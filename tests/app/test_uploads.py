@@ -40,7 +40,7 @@ def test_the_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> No
     upload = read_upload(tmp_path / "a.png", long_side=100)
     assert np.array_equal(upload.picture, TURNED[orientation])
     assert upload.full_size == TURNED[orientation].shape[:2]
-    assert not upload.smaller
+    assert upload.picture.shape[:2] == upload.full_size
 
 
 def test_transparency_is_laid_over_white(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_large_photograph_is_made_smaller_and_a_small_one_stays(tmp_path: Path
     Image.new("RGB", (400, 300), (10, 200, 30)).save(tmp_path / "large.png")
     Image.new("RGB", (1000, 1), (10, 200, 30)).save(tmp_path / "thin.png")
     upload = read_upload(tmp_path / "large.png", long_side=100)
-    assert (upload.picture.shape, upload.full_size, upload.smaller) == ((75, 100, 3), (300, 400), True)
+    assert (upload.picture.shape, upload.full_size) == ((75, 100, 3), (300, 400))
     assert (upload.picture == (10, 200, 30)).all()
     assert upload.name == "large"
     assert read(tmp_path / "thin.png").shape == (1, 100, 3)
