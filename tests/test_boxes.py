@@ -14,6 +14,7 @@ from torch.nn import functional
 from torchvision.ops import box_iou as torchvision_iou
 
 from dsrg.boxes import box_iou, map_boxes, mask_boxes, threshold_boxes
+from dsrg.data.annotations import read_boxes_for
 from dsrg.data.voc import VocFolder
 from dsrg.errors import InputError
 
@@ -214,7 +215,7 @@ def test_xml_boxes_count_pixels_from_one(tmp_path: Path) -> None:
     assert folder.has_boxes([photo])
     with pytest.warns(UserWarning, match=r"b\.xml and 0 more of 2 annotations are missing"):
         assert not folder.has_boxes([photo, other])
-    classes, boxes = folder.boxes(photo, (16, 12))
+    classes, boxes = read_boxes_for(folder.annotation_path(photo), (16, 12), folder.classes, photo.path)
     assert classes.tolist() == [2, 1, 2]
     # The whole photograph; one column of two pixels, counted on a picture of it; fractions stay.
     assert boxes.tolist() == [[0, 0, 16, 12], [2, 4, 3, 6], [0.5, 1, 16.25, 3]]
@@ -246,7 +247,7 @@ def test_xml_boxes_count_pixels_from_one(tmp_path: Path) -> None:
 )
 def test_refuses_bad_xml_boxes(tmp_path: Path, objects: str, message: str) -> None:
     folder = VocFolder(make_voc(tmp_path, size=(16, 12)))
-    path = write_xml(tmp_path, objects)
+    path, photo = write_xml(tmp_path, objects), folder.photos("train")[0]
     with pytest.raises(InputError, match=message) as caught:
-        folder.boxes(folder.photos("train")[0], (16, 12))
+        read_boxes_for(folder.annotation_path(photo), (16, 12), folder.classes, photo.path)
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)

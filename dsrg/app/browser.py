@@ -22,6 +22,7 @@ from dsrg.app.scratch import Room
 from dsrg.app.studio import Maps, Studio
 from dsrg.app.uploads import Upload
 from dsrg.data.voc import Photo
+from dsrg.draw import heatmap
 from dsrg.errors import InputError
 from dsrg.files import pictures
 from dsrg.schema import Seeds
@@ -290,7 +291,8 @@ class Page:
             visit = replace(visit, maps=maps, labels=own, mask_shares=None)
             visit, painted = self._cut(visit, self._settings(foreground, background, refine))
             names = self.studio.classes.names
-            heats = [(studio.heat(picture, maps.of([label])[1][0]), f"CAM of {names[label]}") for label in own]
+            large = studio.enlarged(picture)
+            heats = [(heatmap.paint(large, maps.of([label])[1][0]), f"CAM of {names[label]}") for label in own]
             yield {
                 self.visit: visit,
                 self.cams: gr.Gallery(heats, selected_index=0),

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from dsrg import tables
 from dsrg.data.voc import spread
-from dsrg.draw import heatmap
 from dsrg.draw.masks import paint_mask
 from dsrg.errors import InputError
 from dsrg.files import pictures
@@ -209,11 +208,6 @@ def shares(labels: np.ndarray, count: int) -> tuple[np.ndarray, float]:
     """The share of the pixels that each of `count` classes has, (count,) in [0, 1], and that of unlabelled ones."""
     counts = np.bincount(labels.ravel(), minlength=IGNORE + 1) / labels.size
     return counts[:count], float(counts[IGNORE])
-
-
-def heat(picture: np.ndarray, cam: np.ndarray) -> np.ndarray:
-    """A map (h, w) in [0, 1] over its photograph, large enough to be looked at."""
-    return heatmap.paint(enlarged(picture), cam)
 
 
 def painted(picture: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -90,7 +90,6 @@ def line_chart(
     positions: Sequence[float],
     lines: Sequence[Line],
     *,
-    top: float | None = None,
     steps: int = 4,
     percent: bool = False,
     marks: Sequence[tuple[float, str]] = (),
@@ -102,9 +101,8 @@ def line_chart(
         x_label, y_label: Names of the axes, with units.
         positions: (N,) ascending, not negative; N > 0.
         lines: (N,) values each, not negative.
-        top: Upper end of the values' axis; by default the largest value, rounded up.
-        steps: Of the values' axis, at most.
-        percent: Show the values, shares in 0..1, as percentages.
+        steps: Of the values' axis, which ends at the largest value, rounded up; at most.
+        percent: Show the values, shares in 0..1, as percentages, on an axis that ends at 100 %.
         marks: Positions to mark and the words beside them.
 
     Raises:
@@ -113,8 +111,8 @@ def line_chart(
     if not len(positions) or any(len(line.values) != len(positions) for line in lines):
         raise ValueError(f"{title}: each line needs one value for each of the {len(positions)} positions.")
     right = float(positions[-1]) or 1.0
-    highest = max((max(line.values) for line in lines), default=0.0) if top is None else top
-    y_steps = ticks(highest, steps) if top is None else [place * top / steps for place in range(steps + 1)]
+    highest = max((max(line.values) for line in lines), default=0.0)
+    y_steps = [place / steps for place in range(steps + 1)] if percent else ticks(highest, steps)
     ceiling = y_steps[-1] or 1.0
     kept = thin(len(positions), MOST_POINTS)
     window = max(3, len(positions) // WINDOW) if len(positions) >= SMOOTHED_FROM else 0
@@ -132,7 +130,6 @@ def line_chart(
         marks=[Tick(100 * position / right, words) for position, words in marks if 0 < position <= right],
         data={
             "right": right,
-            "top": ceiling,
             "x": [positions[index] for index in kept],
             "lines": [
                 {"name": line.name, "colour": line.colour, "y": [float(f"{line.values[i]:.5g}") for i in kept]}

@@ -138,7 +138,7 @@ def growth(run: Run, status: Status) -> Chart | None:
     marks = [(run.cfg.grow.warmup, "growing starts")] if run.cfg.grow.enabled else []
     positions = [line["iteration"] for line in lines]
     return line_chart(
-        "labelled cells", "iteration", "share of the cells, %", positions, shares, top=1.0, percent=True, marks=marks
+        "labelled cells", "iteration", "share of the cells, %", positions, shares, percent=True, marks=marks
     )
 
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from dsrg import distributed, explain, tables
 from dsrg.boxes import LabelledBoxes, box_iou, map_boxes, mask_boxes
+from dsrg.data.annotations import read_boxes_for
 from dsrg.data.voc import Photo, read_mask_for
 from dsrg.draw import heatmap, tiles
 from dsrg.errors import InputError
@@ -136,7 +137,8 @@ class Truth:
             size: Its height and width.
         """
         if self.source == "annotations":
-            found = self._folder.boxes(photo, size[::-1])
+            path = self._folder.annotation_path(photo)
+            found = read_boxes_for(path, size[::-1], self._folder.classes, photo.path)
         else:
             mask = self.mask(photo, size)
             if mask is None:
