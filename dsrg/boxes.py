@@ -170,7 +170,8 @@ def box_iou(first: np.ndarray | Tensor, second: np.ndarray | Tensor) -> np.ndarr
     one, other = _checked(first, "first")[:, None], _checked(second, "second")[None]
     sides = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
     shared = sides.clip(min=0).prod(axis=-1)
-    union = _areas(one) + _areas(other) - shared
+    first_area, second_area = ((boxes[..., 2:] - boxes[..., :2]).prod(axis=-1) for boxes in (one, other))
+    union = first_area + second_area - shared
     overlap: np.ndarray = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
     return overlap
 
@@ -182,11 +183,6 @@ def _checked(boxes: np.ndarray | Tensor, name: str) -> np.ndarray:
     if not (edges[:, 2:] >= edges[:, :2]).all():
         raise ValueError(f"{name} must hold x0, y0, x1, y1 with x0 <= x1 and y0 <= y1.")
     return edges
-
-
-def _areas(boxes: np.ndarray) -> np.ndarray:
-    areas: np.ndarray = (boxes[..., 2:] - boxes[..., :2]).prod(axis=-1)
-    return areas
 
 
 def _components(mask: np.ndarray) -> tuple[np.ndarray, int]:

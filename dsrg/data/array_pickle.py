@@ -178,12 +178,7 @@ class _Machine:
             state = self.pop()
             _fill(self.top(), state)
             self._count(self.top())
-        elif name not in _NOTHING:
-            self._container(name)
-
-    def _container(self, name: str) -> None:
-        """Opcodes of tuples, dictionaries and lists."""
-        if name == "TUPLE":
+        elif name == "TUPLE":
             self.stack.append(tuple(self.take_to_mark()))
         elif name == "EMPTY_DICT":
             self.stack.append({})
@@ -202,7 +197,7 @@ class _Machine:
             if not isinstance(self.top(), list):
                 raise _BrokenError("something is put into a list that is none")
             self.top().extend(items)
-        else:
+        elif name not in _NOTHING:
             raise _HostileError(f"the opcode {name}")
 
     def top(self) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -358,8 +357,3 @@ def _ends(sizes: np.ndarray) -> tuple[list[int], list[int]]:
     if not len(sizes):
         return [0, 0], [0, 0]
     return sizes.min(axis=0).tolist(), sizes.max(axis=0).tolist()
-
-
-def kinds(faults: Sequence[Fault]) -> str:
-    """How many faults of each kind, as text."""
-    return ", ".join(f"{count} {kind}" for kind, count in Counter(fault.kind for fault in faults).most_common())

@@ -84,9 +84,9 @@ def read_labels(path: Path, known: Collection[str] = (), refuse: Refuse = raise_
     notes, raw = ([], _json_lines(text, path)) if begin == "{" else _csv(text, path, known)
     if len(raw) > MOST:
         raise _fault(path, f"has {len(raw):,} rows, and {MOST:,} are the most; check the file")
-    divided = divide.divide([[] if isinstance(row.labels, InputError) else row.labels for row in raw], known)
+    divided, decided = divide.divide([[] if isinstance(row.labels, InputError) else row.labels for row in raw], known)
     rows = []
-    for row, labels in zip(raw, divided.labels, strict=True):
+    for row, labels in zip(raw, divided, strict=True):
         if isinstance(row.labels, InputError):
             refuse(row.labels, row.image)
         elif isinstance(labels, divide.Doubt):
@@ -96,7 +96,7 @@ def read_labels(path: Path, known: Collection[str] = (), refuse: Refuse = raise_
             rows.append(Row(row.image, labels, row.line))
             continue
         rows.append(Row(row.image, None, row.line))
-    return LabelTable(rows, notes + [f"{path}: {note}" for note in divided.notes])
+    return LabelTable(rows, notes + [f"{path}: {note}" for note in decided])
 
 
 def labels_by_photograph(photos: Path, table: Path) -> tuple[dict[Path, list[str]], list[str], Found]:

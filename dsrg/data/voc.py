@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from dsrg.data.annotations import read_boxes_for, read_label_names
 from dsrg.data.classes import read_classes
-from dsrg.data.ids import check_id, read_ids, shown
+from dsrg.data.ids import check_id, id_of, read_ids, shown
 from dsrg.data.photograph import Found, is_photograph, walk
 from dsrg.data.table import ENDINGS as TABLE_ENDINGS
 from dsrg.data.table import read_labels
@@ -264,10 +264,6 @@ class VocFolder:
 
         def fault(error: InputError, name: str = "") -> None:
             refuse(error, self._labels, name)
-
-        def id_of(image: str) -> str:
-            photo = Path(image)  # an id, which may hold points, or a file name
-            return photo.stem if photo.suffix.lower() in pictures.IMAGE_EXTENSIONS else photo.name
 
         if not self._labels.exists():
             sentence = f"{self._labels}: the image-level labels do not exist; write a CSV 'image,labels'."

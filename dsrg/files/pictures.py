@@ -79,15 +79,6 @@ _TURNS = {
 """What sets a picture of each EXIF orientation upright."""
 
 
-class _Decoded(NamedTuple):
-    image: Image.Image
-    bits: int
-    """Bits a channel in the file; Pillow turns some of 16 into 8, and grey ones of fewer into others of 8."""
-    pictures: int
-    """How many the file holds. Those of a JPEG, a telephone's MPO whose first is the photograph, count as one, and so
-    do those of an animated PNG."""
-
-
 def read_image(path: str | Path, what: str = "photograph") -> Image.Image:
     """Read and fully decode a photograph as RGB, its pixels as they are stored, transparency laid over white.
 
@@ -279,7 +270,12 @@ def _open(
     raise InputError(f"{path}: has {width} x {height} pixels, but {most}; make it smaller.", f"{what} too large")
 
 
-def _decode(path: str | Path, what: str, formats: Sequence[str], max_pixels: int, max_bytes: int) -> _Decoded:
+def _decode(
+    path: str | Path, what: str, formats: Sequence[str], max_pixels: int, max_bytes: int
+) -> tuple[Image.Image, int, int]:
+    """A picture; the bits a channel in its file, of which Pillow turns some of 16 into 8, and grey ones of fewer into
+    others of 8; and how many pictures the file holds. Those of a JPEG, a telephone's MPO whose first is the photograph,
+    count as one, and so do those of an animated PNG."""
     image, form, content = _open(path, what, formats, max_pixels, max_bytes)
     bits = 8
     try:
@@ -294,7 +290,7 @@ def _decode(path: str | Path, what: str, formats: Sequence[str], max_pixels: int
         raise InputError(sentence, f"{what} too large") from None
     except Exception as error:  # a hostile file can make a decoder raise anything
         raise _undecodable(path, what, str(error) or type(error).__name__) from None
-    return _Decoded(image, bits, count)
+    return image, bits, count
 
 
 def _check_png(content: bytes) -> None:

@@ -143,7 +143,10 @@ class Finish:
         found = None if probs is None else torch.as_tensor(probs)
         if "mask" in due.kinds:
             assert found is not None
-            mask = self._mask(found, picture, seen, allowed)
+            own = None if allowed is None else torch.as_tensor(allowed, device=found.device)
+            pixels = inference.planes(picture if seen is None else seen).to(found.device)
+            how: dict[str, Any] = {"crf": self.crf, "crf_tags": self.crf_tags, "size": picture.shape[:2]}
+            mask = np.asarray(inference.to_mask(found, pixels, own, **how).cpu().numpy())
             mask_digest = record.write(files["mask"], pictures.mask_png(mask), target.identity)
         else:
             mask = pictures.read_mask(files["mask"], len(self.classes))
@@ -170,15 +173,6 @@ class Finish:
                 made_from.append(mask_digest)
             record.write(files[kind], content, made_from)
         return paint_with_legend(picture, mask, self.classes) if draw else None
-
-    def _mask(
-        self, probs: Tensor, picture: np.ndarray, seen: np.ndarray | None, allowed: Tensor | np.ndarray | None
-    ) -> np.ndarray:
-        pixels = inference.planes(picture if seen is None else seen).to(probs.device)
-        own = None if allowed is None else torch.as_tensor(allowed, device=probs.device)
-        size = picture.shape[:2]
-        mask = inference.to_mask(probs, pixels, own, crf=self.crf, crf_tags=self.crf_tags, size=size)
-        return np.asarray(mask.cpu().numpy())
 
 
 def paths(out: Path, target: Target, options: Options) -> dict[str, Path]:

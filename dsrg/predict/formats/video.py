@@ -33,12 +33,9 @@ def describe(path: Path) -> tuple[int, float]:
     Raises:
         InputError: it cannot be opened as a video.
     """
-    capture = _open(path)
-    try:
+    with _opened(path) as capture:
         rate = capture.get(cv2.CAP_PROP_FPS)
         return max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))), rate if 0 < rate < 1000 else 25.0
-    finally:
-        capture.release()
 
 
 def frames(path: Path, every: int = 1) -> Iterator[tuple[int, np.ndarray]]:
@@ -48,9 +45,8 @@ def frames(path: Path, every: int = 1) -> Iterator[tuple[int, np.ndarray]]:
         InputError: the file cannot be opened; or, after the last frame that could be decoded, it breaks off early.
     """
     announced, _ = describe(path)
-    capture = _open(path)
     number = 0
-    try:
+    with _opened(path) as capture:
         while capture.grab():
             if number % every == 0:
                 decoded, picture = capture.retrieve()
@@ -58,8 +54,6 @@ def frames(path: Path, every: int = 1) -> Iterator[tuple[int, np.ndarray]]:
                     break
                 yield number, np.ascontiguousarray(picture[:, :, ::-1])
             number += 1
-    finally:
-        capture.release()
     # Some containers announce a frame or two too many, or reckon their number from the length.
     if number == 0 or number < announced - max(2, announced // 100):
         raise InputError(f"{path}: breaks off after {number} of {announced} frames; replace the file, or cut it there.")
@@ -109,7 +103,8 @@ def write_video(
                 temporary.replace(path)
 
 
-def _open(path: Path) -> Any:
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     with disk.open_regular(path, "video") as file:
         known = CONTAINERS.match(file.read(16))
     try:
@@ -117,9 +112,10 @@ def _open(path: Path) -> Any:
     except UnicodeEncodeError:
         shown = os.fspath(path).encode("utf-8", "backslashreplace").decode()
         raise InputError(f"{shown}: OpenCV opens no video whose name is not in UTF-8; rename it.") from None
-    capture = cv2.VideoCapture(str(path)) if known else None
-    if capture is None or not capture.isOpened():
-        if capture is not None:
-            capture.release()
-        raise InputError(f"{path}: the video cannot be decoded; replace the file, or bring it to mp4.")
-    return capture
+    capture = cv2.VideoCapture(str(path)) if known else cv2.VideoCapture()
+    try:
+        if not capture.isOpened():
+            raise InputError(f"{path}: the video cannot be decoded; replace the file, or bring it to mp4.")
+        yield capture
+    finally:
+        capture.release()
