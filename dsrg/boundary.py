@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, TextIO
+from typing import TextIO
 
 from dsrg.errors import InputError
 
@@ -186,26 +186,17 @@ def _stop(number: int, frame: FrameType | None) -> None:
 @contextmanager
 def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Within it `handler` answers Ctrl-C and SIGTERM, which a cluster sends."""
-    before = _handlers()
-    for number in before:
+    is_main = threading.current_thread() is threading.main_thread()  # no other may set handlers
+    before = {number: signal.getsignal(number) for number in ENDINGS if is_main}
+    # Not what somebody ignores: a shell does, in the background.
+    ours = [number for number in before if before[number] in (signal.SIG_DFL, signal.default_int_handler, _stop)]
+    for number in ours:
         signal.signal(number, handler)
     try:
         yield
     finally:
-        for number, earlier in before.items():
-            signal.signal(number, earlier)
-
-
-def _handlers() -> dict[signal.Signals, Any]:
-    """The handlers that stand and may be replaced: not what somebody ignores (a shell does, in the background)."""
-    if threading.current_thread() is not threading.main_thread():
-        return {}
-    handlers = {number: signal.getsignal(number) for number in ENDINGS}
-    return {
-        number: handler
-        for number, handler in handlers.items()
-        if handler in (signal.SIG_DFL, signal.default_int_handler, _stop)
-    }
+        for number in ours:
+            signal.signal(number, before[number])
 
 
 def _escape_what_streams_lack() -> None:

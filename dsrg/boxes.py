@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import cc3d
 import cv2
 import numpy as np
 from scipy import ndimage
@@ -22,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dsrg.labels import BACKGROUND, IGNORE
+from dsrg.shapes import to_numpy
 
 
 class LabelledBoxes(NamedTuple):
@@ -129,19 +129,18 @@ def threshold_boxes(score_map: np.ndarray | Tensor, thresholds: np.ndarray) -> T
     return ThresholdBoxes(every, np.repeat(np.arange(len(thresholds)), counts), largest)
 
 
-def mask_boxes(mask: np.ndarray | Tensor, *, components: bool = False) -> LabelledBoxes:
+def mask_boxes(mask: np.ndarray | Tensor) -> LabelledBoxes:
     """The tightest box around each foreground class of a mask.
 
-    Masks know classes, not objects: a box of a class holds all of its objects, and a component can be several that
-    touch, or a part of one. Pixels of 255 belong to nothing, so where a void border surrounds the objects, as in VOC's
-    masks, the boxes are smaller by that border than those of VOC's XML.
+    Masks know classes, not objects: a box of a class holds all of its objects. Pixels of 255 belong to nothing, so
+    where a void border surrounds the objects, as in VOC's masks, the boxes are smaller by that border than those of
+    VOC's XML.
 
     Args:
         mask: (H, W) class indices, 255 = void.
-        components: A box for each 8-connected component of a class's pixels in place of one for each class.
 
     Returns:
-        Boxes, int64, ordered by class, then by top and left edge; none for a mask without foreground.
+        Boxes, int64, ordered by class; none for a mask without foreground.
 
     Raises:
         ValueError: the mask is not (H, W) of integers.
@@ -149,17 +148,10 @@ def mask_boxes(mask: np.ndarray | Tensor, *, components: bool = False) -> Labell
     labels = to_numpy(mask)
     if labels.ndim != 2 or labels.dtype.kind not in "iu":
         raise ValueError(f"mask must be (H, W) of class indices, not {labels.dtype} {labels.shape}.")
-    labels = np.where(labels == IGNORE, BACKGROUND, labels).astype(np.int32)
-    parts = cc3d.connected_components(labels, connectivity=8).astype(np.int32) if components else labels
-    class_of = np.zeros(int(parts.max(initial=0)) + 1, np.int64)
-    class_of[parts.ravel()] = labels.ravel()  # all pixels of a part have its class
-
-    slices = ndimage.find_objects(parts)
-    there = [part for part, where in enumerate(slices, start=1) if where is not None]
-    edges = [(x.start, y.start, x.stop, y.stop) for y, x in (slices[part - 1] for part in there)]
-    boxes, classes = np.array(edges, np.int64).reshape(-1, 4), class_of[there]
-    order = np.lexsort((boxes[:, 0], boxes[:, 1], classes))
-    return LabelledBoxes(classes[order], boxes[order])
+    slices = ndimage.find_objects(np.where(labels == IGNORE, BACKGROUND, labels).astype(np.int32))
+    there = [index for index, where in enumerate(slices, start=1) if where is not None]
+    edges = [(x.start, y.start, x.stop, y.stop) for y, x in (slices[index - 1] for index in there)]
+    return LabelledBoxes(np.array(there, np.int64), np.array(edges, np.int64).reshape(-1, 4))
 
 
 def box_iou(first: np.ndarray | Tensor, second: np.ndarray | Tensor) -> np.ndarray:
@@ -178,14 +170,10 @@ def box_iou(first: np.ndarray | Tensor, second: np.ndarray | Tensor) -> np.ndarr
     one, other = _checked(first, "first")[:, None], _checked(second, "second")[None]
     sides = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
     shared = sides.clip(min=0).prod(axis=-1)
-    union = _areas(one) + _areas(other) - shared
+    first_area, second_area = ((boxes[..., 2:] - boxes[..., :2]).prod(axis=-1) for boxes in (one, other))
+    union = first_area + second_area - shared
     overlap: np.ndarray = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
     return overlap
-
-
-def to_numpy(values: np.ndarray | Tensor) -> np.ndarray:
-    """The values on the CPU, without their gradient."""
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
 def _checked(boxes: np.ndarray | Tensor, name: str) -> np.ndarray:
@@ -195,11 +183,6 @@ def _checked(boxes: np.ndarray | Tensor, name: str) -> np.ndarray:
     if not (edges[:, 2:] >= edges[:, :2]).all():
         raise ValueError(f"{name} must hold x0, y0, x1, y1 with x0 <= x1 and y0 <= y1.")
     return edges
-
-
-def _areas(boxes: np.ndarray) -> np.ndarray:
-    areas: np.ndarray = (boxes[..., 2:] - boxes[..., :2]).prod(axis=-1)
-    return areas
 
 
 def _components(mask: np.ndarray) -> tuple[np.ndarray, int]:

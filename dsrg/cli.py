@@ -6,17 +6,25 @@ import argparse
 import ctypes
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from dsrg import boundary, config, distributed
 from dsrg.run.folder import Run
+from dsrg.run.table import NETWORKS
+
+Option = tuple[str, dict[str, Any]]
+
+
+def option(name: str, **keywords: Any) -> Option:
+    """An option, or words without one, for `main`; with argparse's keywords."""
+    return name, keywords
 
 
 def main(
     description: str,
     call: Callable[..., object],
     arguments: Sequence[str] | None = None,
-    parents: Sequence[argparse.ArgumentParser] = (),
-    *,
+    *options: Option,
     several: bool = False,
 ) -> int:
     """Parse --cfg and the overrides, check the data, and call a stage.
@@ -26,15 +34,17 @@ def main(
 
     Args:
         description: What the tool does, for --help.
-        call: Gets the run (a list of runs with `several`), and the options of `parents` as keyword arguments.
+        call: Gets the run (a list of runs with `several`), and the options' values as keyword arguments.
         arguments: The words of the command line; None for the process's own.
-        parents: Parsers, made with add_help=False, of the options that this tool has besides.
+        options: Those that this tool has besides.
         several: Take several configurations.
 
     Returns:
         The exit status: 0; 2 after one sentence on stderr where the user can mend the input; 130 after Ctrl-C.
     """
-    parser = argparse.ArgumentParser(description=description, parents=parents)
+    parser = argparse.ArgumentParser(description=description)
+    for name, keywords in options:
+        parser.add_argument(name, **keywords)
     parser.add_argument(
         "--cfg", required=True, metavar="FILE", help="configuration, such as configs/demo/resnet18.yaml"
     )
@@ -47,13 +57,13 @@ def main(
             help="configurations of further networks; key=value holds for them too, but for run_dir",
         )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as data.root=photos dsrg.lr=1e-3")
-    options = vars(parser.parse_intermixed_args(arguments))  # files and key=value stand before options or behind
-    cfg, overrides = options.pop("cfg"), options.pop("overrides")
-    for name, words in options.items():
+    given = vars(parser.parse_intermixed_args(arguments))  # files and key=value stand before options or behind
+    cfg, overrides = given.pop("cfg"), given.pop("overrides")
+    for name, words in given.items():
         if isinstance(words, list):  # argparse gives the overrides that follow an option of several words to it
             overrides += [word for word in words if "=" in word]
-            options[name] = [word for word in words if "=" not in word]
-    also = options.pop("also", [])
+            given[name] = [word for word in words if "=" not in word]
+    also = given.pop("also", [])
 
     def work() -> None:
         runs = [Run(config.load(cfg, overrides))]
@@ -62,9 +72,28 @@ def main(
         distributed.check_workers(runs[0].cfg.workers)
         for run in {run.cfg.data: run for run in runs}.values():  # each data set is read once
             run.start()
-        call(runs if several else runs[0], **options)
+        call(runs if several else runs[0], **given)
 
     return guard(work)
+
+
+def stages(description: str, arguments: Sequence[str] | None, *names: str) -> int:
+    """As `main`, for a command that makes stages; prints their figures, a network's with those of its predictions.
+
+    Args:
+        description, arguments: As in `main`.
+        names: Of the stages, as `dsrg.run.table` has them; of several, those that the run has.
+    """
+
+    def call(run: Run) -> None:
+        from dsrg.stages.order import MAKERS  # here, for the other commands need none of the networks
+
+        for name in names if len(names) == 1 else [name for name in names if name in run.stages]:
+            stage = MAKERS[name](run)
+            if name not in NETWORKS:
+                print(stage.figures)
+
+    return main(description, call, arguments)
 
 
 def guard(work: Callable[[], object]) -> int:

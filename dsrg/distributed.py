@@ -37,11 +37,6 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
-def local_rank() -> int:
-    """Index of this process on its machine."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
-
-
 def rank() -> int:
     """Index of this process, 0 in a single process."""
     return dist.get_rank() if dist.is_initialized() else 0
@@ -100,7 +95,7 @@ def pick_device(name: str) -> torch.device:
     if found is None:
         raise _no_device(name, "the devices are auto, cpu, cuda, cuda:0 and so on, and mps")
     if name in ("auto", "cuda") and torch.cuda.is_available():
-        return torch.device("cuda", local_rank())
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))  # this process's own on its machine
     count = torch.cuda.device_count() if name.startswith("cuda") and torch.cuda.is_available() else 0
     if name.startswith("cuda") and count == 0:
         raise _no_device(name, "no GPU with CUDA is found, or this PyTorch is built without it")

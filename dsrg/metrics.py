@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from dsrg.labels import BACKGROUND, IGNORE
+from dsrg.shapes import to_numpy
 
 
 class ConfusionMatrix:
@@ -153,17 +154,13 @@ def mean_average_precision(scores: np.ndarray | Tensor, tags: np.ndarray | Tenso
 def _same_shape(
     values: np.ndarray | Tensor, reference: np.ndarray | Tensor, name: str, reference_name: str = "truth"
 ) -> tuple[np.ndarray, np.ndarray]:
-    first, second = _to_numpy(values), _to_numpy(reference)
+    first, second = to_numpy(values), to_numpy(reference)
     if first.shape != second.shape:
         raise ValueError(
             f"{name} {first.shape} and {reference_name} {second.shape} must have the same shape; "
             f"bring {name} to the size of {reference_name} first."
         )
     return first, second
-
-
-def _to_numpy(values: np.ndarray | Tensor) -> np.ndarray:
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
 def _check_range(indices: np.ndarray, num_classes: int, name: str, rule: str) -> None:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
+
+
+def to_numpy(values: np.ndarray | Tensor) -> np.ndarray:
+    """The values on the CPU, without their gradient."""
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
 def check_probs(probs: Tensor) -> None:

@@ -99,10 +99,9 @@ class _Loader(yaml.SafeLoader):
         alias = self.check_event(yaml.AliasEvent)
         self._open += 1
         self._composed += 1
-        if self._open > DEEPEST:
-            raise ConstructorError(None, None, _DEEP, None if parent is None else parent.start_mark)
-        if self._composed > MOST_VALUES:
-            raise ConstructorError(None, None, _MUCH, None if parent is None else parent.start_mark)
+        if self._open > DEEPEST or self._composed > MOST_VALUES:
+            much = _DEEP if self._open > DEEPEST else _MUCH
+            raise ConstructorError(None, None, much, None if parent is None else parent.start_mark)
         node = super().compose_node(parent, index)
         self._open -= 1
         if node is not None and alias and id(node) not in self._extent:
@@ -166,7 +165,8 @@ def _build(loader: _Loader, node: yaml.Node, kind: Any) -> Any:
         return [_build(loader, part, item(number)) for number, part in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
         loader.flatten_mapping(node)
-        fields: dict[str, Any] = next((leaf.model_fields for leaf in _leaves(kind) if _is_model(leaf)), {})
+        models = [leaf for leaf in _leaves(kind) if isinstance(leaf, type) and issubclass(leaf, BaseModel)]
+        fields: dict[str, Any] = models[0].model_fields if models else {}
         values = {}
         for key_node, value_node in node.value:
             key = loader.construct_object(key_node, deep=True)
@@ -210,10 +210,6 @@ def _leaves(kind: Any) -> Iterator[Any]:
 
 def _holds_text(leaves: set[Any]) -> bool:
     return bool(leaves & {str, Path}) and not leaves & {bool, int, float}
-
-
-def _is_model(leaf: Any) -> bool:
-    return isinstance(leaf, type) and issubclass(leaf, BaseModel)
 
 
 def _items(kind: Any) -> Callable[[int], Any]:

@@ -14,6 +14,7 @@ from torch.nn import functional
 from torchvision.ops import box_iou as torchvision_iou
 
 from dsrg.boxes import box_iou, map_boxes, mask_boxes, threshold_boxes
+from dsrg.data.annotations import read_boxes_for
 from dsrg.data.voc import VocFolder
 from dsrg.errors import InputError
 
@@ -128,46 +129,25 @@ def test_refuses_bad_score_maps_and_thresholds() -> None:
             threshold_boxes(np.zeros((2, 2)), thresholds)
 
 
-def flood(mask: np.ndarray, components: bool) -> list[tuple[int, list[int]]]:
-    """(class, box) of each class, or of each component by a flood fill, pixel by pixel."""
-    left = {(y, x) for y, x in np.ndindex(*mask.shape) if mask[y, x] not in (0, 255)}
-    found = []
-    while left:
-        start = min(left)
-        value = mask[start]
-        if components:
-            part, queue = set(), [start]
-            while queue:
-                y, x = queue.pop()
-                if (y, x) in left and mask[y, x] == value:
-                    left.remove((y, x))
-                    part.add((y, x))
-                    queue += [(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-        else:
-            part = {pixel for pixel in left if mask[pixel] == value}
-            left -= part
-        rows, columns = zip(*part, strict=True)
-        found.append((int(value), [min(columns), min(rows), max(columns) + 1, max(rows) + 1]))
-    return sorted(found, key=lambda item: (item[0], item[1][1], item[1][0]))
-
-
 @settings(deadline=None, max_examples=100)
 @given(
     arrays(
         st.sampled_from([np.uint8, np.int64]),
         array_shapes(min_dims=2, max_dims=2, max_side=9),
         elements=st.sampled_from([0, 1, 2, 20, 255]),
-    ),
-    st.booleans(),
+    )
 )
-def test_the_boxes_of_a_mask_are_the_flood_fills(mask: np.ndarray, components: bool) -> None:
-    classes, boxes = mask_boxes(torch.from_numpy(mask), components=components)
-    expected = flood(mask, components)
+def test_the_boxes_of_a_mask_are_those_of_each_class_pixel_by_pixel(mask: np.ndarray) -> None:
+    classes, boxes = mask_boxes(torch.from_numpy(mask))
+    pixels: dict[int, list[tuple[int, ...]]] = {}
+    for place in np.ndindex(*mask.shape):
+        pixels.setdefault(int(mask[place]), []).append(place)
+    expected = []
+    for value in sorted(pixels.keys() - {0, 255}):
+        rows, columns = zip(*pixels[value], strict=True)
+        expected.append((value, [min(columns), min(rows), max(columns) + 1, max(rows) + 1]))
     assert classes.dtype == boxes.dtype == np.int64 and boxes.shape == (len(expected), 4)
-    assert classes.tolist() == [value for value, _ in expected]
-    # Components of a class may share a corner of their boxes; their order is then free.
-    assert sorted(zip(classes.tolist(), boxes.tolist(), strict=True)) == sorted(expected)
-    assert [box[1::-1] for box in boxes.tolist()] == [box[1::-1] for _, box in expected]
+    assert list(zip(classes.tolist(), boxes.tolist(), strict=True)) == expected
 
 
 def test_the_boxes_of_a_mask_by_hand() -> None:
@@ -178,10 +158,6 @@ def test_the_boxes_of_a_mask_by_hand() -> None:
     mask[0, 0] = 255
     assert mask_boxes(mask).classes.tolist() == [1, 2, 3]
     assert mask_boxes(mask).boxes.tolist() == [[1, 1, 3, 3], [0, 0, 2, 2], [2, 1, 4, 3]]
-    mask[1, 0] = 0
-    mask[2, 0] = 2
-    assert mask_boxes(mask, components=True).classes.tolist() == [1, 2, 2, 3]
-    assert mask_boxes(mask, components=True).boxes.tolist() == [[1, 1, 3, 3], [1, 0, 2, 1], [0, 2, 1, 3], [2, 1, 4, 3]]
     with pytest.raises(ValueError, match=r"mask must be \(H, W\) of class indices, not float64"):
         mask_boxes(mask.astype(float))
 
@@ -239,7 +215,7 @@ def test_xml_boxes_count_pixels_from_one(tmp_path: Path) -> None:
     assert folder.has_boxes([photo])
     with pytest.warns(UserWarning, match=r"b\.xml and 0 more of 2 annotations are missing"):
         assert not folder.has_boxes([photo, other])
-    classes, boxes = folder.boxes(photo, (16, 12))
+    classes, boxes = read_boxes_for(folder.annotation_path(photo), (16, 12), folder.classes, photo.path)
     assert classes.tolist() == [2, 1, 2]
     # The whole photograph; one column of two pixels, counted on a picture of it; fractions stay.
     assert boxes.tolist() == [[0, 0, 16, 12], [2, 4, 3, 6], [0.5, 1, 16.25, 3]]
@@ -271,7 +247,7 @@ def test_xml_boxes_count_pixels_from_one(tmp_path: Path) -> None:
 )
 def test_refuses_bad_xml_boxes(tmp_path: Path, objects: str, message: str) -> None:
     folder = VocFolder(make_voc(tmp_path, size=(16, 12)))
-    path = write_xml(tmp_path, objects)
+    path, photo = write_xml(tmp_path, objects), folder.photos("train")[0]
     with pytest.raises(InputError, match=message) as caught:
-        folder.boxes(folder.photos("train")[0], (16, 12))
+        read_boxes_for(folder.annotation_path(photo), (16, 12), folder.classes, photo.path)
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)

@@ -22,9 +22,9 @@ from dsrg.app.scratch import Room
 from dsrg.app.studio import Maps, Studio
 from dsrg.app.uploads import Upload
 from dsrg.data.voc import Photo
+from dsrg.draw import heatmap
 from dsrg.errors import InputError
 from dsrg.files import pictures
-from dsrg.labels import BACKGROUND
 from dsrg.schema import Seeds
 
 THUMBNAIL = 160
@@ -125,10 +125,8 @@ class Page:
         with gr.Group(visible=self.studio.network is not None):
             self.restrict = gr.Checkbox(True, label="Only the ticked classes in the mask")
             self.crf = gr.Checkbox(test.crf, label="Refine the mask (dense CRF, slower)")
-        self.go = gr.Button(self._verb(), variant="primary", interactive=False)
-
-    def _verb(self) -> str:
-        return "Show CAM, seeds and mask" if self.studio.network else "Show CAM and seeds"
+        verb = "Show CAM, seeds and mask" if self.studio.network else "Show CAM and seeds"
+        self.go = gr.Button(verb, variant="primary", interactive=False)
 
     def _lay_out_results(self) -> None:
         picture: dict[str, Any] = {"interactive": False, "buttons": ["fullscreen"], "height": 330}
@@ -214,36 +212,32 @@ class Page:
     # Handlers
 
     def open_file(self, path: str | None, before: Visit | None) -> Update:
-        """Read an upload and ask the classifier."""
+        """Read an upload, delete it, and ask the classifier."""
         with _told():
             if path is None:
                 raise InputError("Choose a photograph.")
             try:
                 upload = uploads.read_upload(path, long_side=self.long_side)
             finally:
-                self._delete(Path(path))
+                if self.scratch.resolve() in Path(path).resolve().parents:
+                    Path(path).unlink(missing_ok=True)
             return self._open(upload, before, "")
 
     def open_example(self, event: gr.SelectData, before: Visit | None) -> Update:
         """Read one of the run's photographs and ask the classifier."""
         photo = self.examples[int(event.index)]
-        names = [self.studio.classes.names[label] for label in np.flatnonzero(photo.tags) if label != BACKGROUND]
+        names = [self.studio.classes.names[label] for label in photo.own]
         with _told():
             upload = uploads.read_upload(photo.path, long_side=self.long_side)
             return self._open(upload, before, f"Its labels in the data set: {', '.join(names)}.")
-
-    def _delete(self, path: Path) -> None:
-        """Delete an upload as soon as it has been read."""
-        if self.scratch.resolve() in path.resolve().parents:
-            path.unlink(missing_ok=True)
 
     def _open(self, upload: Upload, before: Visit | None, remark: str) -> Update:
         _forget(before)
         self.room.tidy()
         scores = self.studio.scores(upload.picture)
         visit = Visit(upload, scores, Path(tempfile.mkdtemp(dir=self.scratch)))
-        if upload.smaller:
-            height, width = upload.picture.shape[:2]
+        height, width = upload.picture.shape[:2]
+        if (height, width) != upload.full_size:
             remark += (
                 f" Made smaller, from {upload.full_size[1]} x {upload.full_size[0]} to {width} x {height} pixels, a "
                 "size that the networks know. The mask to download is as large as the file."
@@ -297,7 +291,8 @@ class Page:
             visit = replace(visit, maps=maps, labels=own, mask_shares=None)
             visit, painted = self._cut(visit, self._settings(foreground, background, refine))
             names = self.studio.classes.names
-            heats = [(studio.heat(picture, maps.of_one(label)), f"CAM of {names[label]}") for label in own]
+            large = studio.enlarged(picture)
+            heats = [(heatmap.paint(large, maps.of([label])[1][0]), f"CAM of {names[label]}") for label in own]
             yield {
                 self.visit: visit,
                 self.cams: gr.Gallery(heats, selected_index=0),

@@ -76,20 +76,20 @@ class Guard:
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         """Status and sentence, where the request is not for this page or from it."""
         names = _values(scope, b"host")
-        if len(names) != 1 or not self._is_ours(names[0]):
+        if len(names) != 1 or not self._is_ours(f"//{names[0]}"):
             return 403, "This page does not answer to that name; whoever runs it may add it with --allow-host."
         for origin in _values(scope, b"origin") if scope.get("method", "GET") not in ("GET", "HEAD") else ():
-            if not self._is_ours(_authority(origin)):
+            if not self._is_ours(origin):
                 return 403, "This page takes nothing that another page sends."
         return None
 
-    def _is_ours(self, authority: str) -> bool:
-        """Whether a name with or without a port is this page's."""
+    def _is_ours(self, address: str) -> bool:
+        """Whether the name in an address, with or without a port, is this page's."""
         try:
-            host = (urlsplit(f"//{authority}").hostname or "").rstrip(".")
-        except ValueError:
+            host = (urlsplit(address).hostname or "").rstrip(".")
+            return host in self.hosts or (self.any_address and bool(ipaddress.ip_address(host)))
+        except ValueError:  # no address, or no name and no figures
             return False
-        return host in self.hosts or (self.any_address and _is_address(host))
 
     async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
         uploads = scope.get("method") == "POST" and scope["path"].rstrip("/").endswith(UPLOAD)
@@ -159,18 +159,3 @@ async def _refuse(scope: Scope, send: Send, status: int, sentence: str) -> None:
 
 def _values(scope: Scope, name: bytes) -> list[str]:
     return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name]
-
-
-def _authority(origin: str) -> str:
-    try:
-        return urlsplit(origin).netloc
-    except ValueError:
-        return ""
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

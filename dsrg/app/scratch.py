@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import stat
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,26 +14,18 @@ from dsrg.files import locks
 
 PREFIX = "dsrg-app-"
 """Begins the folders' names."""
-MOST_BYTES = 2**30
-"""Bytes that a folder may hold."""
-MOST_FILES = 1000
-"""Files that it may hold."""
 
 
 @contextlib.contextmanager
 def scratch(base: Path) -> Iterator[Path]:
     """A new folder below `base`, locked by this process and deleted with the `with` block.
 
-    A process that is killed deletes nothing, but its lock is gone: the next one deletes its folder.
+    A process that is killed deletes nothing, but its lock is gone: the next one deletes its folder, where there are
+    locks.
     """
     remove_orphans(base)
-    folder, handle = _make(base)
-    try:
+    with locks.locked_folder(base, PREFIX) as folder:
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        if handle is not None:
-            os.close(handle)
 
 
 def remove_orphans(base: Path) -> None:
@@ -52,20 +43,6 @@ def remove_orphans(base: Path) -> None:
                 os.close(handle)
 
 
-def _make(base: Path) -> tuple[Path, int | None]:
-    """The folder, and what holds its lock. Where there are no locks, what a killed process leaves stays."""
-    while True:
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
-        if not locks.HAS_LOCKS:
-            return folder, None
-        with contextlib.suppress(FileNotFoundError):
-            handle = os.open(folder, os.O_RDONLY)
-            # another process, that starts now, may be deleting it, or have done so
-            if locks.lock(handle) is not False and folder.is_dir():
-                return folder, handle
-            os.close(handle)
-
-
 class Room:
     """Keeps a folder within bounds: the oldest files go first.
 
@@ -74,13 +51,15 @@ class Room:
 
     Args:
         folder: The folder.
-        most_bytes, most_files: Bounds.
     """
 
-    def __init__(self, folder: Path, most_bytes: int = MOST_BYTES, most_files: int = MOST_FILES) -> None:
+    most_bytes = 2**30
+    """Bytes that the folder may hold."""
+    most_files = 1000
+    """Files that it may hold."""
+
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.most_bytes = most_bytes
-        self.most_files = most_files
         self._reserved: list[int] = []
         self._lock = threading.Lock()
 

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from dsrg import tables
 from dsrg.data.voc import spread
-from dsrg.draw import heatmap
 from dsrg.draw.masks import paint_mask
 from dsrg.errors import InputError
 from dsrg.files import pictures
@@ -46,10 +45,6 @@ class Maps:
         """The labels' own classes (m,), rising, and maps (m, h, w) float32, as in `storage.read_cams`."""
         own = np.isin(self.classes, labels)
         return self.classes[own], self.maps[own].astype(np.float32)
-
-    def of_one(self, label: int) -> np.ndarray:
-        """The map of one label, (h, w) float32."""
-        return np.asarray(self.of([label])[1][0])
 
 
 class Studio:
@@ -134,7 +129,7 @@ class Studio:
             labels: The photograph's own.
             settings: `seed_settings`, or a copy of them with other thresholds.
         """
-        cut = cut_seeds(*maps.of(labels), _tensor(picture), self.tags(labels), settings, self.run.cfg.crf)
+        cut = cut_seeds(*maps.of(labels), inference.planes(picture), self.tags(labels), settings, self.run.cfg.crf)
         return np.asarray(cut.numpy())
 
     def mask(self, picture: np.ndarray, labels: Sequence[int] | None, *, crf: bool) -> np.ndarray:
@@ -161,7 +156,7 @@ class Studio:
         return np.asarray(mask.cpu().numpy())
 
     def _pixels(self, picture: np.ndarray) -> Tensor:
-        return _tensor(picture).to(self.run.device)
+        return inference.planes(picture).to(self.run.device)
 
 
 def proposal(scores: np.ndarray) -> list[int]:
@@ -192,12 +187,8 @@ def own_thresholds(run: Run) -> tuple[Seeds, str]:
         return settings, ""
     record = run.directory_of("seeds") / RECORD
     figures: dict[str, Any] = dict(read_record(record).figures) if record.exists() else {}
-    found: dict[str, Any] = {
-        key: figures[key]
-        for key in ("foreground_threshold", "background_threshold")
-        if isinstance(figures.get(key), float | int) and 0 <= figures[key] <= 1
-    }
-    if len(found) == 2:
+    found = {key: figures.get(key) for key in ("foreground_threshold", "background_threshold")}
+    if all(isinstance(value, float | int) and 0 <= value <= 1 for value in found.values()):
         return settings.model_copy(update=found), ""
     remark = "The run has no seeds yet, so Otsu's thresholds are not known: those of the configuration are taken."
     return settings, remark
@@ -219,11 +210,6 @@ def shares(labels: np.ndarray, count: int) -> tuple[np.ndarray, float]:
     return counts[:count], float(counts[IGNORE])
 
 
-def heat(picture: np.ndarray, cam: np.ndarray) -> np.ndarray:
-    """A map (h, w) in [0, 1] over its photograph, large enough to be looked at."""
-    return heatmap.paint(enlarged(picture), cam)
-
-
 def painted(picture: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Labels (H, W) in their colours over their photograph, large enough to be looked at."""
     large = enlarged(picture)
@@ -239,7 +225,3 @@ def enlarged(picture: np.ndarray) -> np.ndarray:
     if factor == 1:
         return picture
     return np.array(Image.fromarray(picture).resize((width * factor, height * factor), Image.Resampling.BICUBIC))
-
-
-def _tensor(picture: np.ndarray) -> Tensor:
-    return torch.from_numpy(picture).permute(2, 0, 1).contiguous()

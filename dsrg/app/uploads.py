@@ -18,7 +18,7 @@ FORMATS = ("JPEG", "PNG", "WebP")
 ENDINGS = (*pictures.JPEG_EXTENSIONS, ".png", ".webp")
 """File name endings of these formats."""
 MAX_PIXELS = 50_000_000
-"""Largest upload: smaller than `pictures.MAX_PIXELS`, for many may come at a time."""
+"""Largest upload, refused before it is decoded: smaller than `pictures.MAX_PIXELS`, for many may come at a time."""
 MAX_BYTES = 25_000_000
 """Largest file, in bytes."""
 
@@ -34,15 +34,8 @@ class Upload:
     full_size: tuple[int, int]
     """Height and width, upright, of the file, which may be larger than the picture."""
 
-    @property
-    def smaller(self) -> bool:
-        """Whether the picture is smaller than the file."""
-        return self.picture.shape[:2] != self.full_size
 
-
-def read_upload(
-    path: str | Path, *, long_side: int, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
-) -> Upload:
+def read_upload(path: str | Path, *, long_side: int) -> Upload:
     """Read a photograph that anybody may have made.
 
     It is read as any photograph (`pictures.read_upright`): its EXIF orientation is applied, transparency is laid over
@@ -52,8 +45,6 @@ def read_upload(
     Args:
         path: The file.
         long_side: Largest side of the picture, in pixels.
-        max_pixels: Largest width times height; a file that has more is refused before it is decoded.
-        max_bytes: Largest file.
 
     Raises:
         InputError: the file is missing, is no JPEG, PNG or WebP, is broken or too large, has more than 8 bits a channel
@@ -61,13 +52,13 @@ def read_upload(
             stranger.
     """
     path = Path(path)
-    if path.is_file() and path.stat().st_size > max_bytes:
+    if path.is_file() and path.stat().st_size > MAX_BYTES:
         size = f"{path.stat().st_size / 1e6:.1f} MB"
         raise InputError(
-            f"{path.name}: is {size} large, but at most {max_bytes / 1e6:g} MB are taken; make it smaller."
+            f"{path.name}: is {size} large, but at most {MAX_BYTES / 1e6:g} MB are taken; make it smaller."
         )
     try:
-        upright = pictures.read_upright(path, formats=FORMATS, max_pixels=max_pixels, max_bytes=max_bytes)
+        upright = pictures.read_upright(path, formats=FORMATS, max_pixels=MAX_PIXELS, max_bytes=MAX_BYTES)
     except InputError as error:
         sentence = str(error).replace(str(path), path.name)
         if error.kind == "photograph missing":

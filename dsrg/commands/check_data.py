@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from dsrg import config
 from dsrg.cli import guard
-from dsrg.data.check import check_data, kinds
+from dsrg.data.check import check_data
 from dsrg.files import disk
 from dsrg.run.folder import Run
 
@@ -48,9 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         wrong = len(result.faults)
         if wrong:
             files = len({fault.file for fault in result.faults})
-            print(
-                f"error: {run.folder.root}: {wrong} faults in {files} files ({kinds(result.faults)})", file=sys.stderr
-            )
+            counts = Counter(fault.kind for fault in result.faults).most_common()
+            kinds = ", ".join(f"{count} {kind}" for kind, count in counts)
+            print(f"error: {run.folder.root}: {wrong} faults in {files} files ({kinds})", file=sys.stderr)
         else:
             print(result.table())
             print(f"\nno fault, {len(result.warnings)} warnings; {result.seconds:.1f} s")

@@ -1,6 +1,5 @@
 """Make masks from a run's DSRG network in several ways and print how good each is; nothing but the table is written."""
 
-import argparse
 from collections.abc import Sequence
 
 from dsrg import cli
@@ -8,8 +7,5 @@ from dsrg.study.compare_masks import mask_table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = argparse.ArgumentParser(add_help=False)
-    options.add_argument(
-        "--every", type=int, default=1, metavar="N", help="measure on every N-th photograph (default 1)"
-    )
-    return cli.main(__doc__, lambda run, every: print(mask_table(run, every)), arguments, parents=[options])
+    every = cli.option("--every", type=int, default=1, metavar="N", help="measure on every N-th photograph (default 1)")
+    return cli.main(__doc__, lambda run, every: print(mask_table(run, every)), arguments, every)

@@ -1,6 +1,5 @@
 """Compare ways to cut seeds from a run's CAMs, or sources of maps for seeds; only the table is written."""
 
-import argparse
 from collections.abc import Sequence
 
 from dsrg import cli
@@ -13,15 +12,7 @@ def call(runs: Sequence[Run], every: int, sources: Sequence[str]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = argparse.ArgumentParser(add_help=False)
-    options.add_argument(
-        "--every", type=int, default=1, metavar="N", help="measure on every N-th photograph (default 1)"
-    )
-    options.add_argument(
-        "--sources",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help=f"compare these maps, made for the table, in place of ways to cut: {', '.join(SOURCES)}",
-    )
-    return cli.main(__doc__, call, arguments, parents=[options], several=True)
+    which = f"compare these maps, made for the table, in place of ways to cut: {', '.join(SOURCES)}"
+    every = cli.option("--every", type=int, default=1, metavar="N", help="measure on every N-th photograph (default 1)")
+    sources = cli.option("--sources", nargs="+", default=[], metavar="NAME", help=which)
+    return cli.main(__doc__, call, arguments, every, sources, several=True)

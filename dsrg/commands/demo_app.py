@@ -17,6 +17,7 @@ from dsrg.app import guard as page_guard
 from dsrg.app import studio, uploads
 from dsrg.app.html import STYLE
 from dsrg.app.scratch import scratch
+from dsrg.boundary import ENDINGS
 from dsrg.cli import guard
 from dsrg.data.voc import spread
 from dsrg.errors import InputError
@@ -25,8 +26,6 @@ from dsrg.run.folder import Run
 if TYPE_CHECKING:
     from dsrg.app.browser import Page
 
-ENDINGS = (signal.SIGINT, signal.SIGTERM)
-"""Signals that end the page."""
 QUEUE = 20
 """Requests that may wait; to a further one the page says that it is busy."""
 LARGEST_UPLOAD = 4 * uploads.MAX_BYTES

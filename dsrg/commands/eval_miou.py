@@ -31,13 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def work() -> None:
         classes = read_classes(options.classes)
         colours = None if options.palette is None else read_colours(options.palette, classes)
-        found = pair_masks(options.pred, options.gt)
-        matrix = compare_masks(found.pairs, classes, colours)
+        pairs, notes = pair_masks(options.pred, options.gt)
+        matrix = compare_masks(pairs, classes, colours)
         require_objects(matrix, options.gt)
-        counted = {"pairs": len(found.pairs), "pixels": int(matrix.counts.sum())}
+        counted = {"pairs": len(pairs), "pixels": int(matrix.counts.sum())}
         figures = {"miou": matrix.mean_iou(), "pixel_accuracy": matrix.pixel_accuracy()} | counted
         print(f"{counted['pairs']:,} pairs of masks, {counted['pixels']:,} pixels counted")
-        for note in found.notes:
+        for note in notes:
             print(f"note: {note}")
         iou = classes.by_name(matrix.iou())
         for name, value in iou.items():

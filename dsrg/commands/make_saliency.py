@@ -3,13 +3,7 @@
 from collections.abc import Sequence
 
 from dsrg import cli
-from dsrg.run.folder import Run
-from dsrg.stages.saliency import make_saliency
-
-
-def call(run: Run) -> None:
-    print(make_saliency(run).directory)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return cli.main(__doc__, call, arguments)
+    return cli.stages(__doc__, arguments, "saliency")

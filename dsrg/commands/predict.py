@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,29 +88,19 @@ def _work(
     print(f"{out}: {count} masks in {seconds:.1f} s, {1000 * seconds / max(1, count):.0f} ms each")
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+def _number(kind: type[int] | type[float], fits: Callable[[float], bool], words: str) -> Callable[[str], float]:
+    """The type of an option that takes the numbers that fit, which `words` describe."""
+
+    def number(text: str) -> float:
+        value = kind(text)
+        if not fits(value):
+            raise argparse.ArgumentTypeError(f"{text} is not {words}")
+        return value
+
     return number
 
 
-def _none_or_more(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
-    return number
-
-
-def _positive(text: str) -> float:
-    number = float(text)
-    if not 0 < number < 100:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0 and below 100")
-    return number
-
-
-def _distance(text: str) -> float:
-    number = float(text)
-    if not 0 <= number < 1000:
-        raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
-    return number
+_count = _number(int, lambda value: value >= 1, "1 or more")
+_none_or_more = _number(int, lambda value: value >= 0, "0 or more")
+_positive = _number(float, lambda value: 0 < value < 100, "above 0 and below 100")
+_distance = _number(float, lambda value: 0 <= value < 1000, "0 or more")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 from dsrg import cli, distributed
@@ -12,11 +11,10 @@ from dsrg.run.folder import Run
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and write the page; returns the exit status."""
-    options = argparse.ArgumentParser(add_help=False)
-    options.add_argument(
-        "--pictures", type=int, default=12, metavar="N", help="training photographs to show (default 12)"
+    shown = "training photographs to show (default 12)"
+    return cli.main(
+        str(__doc__), _write, arguments, cli.option("--pictures", type=int, default=12, metavar="N", help=shown)
     )
-    return cli.main(str(__doc__), _write, arguments, parents=[options])
 
 
 def _write(run: Run, pictures: int) -> None:

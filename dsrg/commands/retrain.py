@@ -3,15 +3,7 @@
 from collections.abc import Sequence
 
 from dsrg import cli
-from dsrg.run.folder import Run
-from dsrg.stages.predictions import evaluate
-from dsrg.stages.retrain import retrain
-
-
-def call(run: Run) -> None:
-    retrain(run)
-    print(evaluate(run, "retrain").figures)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return cli.main(__doc__, call, arguments)
+    return cli.stages(__doc__, arguments, "retrain", "predictions")

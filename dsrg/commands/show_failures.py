@@ -1,6 +1,5 @@
 """The worst validation photographs of a finished run: every stage's picture of them, and what goes wrong."""
 
-import argparse
 from collections.abc import Sequence
 
 from dsrg import cli
@@ -8,6 +7,5 @@ from dsrg.study.failures import show_failures
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = argparse.ArgumentParser(add_help=False)
-    options.add_argument("--count", type=int, default=20, metavar="N", help="photographs to show (default 20)")
-    return cli.main(__doc__, show_failures, arguments, parents=[options])
+    count = cli.option("--count", type=int, default=20, metavar="N", help="photographs to show (default 20)")
+    return cli.main(__doc__, show_failures, arguments, count)

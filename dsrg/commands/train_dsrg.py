@@ -3,15 +3,7 @@
 from collections.abc import Sequence
 
 from dsrg import cli
-from dsrg.run.folder import Run
-from dsrg.stages.dsrg import train_dsrg
-from dsrg.stages.predictions import evaluate
-
-
-def call(run: Run) -> None:
-    train_dsrg(run)
-    print(evaluate(run, "dsrg").figures)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return cli.main(__doc__, call, arguments)
+    return cli.stages(__doc__, arguments, "dsrg", "dsrg predictions")

@@ -3,15 +3,7 @@
 from collections.abc import Sequence
 
 from dsrg import cli
-from dsrg.run.folder import Run
-from dsrg.stages.predictions import evaluate
-from dsrg.stages.retrain import train_supervised
-
-
-def call(run: Run) -> None:
-    train_supervised(run)
-    print(evaluate(run, "supervised").figures)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return cli.main(__doc__, call, arguments)
+    return cli.stages(__doc__, arguments, "supervised", "supervised predictions")

@@ -156,7 +156,9 @@ class _Machine:
         if name in _VALUES:
             self.stack.append(argument)
         elif name in _GETS:
-            self.stack.append(self._recall(argument))
+            if argument not in self.memo:
+                raise _BrokenError("a value is recalled that was never kept")
+            self.stack.append(self.memo[argument])
         elif name in _PUTS:
             self.memo[argument] = self.top()
         elif name == "MEMOIZE":
@@ -176,23 +178,15 @@ class _Machine:
             state = self.pop()
             _fill(self.top(), state)
             self._count(self.top())
-        elif name not in _NOTHING:
-            self._container(name)
-
-    def _container(self, name: str) -> None:
-        """Opcodes of tuples, dictionaries and lists."""
-        if name == "TUPLE":
+        elif name == "TUPLE":
             self.stack.append(tuple(self.take_to_mark()))
         elif name == "EMPTY_DICT":
             self.stack.append({})
         elif name == "DICT":
             self.stack.append({})
             _set_items(self.top(), self.take_to_mark(above=1))
-        elif name == "SETITEM":
-            items = self.take(2)
-            _set_items(self.top(), items)
-        elif name == "SETITEMS":
-            items = self.take_to_mark()
+        elif name in ("SETITEM", "SETITEMS"):
+            items = self.take(2) if name == "SETITEM" else self.take_to_mark()
             _set_items(self.top(), items)
         elif name == "EMPTY_LIST":
             self.stack.append([])
@@ -203,7 +197,7 @@ class _Machine:
             if not isinstance(self.top(), list):
                 raise _BrokenError("something is put into a list that is none")
             self.top().extend(items)
-        else:
+        elif name not in _NOTHING:
             raise _HostileError(f"the opcode {name}")
 
     def top(self) -> Any:
@@ -238,11 +232,6 @@ class _Machine:
         self._made += made.nbytes if isinstance(made, np.ndarray) else len(made) if isinstance(made, bytes) else 0
         if self._made > 2 * LARGEST:  # bytes that Python 3 wrote for Python 2 are made twice, once as an array
             raise _BrokenError(f"arrays of more than {LARGEST:,} bytes")
-
-    def _recall(self, number: int) -> Any:
-        if number not in self.memo:
-            raise _BrokenError("a value is recalled that was never kept")
-        return self.memo[number]
 
 
 def _word(module: Any, name: Any) -> _Word:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from dsrg.data.photograph import describe_left_out, is_system
@@ -207,7 +205,13 @@ def _read_all(
             own += _differences(folder, photo, mask)
         if image is not None:
             sizes[photo.id] = image.size
-            own += _turned(photo, image)
+            turn = pictures.orientation(image)
+            if turn != 1:
+                sentence = (
+                    f"{photo.path}: is stored turned or mirrored (EXIF orientation {turn}), and is read as it is "
+                    "stored; store it upright."
+                )
+                own.append(Fault("photograph turned", photo.path, photo.id, sentence, warning=True))
         return own
 
     pool = ThreadPoolExecutor(max(1, threads))
@@ -259,19 +263,15 @@ def _names(folder: VocFolder, ids: Mapping[str, Sequence[str]]) -> Iterator[Faul
             other = files[name][0].name
             sentence = f"{path}: has the same name as {other} but for the ending; remove or rename one of them."
             yield Fault("name twice", path, name, sentence)
-    for names in _alike(used | files.keys()):
+    alike: dict[str, set[str]] = {}
+    for name in used | files.keys():
+        alike.setdefault(name.casefold(), set()).add(name)
+    for _, names in sorted(alike.items()):
         if len(names & used) > 1 or (names & used and len(names & files.keys()) > 1):
             listed = "' and '".join(sorted(names))
             file = next(folder.split_file(split) for split, own in ids.items() if names & {*own})
             sentence = f"{file}: '{listed}' differ in capitals alone, and are one file on some systems; rename one."
             yield Fault("name twice", file, min(names & used), sentence)
-
-
-def _alike(names: set[str]) -> list[set[str]]:
-    groups: dict[str, set[str]] = {}
-    for name in names:
-        groups.setdefault(name.casefold(), set()).add(name)
-    return [groups[key] for key in sorted(groups) if len(groups[key]) > 1]
 
 
 def _classes(folder: VocFolder, splits: Mapping[str, Sequence[Photo]], train: str) -> Iterator[Fault]:
@@ -336,16 +336,6 @@ def _left_out(folder: VocFolder, photos: Mapping[str, Photo], masks: bool) -> It
             yield Fault("left out", folder.mask_dir, "", sentence, warning=True)
 
 
-def _turned(photo: Photo, image: Image.Image) -> Iterator[Fault]:
-    orientation = pictures.orientation(image)
-    if orientation != 1:
-        sentence = (
-            f"{photo.path}: is stored turned or mirrored (EXIF orientation {orientation}), and is read as it is "
-            "stored; store it upright."
-        )
-        yield Fault("photograph turned", photo.path, photo.id, sentence, warning=True)
-
-
 def _differences(folder: VocFolder, photo: Photo, mask: np.ndarray) -> Iterator[Fault]:
     """Classes that the mask alone has, and labels that it lacks."""
     if not photo.tags[1:].any():
@@ -367,8 +357,3 @@ def _ends(sizes: np.ndarray) -> tuple[list[int], list[int]]:
     if not len(sizes):
         return [0, 0], [0, 0]
     return sizes.min(axis=0).tolist(), sizes.max(axis=0).tolist()
-
-
-def kinds(faults: Sequence[Fault]) -> str:
-    """How many faults of each kind, as text."""
-    return ", ".join(f"{count} {kind}" for kind, count in Counter(fault.kind for fault in faults).most_common())

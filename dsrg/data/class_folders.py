@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from dsrg.data.photograph import find_photographs, fold, is_system
+from dsrg.data.photograph import Found, fold, is_system, walk
 from dsrg.errors import InputError
 
 SPLITS = {
@@ -26,18 +26,9 @@ class Placed(NamedTuple):
     """One of SPLITS' values; '' where there are no folders of splits."""
 
 
-class ClassFolders(NamedTuple):
-    """The photographs of a folder of class folders."""
-
-    photographs: list[Placed]
-    others: list[Path]
-    """Files that are no photographs."""
-    skipped: list[Path]
-    """What is hidden or some system's."""
-
-
-def read_class_folders(root: Path) -> ClassFolders:
-    """Find the photographs of root/<class>/, or of root/<split>/<class>/, at any depth below the class.
+def read_class_folders(root: Path) -> tuple[list[Placed], Found]:
+    """Find the photographs of root/<class>/, or of root/<split>/<class>/, at any depth below the class; and what else
+    lies there.
 
     Folders are taken for splits where all of the root's have a split's name and they hold folders of classes.
 
@@ -45,7 +36,7 @@ def read_class_folders(root: Path) -> ClassFolders:
         InputError: there is no folder of photographs, one is empty, a photograph lies in no class's folder, folders are
             splits in part, or a class is called background.
     """
-    found = find_photographs(root)
+    found = walk(root).check()
     tops = _folders(root)
     if not tops or not found.photographs:
         raise InputError(f"{root}: holds no folder of photographs; make one folder a class, or give a table of labels.")
@@ -64,7 +55,7 @@ def read_class_folders(root: Path) -> ClassFolders:
         for folder in _folders(top) if inside else [top]:
             if (splits[top.name] if inside else "", folder.name) not in full:
                 raise InputError(f"{folder}: holds no photograph; add some of '{folder.name}', or remove the folder.")
-    return ClassFolders(photographs, found.others, found.skipped)
+    return photographs, found
 
 
 def _folders(root: Path) -> list[Path]:

@@ -15,11 +15,12 @@ from tqdm import tqdm
 
 from dsrg import labels
 from dsrg.data.ids import check_below
-from dsrg.data.photograph import PhotoIndex, describe_left_out, find_photographs
+from dsrg.data.photograph import PhotoIndex, describe_left_out, walk
 from dsrg.data.prepare import Item, Plan, check_names, name_ids, split_off
 from dsrg.data.regions import Region, paint
 from dsrg.errors import InputError
 from dsrg.files import disk, pictures
+from dsrg.files.manifest import identity
 from dsrg.labels import BACKGROUND_NAMES, IGNORE, fault_of_name
 
 Categories = Mapping[int, str]
@@ -78,7 +79,9 @@ def read_instances(path: Path, photos: Path, *, keep_unused: bool = False) -> In
         )
     files, left_out = _find(kept, photos, path)
     has_masks = any(row.get("segmentation") for row in rows)
-    sizes = {number: size or _size_of(files[number], has_masks) for number, (_, size) in kept.items()}
+    sizes = {number: size for number, (_, size) in kept.items()}
+    if has_masks:  # where the annotations say no size, as the tool that made them showed the photograph
+        sizes = {number: size or pictures.read_upright(files[number]).size for number, size in sizes.items()}
     objects, found = _read_objects(rows, categories, {number: sizes.get(number) for number in images}, path)
     if not has_masks:
         notes.append(f"{path}: no object has a segmentation, so there are no masks to measure with.")
@@ -120,21 +123,20 @@ def plan_coco(directory: Path, year: int) -> Plan:
     return Plan(labels.COCO, items, splits, source, [note for part in parts.values() for note in part.notes])
 
 
-def plan_json(path: Path, photos: Path | None = None, *, val: float = 0.1, seed: int = 0) -> Plan:
+def plan_json(path: Path, photos: Path | None = None, *, val: float = 0.1) -> Plan:
     """Plan the data set of any annotation file in COCO's format; classes in the order of the category ids.
 
     Args:
         path: The JSON file.
         photos: Folder of the photographs; None for the file's own.
         val: Share of the photographs set aside, in 0..1 (see `split_off`).
-        seed: Chooses them.
 
     Raises:
         InputError: as `read_instances`; or there are too few photographs or too many classes.
     """
     found = read_instances(path, photos or path.parent)
     classes = check_names(list(dict.fromkeys(found.categories.values())), path)
-    splits = split_off({item.id: item.labels for item in found.items}, val, seed)
+    splits = split_off({item.id: item.labels for item in found.items}, val)
     return Plan(classes, found.items, splits, {"kind": "coco", "files": [_fingerprint(path)]}, found.notes)
 
 
@@ -203,11 +205,6 @@ def _read_images(rows: Sequence[dict[str, Any]], path: Path) -> dict[int, tuple[
             raise InputError(f"{path}: image {number} is listed twice; give each an id of its own.")
         images[number] = (_value(row, "file_name", str, where), size)
     return images
-
-
-def _size_of(photo: Path, needed: bool) -> tuple[int, int] | None:
-    """Width and height of a photograph of which the annotations say none, as the tool that made them showed it."""
-    return pictures.read_upright(photo).size if needed else None
 
 
 def _read_objects(
@@ -317,17 +314,12 @@ def _find(
     images: Mapping[int, tuple[str, tuple[int, int] | None]], photos: Path, path: Path
 ) -> tuple[dict[int, Path], list[str]]:
     """From a photograph's id to its file; and sentences on files that nothing names."""
-    found = find_photographs(photos)
+    found = walk(photos).check()
     index = PhotoIndex(photos, found.photographs)
     files: dict[int, Path] = {}
     for number, (name, _) in images.items():
         check_below(name, f"{path} (image {number})", photos)
-        hits = index.find(name)
-        if not hits:
-            raise InputError(f"{photos / name}: the photograph does not exist, but {path} names it; add it.")
-        if len(hits) > 1:
-            raise InputError(f"{path}: '{name}' may be {hits[0]} or {hits[1]}; write the path below {photos}.")
-        files[number] = hits[0]
+        files[number] = index.only(name, path)
     if len(set(files.values())) < len(files):
         names = sorted(name for name, _ in images.values())
         twice = next((name for name, after in itertools.pairwise(names) if name == after), names[0])
@@ -349,5 +341,4 @@ def _check_official(found: Instances) -> None:
 
 
 def _fingerprint(path: Path) -> list[str | int]:
-    state = path.stat()
-    return [str(path.resolve()), state.st_size, state.st_mtime_ns]
+    return [str(path.resolve()), *identity(path)]

@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dsrg.data.array_pickle import read_arrays
-from dsrg.data.ids import LARGEST_LIST, check_id, shown
+from dsrg.data.ids import LARGEST_LIST, check_id, id_of, shown
 from dsrg.data.voc import Photo
 from dsrg.errors import InputError
 from dsrg.files import disk, locks, pictures
@@ -130,9 +130,7 @@ def read_list(path: Path) -> dict[str, int]:
                 f"{path}: the line {shown(' '.join(words))} is not '<photograph> <number>'; write all lines so, or all "
                 "as one photograph without a number."
             )
-        photo = Path(words[0])
-        name = photo.stem if photo.suffix.lower() in pictures.IMAGE_EXTENSIONS else photo.name
-        check_id(name, path)
+        name = check_id(id_of(words[0]), path)
         if name in numbers or int(text) in taken:
             raise InputError(f"{path}: the photograph '{name}' or the number {text} comes twice; remove one line.")
         numbers[name] = int(text)

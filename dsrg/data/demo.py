@@ -7,7 +7,6 @@ and unlike the background, so region growing and the CRF can spread from the fac
 from __future__ import annotations
 
 import colorsys
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,9 +84,8 @@ def generate(root: str | Path, *, train: int = 320, val: int = 80, size: int = 9
         for number, name in enumerate(split):
             label = 1 + number % (len(CLASSES) - 1)  # in turn, so that small sets hold every class too
             image, mask = draw(np.random.default_rng((seed, position, number)), size, label)
-            buffer = io.BytesIO()
-            Image.fromarray(image).save(buffer, "JPEG", quality=95)
-            disk.write_bytes(root / "JPEGImages" / f"{name}.jpg", buffer.getvalue())
+            content = pictures.encoded(Image.fromarray(image), "JPEG", quality=95)
+            disk.write_bytes(root / "JPEGImages" / f"{name}.jpg", content)
             pictures.write_mask(root / "SegmentationClass" / f"{name}.png", mask)
             rows.append(f"{name},{' '.join(CLASSES[label] for label in np.unique(mask) if 0 < label < IGNORE)}")
     disk.write_text(root / "classes.txt", "\n".join(CLASSES) + "\n")

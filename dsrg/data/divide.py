@@ -33,13 +33,6 @@ class Doubt(str):
     __slots__ = ()
 
 
-class Divided(NamedTuple):
-    """The labels of each text, or why there are none; and sentences on what was decided."""
-
-    labels: list[tuple[str, ...] | Doubt]
-    notes: list[str]
-
-
 class _Part(NamedTuple):
     """One text, looked at alone."""
 
@@ -49,7 +42,9 @@ class _Part(NamedTuple):
     as a whole, '' for a label alone."""
 
 
-def divide(texts: Sequence[str | list[str]], known: Collection[str] = ()) -> Divided:
+def divide(
+    texts: Sequence[str | list[str]], known: Collection[str] = ()
+) -> tuple[list[tuple[str, ...] | Doubt], list[str]]:
     """Divide the texts of one table's column of labels.
 
     Where the classes are known, a text that is one's name stands alone, and one that is made of their names alone is
@@ -62,7 +57,7 @@ def divide(texts: Sequence[str | list[str]], known: Collection[str] = ()) -> Div
         known: The class list, where there is one.
 
     Returns:
-        Each text's labels, each once, in its order; or what makes it doubtful.
+        Each text's labels, each once, in its order, or what makes it doubtful; and sentences on what was decided.
     """
     known = frozenset(known)
     parts = [_list(text) if isinstance(text, list) else _alone(text.strip(), known) for text in texts]
@@ -97,7 +92,7 @@ def divide(texts: Sequence[str | list[str]], known: Collection[str] = ()) -> Div
     found_names = {label for own in labels if not isinstance(own, Doubt) for label in own}
     if found_names and not known and all(name.lstrip("+-").isdecimal() for name in found_names):
         notes.append(f"the labels are numbers, such as '{min(found_names)}', and become the names of the classes.")
-    return Divided(labels, notes)
+    return labels, notes
 
 
 def _alone(text: str, known: Collection[str]) -> _Part:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dsrg.errors import InputError
 from dsrg.files import disk
+from dsrg.files.pictures import IMAGE_EXTENSIONS
 
 LONGEST = 255 - len("..jpeg.tmp")
 """Bytes of an id: while `<id>.jpeg` is written it has the name `.<id>.jpeg.tmp`, and file systems take 255."""
@@ -58,6 +59,12 @@ def check_below(name: str, where: str, folder: Path) -> None:
         raise InputError(
             f"{where}: the photograph {shown(name)} does not lie in {folder}; name it by its path in there."
         )
+
+
+def id_of(photo: str) -> str:
+    """The id of what a list or table calls a photograph: an id, which may hold points, or a file's name or path."""
+    path = Path(photo)
+    return path.stem if path.suffix.lower() in IMAGE_EXTENSIONS else path.name
 
 
 def is_text(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -30,16 +31,11 @@ class Pair(NamedTuple):
     true: Path
 
 
-class Pairs(NamedTuple):
-    """Two folders, searched."""
-
-    pairs: list[Pair]
-    notes: list[str]
-    """Sentences on the files that are compared with nothing."""
-
-
-def pair_masks(predictions: Path, truth: Path) -> Pairs:
+def pair_masks(predictions: Path, truth: Path) -> tuple[list[Pair], list[str]]:
     """Find the true mask of every predicted one, at any depth: that of the same path, else the only one of its name.
+
+    Returns:
+        The pairs, and sentences on the files that are compared with nothing.
 
     Raises:
         InputError: a folder is missing, holds no PNG or what cannot be read; a prediction has no true mask, or it
@@ -50,13 +46,11 @@ def pair_masks(predictions: Path, truth: Path) -> Pairs:
     stems: dict[str, list[Path]] = {}
     for path in true.values():
         stems.setdefault(path.stem, []).append(path)
-    alike: dict[str, list[Path]] = {}
-    for path in predicted.values():
-        alike.setdefault(path.stem, []).append(path)
+    alike = Counter(path.stem for path in predicted.values())
     pairs, alone = [], []
     for key, path in predicted.items():
         found = [true[key]] if key in true else stems.get(path.stem, [])
-        if len(found) > 1 or (key not in true and found and len(alike[path.stem]) > 1):
+        if len(found) > 1 or (key not in true and found and alike[path.stem] > 1):
             raise InputError(
                 f"{path}: it cannot be told which mask below {truth} is its own, {found[0]} or another; give both "
                 "folders the same folders within."
@@ -77,7 +71,7 @@ def pair_masks(predictions: Path, truth: Path) -> Pairs:
         names = ", ".join(path.relative_to(truth).as_posix() for path in left[:3])
         and_more = f" and {len(left) - 3} more" if len(left) > 3 else ""
         notes.append(f"{truth}: {len(left)} masks have no prediction and were not counted: {names}{and_more}.")
-    return Pairs(pairs, notes + more)
+    return pairs, notes + more
 
 
 def _masks(folder: Path, flag: str) -> tuple[dict[str, Path], list[str]]:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dsrg.data.class_folders import read_class_folders
-from dsrg.data.photograph import PhotoIndex, describe_left_out, find_photographs
+from dsrg.data.photograph import describe_left_out
 from dsrg.data.prepare import Item, Plan, check_names, name_ids, split_off
-from dsrg.data.table import read_labels
+from dsrg.data.table import labels_by_photograph
 from dsrg.errors import InputError
 
 
@@ -33,10 +33,10 @@ def read_folders(photos: Path) -> Tagged:
     """
     if not photos.is_dir():
         raise InputError(f"{photos}: the folder does not exist; check --photos.")
-    found = read_class_folders(photos)
+    photographs, found = read_class_folders(photos)
     copies: dict[str, list[tuple[Path, list[str]]]] = {}
     splits: dict[Path, str] = {}
-    for file, name, split in found.photographs:
+    for file, name, split in photographs:
         same = copies.setdefault(file.name, [])
         for first, labels in same:
             if filecmp.cmp(first, file, shallow=False):
@@ -58,42 +58,25 @@ def read_folders(photos: Path) -> Tagged:
 
 
 def read_table(photos: Path, table: Path) -> Tagged:
-    """Labels from a table, see `dsrg.data.table.read_labels`.
-
-    `image` is a path below `photos`, a file's name or its stem (see `PhotoIndex`).
+    """Labels from a table, see `dsrg.data.table.labels_by_photograph`.
 
     Raises:
-        InputError: as `read_labels`; a row names no photograph, several, or one that has a row; or a photograph has no
-            row.
+        InputError: as there; or a photograph has no row.
     """
-    found = find_photographs(photos)
-    index = PhotoIndex(photos, found.photographs)
-    labels: dict[Path, list[str]] = {}
-    rows, notes = read_labels(table)
-    for image, names, _ in rows:
-        files = index.find(image)
-        if not files:
-            raise InputError(f"{photos / image}: the photograph does not exist, but {table} names it.")
-        if len(files) > 1:
-            raise InputError(f"{table}: '{image}' may be {files[0]} or {files[1]}; write the path below {photos}.")
-        if files[0] in labels:
-            raise InputError(f"{table}: '{image}' is listed twice; write its labels on one line.")
-        labels[files[0]] = list(names or ())
+    labels, notes, found = labels_by_photograph(photos, table)
     missing = [path for path in found.photographs if path not in labels]
     if missing:
         raise InputError(f"{missing[0]}: has no row in {table}; add one or remove the photograph.")
-    others = [path for path in found.others if path.resolve() != table.resolve()]
-    return Tagged(labels, notes + describe_left_out(photos, others, found.skipped))
+    return Tagged(labels, notes + describe_left_out(photos, found.others, found.skipped))
 
 
-def plan_own(photos: Path, table: Path | None = None, *, val: float = 0.1, seed: int = 0) -> Plan:
+def plan_own(photos: Path, table: Path | None = None, *, val: float = 0.1) -> Plan:
     """Plan the data set of photographs with labels; the classes are all labels, in alphabetical order.
 
     Args:
         photos: Folder of the photographs.
         table: Table of their labels; None for one folder a class.
         val: Share of the photographs set aside for measuring the classifier, in 0..1 (see `split_off`).
-        seed: Chooses them.
 
     Raises:
         InputError: as `read_table` and `read_folders`; a photograph has no label; two share a name; or there are too
@@ -111,7 +94,7 @@ def plan_own(photos: Path, table: Path | None = None, *, val: float = 0.1, seed:
         (Item(ids[file], file, tuple(sorted(own))) for file, own in labels.items()), key=lambda item: item.id
     )
     if {*given.values()} <= {"train"}:
-        splits = split_off({item.id: item.labels for item in items}, val, seed)
+        splits = split_off({item.id: item.labels for item in items}, val)
     else:
         splits = _splits(photos, {ids[file]: split for file, split in given.items()})
         notes.append(f"{photos}: the folders of splits decide on what is learnt from; --val is not heeded.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import unicodedata
@@ -66,15 +65,6 @@ def is_system(name: str) -> bool:
 def is_photograph(path: Path) -> bool:
     """Whether a file is a photograph by its ending, one that can be read here or not."""
     return path.suffix.lower() in (*pictures.IMAGE_EXTENSIONS, *UNREADABLE)
-
-
-def find_photographs(folder: Path) -> Found:
-    """Find the photographs below a folder, at any depth.
-
-    Raises:
-        InputError: the folder does not exist, or something in it cannot be read.
-    """
-    return walk(folder).check()
 
 
 def walk(folder: Path, *, recursive: bool = True, without: Path | None = None) -> Found:
@@ -164,6 +154,7 @@ class PhotoIndex:
     """
 
     def __init__(self, folder: Path, photographs: Sequence[Path]) -> None:
+        self._folder = folder
         self._photographs = photographs
         self._keys: list[Callable[[Path], str]] = [
             lambda path: path.relative_to(folder).as_posix(),
@@ -183,6 +174,16 @@ class PhotoIndex:
                 if hits:
                     return hits
         return []
+
+    def only(self, name: str, where: Path) -> Path:
+        """The one photograph that `name` means, which the file `where` has; raises InputError for none or several."""
+        files = self.find(name)
+        if not files:
+            sentence = f"the photograph does not exist, but {where} names it; add it, or take its name out there."
+            raise InputError(f"{self._folder / name}: {sentence}")
+        if len(files) > 1:
+            raise InputError(f"{where}: '{name}' may be {files[0]} or {files[1]}; write the path below {self._folder}.")
+        return files[0]
 
     def _table(self, folded: bool, rank: int) -> dict[str, list[Path]]:
         if (folded, rank) not in self._tables:
@@ -239,12 +240,8 @@ def put_photograph(
     if turned is image and source.suffix.lower() in KEPT:
         put_file(source, target, link)
         return False
-    buffer = io.BytesIO()
-    if target.suffix == ".png":
-        turned.save(buffer, "PNG")
-    else:
-        turned.save(buffer, "JPEG", quality=95, subsampling=0)
-    disk.write_bytes(target, buffer.getvalue())
+    form, options = ("PNG", {}) if target.suffix == ".png" else ("JPEG", {"quality": 95, "subsampling": 0})
+    disk.write_bytes(target, pictures.encoded(turned, form, **options))
     return True
 
 

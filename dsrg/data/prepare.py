@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import os
 import shutil
@@ -277,12 +278,7 @@ def _keep_within(partial: Path, plan: Plan) -> None:
 
 def _put_items(partial: Path, plan: Plan, link: Link | None, threads: int) -> int:
     """Photographs, masks and annotations; returns how many photographs were written anew."""
-
-    manifest = Manifest(partial)
-
-    def put(item: Item) -> bool:
-        return _put(manifest, item, len(plan.classes), link)
-
+    put = functools.partial(_put, Manifest(partial), num_classes=len(plan.classes), link=link)
     with ThreadPoolExecutor(threads) as pool:
         # disable=None: on a terminal only, for a log to hold the error alone.
         return sum(tqdm(pool.map(put, plan.items), "photographs", len(plan.items), disable=None))
@@ -297,7 +293,7 @@ def _targets(partial: Path, item: Item) -> list[Path]:
     return targets
 
 
-def _put(manifest: Manifest, item: Item, num_classes: int, link: Link | None) -> bool:
+def _put(manifest: Manifest, item: Item, *, num_classes: int, link: Link | None) -> bool:
     """One photograph with its mask and annotation; returns whether the photograph was written anew.
 
     The photograph comes last, and is noted when it is there: so is then all the rest.

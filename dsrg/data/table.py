@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from dsrg.data import divide
 from dsrg.data.ids import MOST, is_text, shown
+from dsrg.data.photograph import Found, PhotoIndex, walk
 from dsrg.errors import InputError
 from dsrg.files import disk
 
@@ -78,13 +79,14 @@ def read_labels(path: Path, known: Collection[str] = (), refuse: Refuse = raise_
     """
     text = disk.read_text(path, "table of labels")
     begin = text.lstrip()[:1]
-    read = _json_lines if begin == "{" else _no_list if begin == "[" else _csv
-    notes, raw = read(text, path, known)
+    if begin == "[":
+        raise _fault(path, f"is a JSON list, as Label Studio exports it, and no table; {_GIVE}")
+    notes, raw = ([], _json_lines(text, path)) if begin == "{" else _csv(text, path, known)
     if len(raw) > MOST:
         raise _fault(path, f"has {len(raw):,} rows, and {MOST:,} are the most; check the file")
-    divided = divide.divide([[] if isinstance(row.labels, InputError) else row.labels for row in raw], known)
+    divided, decided = divide.divide([[] if isinstance(row.labels, InputError) else row.labels for row in raw], known)
     rows = []
-    for row, labels in zip(raw, divided.labels, strict=True):
+    for row, labels in zip(raw, divided, strict=True):
         if isinstance(row.labels, InputError):
             refuse(row.labels, row.image)
         elif isinstance(labels, divide.Doubt):
@@ -94,7 +96,28 @@ def read_labels(path: Path, known: Collection[str] = (), refuse: Refuse = raise_
             rows.append(Row(row.image, labels, row.line))
             continue
         rows.append(Row(row.image, None, row.line))
-    return LabelTable(rows, notes + [f"{path}: {note}" for note in divided.notes])
+    return LabelTable(rows, notes + [f"{path}: {note}" for note in decided])
+
+
+def labels_by_photograph(photos: Path, table: Path) -> tuple[dict[Path, list[str]], list[str], Found]:
+    """The labels of a folder's photographs, found as `PhotoIndex` does; the table's notes; and what else lies there.
+
+    Raises:
+        InputError: as `read_labels`; a row has no label, or names no photograph, several, or one that has a row.
+    """
+    rows, notes = read_labels(table)
+    found = walk(photos).check()
+    index = PhotoIndex(photos, found.photographs)
+    labels: dict[Path, list[str]] = {}
+    for image, names, _ in rows:
+        file = index.only(image, table)
+        if file in labels:
+            raise InputError(f"{table}: '{image}' is listed twice; write its labels on one line.")
+        if not names:
+            raise InputError(f"{table}: '{image}' has no label; write one, or remove the line.")
+        labels[file] = list(names)
+    others = [path for path in found.others if path.resolve() != table.resolve()]
+    return labels, notes, found._replace(others=others)
 
 
 def _csv(text: str, path: Path, known: Collection[str]) -> tuple[list[str], list[_Raw]]:
@@ -195,7 +218,7 @@ def _one_hot(
     return [f"{path}: read as a table with a column of 0 and 1 for each of {len(names)} classes: {listed}."], raw
 
 
-def _json_lines(text: str, path: Path, known: Collection[str]) -> tuple[list[str], list[_Raw]]:
+def _json_lines(text: str, path: Path) -> list[_Raw]:
     raw = []
     for number, line in enumerate(_lines(text, path), 1):
         if not line.strip():
@@ -208,7 +231,7 @@ def _json_lines(text: str, path: Path, known: Collection[str]) -> tuple[list[str
             keys = ", ".join(map(shown, list(names)[:8]))
             raise _fault(path, f"line {number} has the keys {keys}, not 'file_name' and 'labels'; {_GIVE}")
         raw.append(_json_row(value[image], value[label[0]], number, path))
-    return [], raw
+    return raw
 
 
 def _json_row(name: Any, labels: Any, number: int, path: Path) -> _Raw:
@@ -218,10 +241,6 @@ def _json_row(name: Any, labels: Any, number: int, path: Path) -> _Raw:
         what = "labels that are no text or list of texts" if named else "no photograph's name"
         return _Raw(name if named else "", _fault(path, f"line {number} has {what}; correct it"), number)
     return _named(name.strip(), labels, number, path)
-
-
-def _no_list(text: str, path: Path, known: Collection[str]) -> tuple[list[str], list[_Raw]]:
-    raise _fault(path, f"is a JSON list, as Label Studio exports it, and no table; {_GIVE}")
 
 
 def _header_fault(path: Path, head: str) -> InputError:

@@ -16,10 +16,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from dsrg.boxes import LabelledBoxes
 from dsrg.data.annotations import read_boxes_for, read_label_names
 from dsrg.data.classes import read_classes
-from dsrg.data.ids import check_id, read_ids, shown
+from dsrg.data.ids import check_id, id_of, read_ids, shown
 from dsrg.data.photograph import Found, is_photograph, walk
 from dsrg.data.table import ENDINGS as TABLE_ENDINGS
 from dsrg.data.table import read_labels
@@ -162,15 +161,6 @@ class VocFolder:
         paths = [self.annotation_path(photo) for photo in photos]
         return _all_there(paths, "annotations", "the boxes of this split are not read")
 
-    def boxes(self, photo: Photo, size: tuple[int, int]) -> LabelledBoxes:
-        """The boxes of a photograph's XML annotation, see `read_boxes_for`.
-
-        Args:
-            photo: The photograph.
-            size: Its width and height in pixels.
-        """
-        return read_boxes_for(self.annotation_path(photo), size, self.classes, photo.path)
-
     def check(self, photos: Sequence[Photo], *, masks: Path | None, boxes: bool = False, threads: int = 4) -> None:
         """Decode every file once, so that a broken one stops the run before it has written anything.
 
@@ -227,7 +217,7 @@ class VocFolder:
                     _check_size(mask, image.size if image else mask.shape[::-1], path, photo.path)
         if boxes and image is not None:
             with reporting(refuse, self.annotation_path(photo), photo.id):
-                self.boxes(photo, image.size)
+                read_boxes_for(self.annotation_path(photo), image.size, self.classes, photo.path)
         return image, mask
 
     def annotation_path(self, photo: Photo) -> Path:
@@ -274,10 +264,6 @@ class VocFolder:
 
         def fault(error: InputError, name: str = "") -> None:
             refuse(error, self._labels, name)
-
-        def id_of(image: str) -> str:
-            photo = Path(image)  # an id, which may hold points, or a file name
-            return photo.stem if photo.suffix.lower() in pictures.IMAGE_EXTENSIONS else photo.name
 
         if not self._labels.exists():
             sentence = f"{self._labels}: the image-level labels do not exist; write a CSV 'image,labels'."

@@ -46,13 +46,14 @@ def draw_bars(path: Path, bars: Sequence[Bar], label: str, note: str) -> None:
         note: Small print below it.
     """
     texts = [bar.title for bar in bars] + [label, note]
+    buffer = io.BytesIO()
     # `$` in a name is no formula.
     with rc_context({"font.family": lettering.families(texts), "text.parse_math": False}):
-        content = _bars(bars, label, note)
-    disk.write_bytes(path, content)
+        _figure(bars, label, note).savefig(buffer, format="png")
+    disk.write_bytes(path, buffer.getvalue())
 
 
-def _bars(bars: Sequence[Bar], label: str, note: str) -> bytes:
+def _figure(bars: Sequence[Bar], label: str, note: str) -> Figure:
     # Without pyplot there is no state that other charts of the process would share, and no window system is asked for.
     figure = Figure(SIZE, DPI, layout="constrained")
     FigureCanvasAgg(figure)
@@ -77,6 +78,4 @@ def _bars(bars: Sequence[Bar], label: str, note: str) -> bytes:
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return figure

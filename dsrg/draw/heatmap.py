@@ -68,9 +68,7 @@ def resize(cam: np.ndarray, size: Sequence[int]) -> np.ndarray:
     return np.asarray(enlarged[0, 0].numpy())
 
 
-def draw_boxes(
-    picture: np.ndarray, boxes: np.ndarray, colour: Colour | Sequence[Colour], titles: Sequence[str] = ()
-) -> np.ndarray:
+def draw_boxes(picture: np.ndarray, boxes: np.ndarray, colour: Colour, titles: Sequence[str] = ()) -> np.ndarray:
     """Outlines of boxes, drawn inside them, and their titles at the top left.
 
     A thin line of black or white, whichever the colour stands out from, runs along the inside of each outline: no
@@ -80,14 +78,14 @@ def draw_boxes(
         picture: (H, W, 3) uint8; it stays as it is.
         boxes: (N, 4) x0, y0, x1, y1 in pixels, half-open; fractions are widened to whole pixels. What lies beyond the
             picture is left out.
-        colour: One for all, or one for each box.
+        colour: Of all boxes.
         titles: A text for each box, or none at all.
 
     Returns:
         (H, W, 3) uint8.
 
     Raises:
-        ValueError: a shape does not fit, a box has no area, or there are not as many colours or titles as boxes.
+        ValueError: a shape does not fit, a box has no area, or there are not as many titles as boxes.
     """
     _check_picture(picture)
     edges = np.asarray(boxes, np.float64)
@@ -95,20 +93,19 @@ def draw_boxes(
         raise ValueError(f"boxes must be (N, 4), not {edges.shape}.")
     if not (edges[:, 2:] > edges[:, :2]).all():
         raise ValueError("boxes must hold x0, y0, x1, y1 with x0 < x1 and y0 < y1.")
-    colours = _one_each(colour, len(edges))
     if titles and len(titles) != len(edges):
         raise ValueError(f"there are {len(titles)} titles for {len(edges)} boxes; give one for each, or none.")
     whole = np.concatenate([np.floor(edges[:, :2]), np.ceil(edges[:, 2:])], axis=1).astype(int)
     image = Image.fromarray(picture)
     pen = ImageDraw.Draw(image)
     width = max(1, round(max(picture.shape[:2]) / 150))
-    for (left, top, right, bottom), hue in zip(whole.tolist(), colours, strict=True):
+    for left, top, right, bottom in whole.tolist():
         if min(right - left, bottom - top) > 2 * width + 2:  # a smaller box would be nothing but line
             inner = (left + width, top + width, right - 1 - width, bottom - 1 - width)
-            pen.rectangle(inner, outline=contrast(hue))
-        pen.rectangle((left, top, right - 1, bottom - 1), outline=hue, width=width)
-    for (left, top, _, _), hue, title in zip(whole.tolist(), colours, titles, strict=False):
-        _tag(pen, (left, top), title, hue, image.size)
+            pen.rectangle(inner, outline=contrast(colour))
+        pen.rectangle((left, top, right - 1, bottom - 1), outline=colour, width=width)
+    for (left, top, _, _), title in zip(whole.tolist(), titles, strict=False):
+        _tag(pen, (left, top), title, colour, image.size)
     return np.asarray(image)
 
 
@@ -126,16 +123,6 @@ def _tag(pen: ImageDraw.ImageDraw, corner: tuple[int, int], title: str, colour: 
     top = max(0, min(corner[1], size[1] - height - 4))
     pen.rectangle((left, top, left + width + 3, top + height + 3), fill=colour)
     lettering.write(pen, (left + 2, top + 1), title, contrast(colour), letters)
-
-
-def _one_each(colour: Colour | Sequence[Colour], count: int) -> list[Colour]:
-    if len(colour) == 3 and all(np.isscalar(part) for part in colour):
-        red, green, blue = (int(part) for part in colour)  # type: ignore[arg-type]  # scalars, as just seen
-        return [(red, green, blue)] * count
-    colours = [(int(red), int(green), int(blue)) for red, green, blue in colour]  # type: ignore[misc]  # not scalars
-    if len(colours) != count:
-        raise ValueError(f"there are {len(colours)} colours for {count} boxes; give one for all, or one for each.")
-    return colours
 
 
 def _check_picture(picture: np.ndarray) -> None:

@@ -110,7 +110,7 @@ def _parts(text: str, size: int) -> Iterator[tuple[str, Font]]:
     """The readable text in parts of one font each."""
     text = readable(text)
     if text.isascii():
-        yield text, _own(size)
+        yield text, _font("", size)
         return
     path, part = _dejavu(), ""
     for letter in text:
@@ -172,12 +172,7 @@ def _fits(path: str) -> bool:
 
 @lru_cache(256)
 def _font(path: str, size: int) -> Font:
-    return ImageFont.truetype(path, size)
-
-
-@lru_cache(256)
-def _own(size: int) -> Font:
-    return ImageFont.load_default(size)
+    return ImageFont.truetype(path, size) if path else ImageFont.load_default(size)
 
 
 def _ascent(font: Font) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -37,7 +38,8 @@ def paint_with_legend(photo: np.ndarray, mask: np.ndarray, classes: Sequence[str
     Returns:
         (H, W, 3) uint8.
     """
-    borders = _borders(mask)
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    borders = cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, cross) > 0  # a 4-neighbour is of another class
     mixed = np.empty_like(photo)
     rows = max(1, _STRIP // photo.shape[1])
     for start in range(0, len(photo), rows):
@@ -57,17 +59,6 @@ def _mix(photo: np.ndarray, mask: np.ndarray, borders: np.ndarray, strength: flo
     outline = borders & object_
     mixed[outline] = colours[outline]
     return np.asarray(mixed.round(), np.uint8)
-
-
-def _borders(mask: np.ndarray) -> np.ndarray:
-    """Pixels (H, W) bool with a 4-neighbour of another class."""
-    border = np.zeros(mask.shape, bool)
-    across, down = mask[:, 1:] != mask[:, :-1], mask[1:] != mask[:-1]
-    border[:, 1:] |= across
-    border[:, :-1] |= across
-    border[1:] |= down
-    border[:-1] |= down
-    return border
 
 
 def _legend(picture: np.ndarray, present: Sequence[int], classes: Sequence[str]) -> np.ndarray:

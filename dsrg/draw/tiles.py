@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from PIL import Image, ImageDraw
 from dsrg.draw import lettering
 from dsrg.draw.heatmap import Colour
 from dsrg.files import disk
+from dsrg.files.pictures import encoded
 
 GAP = 4
 """Pixels between two tiles."""
@@ -81,12 +81,14 @@ def sheet(titles: Sequence[str], rows: Sequence[Sequence[np.ndarray]], width: in
 
 
 def pages(titles: Sequence[str], rows: Sequence[Sequence[np.ndarray]], width: int) -> list[Image.Image]:
-    """The rows on as many sheets as keep below PAGE pixels (and the line of titles), at least one row on each."""
-    divided: list[list[Sequence[np.ndarray]]] = [[]]
+    """The rows, which may have more tiles than there are titles, on as many sheets as keep below PAGE pixels (and the
+    line of titles), at least one row on each."""
+    titles = [*titles, *[""] * (max(map(len, rows), default=0) - len(titles))]
+    divided: list[list[Sequence[np.ndarray]]] = []
     height = 0
     for row in rows:
         taken = max(tile.shape[0] for tile in row) + GAP
-        if divided[-1] and height + taken > PAGE:
+        if not divided or height + taken > PAGE:
             divided.append([])
             height = 0
         divided[-1].append(row)
@@ -96,9 +98,7 @@ def pages(titles: Sequence[str], rows: Sequence[Sequence[np.ndarray]], width: in
 
 def write_picture(path: Path, picture: Image.Image) -> None:
     """Write a PNG atomically."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
-    disk.write_bytes(path, buffer.getvalue())
+    disk.write_bytes(path, encoded(picture, "PNG", optimize=True))
 
 
 def write_pages(directory: Path, stem: str, pictures: Sequence[Image.Image]) -> list[str]:

@@ -6,14 +6,16 @@ reader of the project takes its bytes from here, so that each of these becomes o
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import json
 import math
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import IO, Any, BinaryIO
 
 from dsrg.errors import InputError
 from dsrg.files import locks
@@ -23,14 +25,6 @@ _PART = 2**18
 """Bytes to read at a time where the length is not known."""
 LARGEST_TEXT = 64 * MIB
 """Bytes that a text may have (configuration, table, list, XML), unless a reader says otherwise."""
-
-
-class Readable(Protocol):
-    """What bytes can be read from: a file, or one that is unpacked on the way."""
-
-    def read(self, size: int, /) -> bytes:
-        """Up to `size` bytes; none at the end."""
-        ...
 
 
 def open_regular(path: str | Path, what: str = "file", *, limit: int | None = None) -> BinaryIO:
@@ -102,7 +96,7 @@ def read_bytes(path: str | Path, what: str = "file", *, limit: int | None = LARG
     return content
 
 
-def read_at_most(stream: Readable, count: int) -> bytes:
+def read_at_most(stream: IO[bytes], count: int) -> bytes:
     """Up to `count` bytes of a stream; room is made for what it has, and not for what it may have."""
     content = io.BytesIO()
     while content.tell() < count and (part := stream.read(min(_PART, count - content.tell()))):
@@ -210,6 +204,15 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     finally:
         if handle >= 0 and locks.HAS_LOCKS:
             os.close(handle)
+
+
+@contextlib.contextmanager
+def told_of(path: str | Path) -> Iterator[None]:
+    """Within it an OSError becomes the sentence of `unwritable`."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(path, error) from None
 
 
 def unwritable(path: str | Path, error: OSError | ValueError) -> InputError:

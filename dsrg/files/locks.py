@@ -65,19 +65,27 @@ def temporary_name(name: str) -> str:
     return f".{name[:40]}.{secrets.token_hex(4)}.tmp"
 
 
+def temporary_folder(path: Path) -> contextlib.AbstractContextManager[Path]:
+    """A new folder beside `path`, locked and known as `open_temporary`'s files are; see `locked_folder`."""
+    return locked_folder(path.parent, f".{path.name[:40]}.", ".tmp")
+
+
 @contextlib.contextmanager
-def temporary_folder(path: Path) -> Iterator[Path]:
-    """A new folder beside `path`, locked and known as `open_temporary`'s files are; it is removed at the end.
+def locked_folder(place: Path, prefix: str, suffix: str = "") -> Iterator[Path]:
+    """A new folder in `place`, locked; it is removed at the end.
 
     Raises:
-        OSError: the folder around it cannot be written to.
+        OSError: `place` cannot be written to.
     """
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}.", suffix=".tmp", dir=path.parent))
-        handle = os.open(folder, os.O_RDONLY) if HAS_LOCKS else -1
-        if not HAS_LOCKS or (lock(handle) is not False and folder.is_dir()):
+        folder = Path(tempfile.mkdtemp(prefix=prefix, suffix=suffix, dir=place))
+        if not HAS_LOCKS:
             break
-        os.close(handle)  # as in `open_temporary`
+        with contextlib.suppress(FileNotFoundError):  # as in `open_temporary`
+            handle = os.open(folder, os.O_RDONLY)
+            if lock(handle) is not False and folder.is_dir():
+                break
+            os.close(handle)
     try:
         yield folder
     finally:

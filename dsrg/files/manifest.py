@@ -75,7 +75,8 @@ class Recorder:
         stamp = time.time_ns()
         self._append(path, len(content), stamp, found, made_from)
         disk.write_bytes(path, content)
-        _date(path, stamp)
+        with contextlib.suppress(OSError):  # where the file system keeps coarser times, or none, the digest tells
+            os.utime(path, ns=(stamp, stamp))
         return found
 
     def note(self, path: Path, made_from: Any, there: Path, found: str = "") -> None:
@@ -92,14 +93,12 @@ class Recorder:
     def _append(self, path: Path, *entry: Any) -> None:
         # A line begins with its break: one that was torn by a kill so spoils no other.
         line = "\n" + json.dumps([path.relative_to(self.folder).as_posix(), *entry])
-        try:
+        with disk.told_of(self.folder / FILE):
             handle = os.open(self.folder / FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
                 os.write(handle, line.encode())  # whole, or after the others' lines: O_APPEND
             finally:
                 os.close(handle)
-        except OSError as error:
-            raise disk.unwritable(self.folder / FILE, error) from None
 
 
 class Manifest:
@@ -159,9 +158,3 @@ def _entries(path: Path) -> Iterator[tuple[str, int, int, str, Any]]:
                 if isinstance(entry, list) and [type(value) for value in entry[:4]] == [str, int, int, str]:
                     name, size, changed, found, *rest = entry
                     yield name, size, changed, found, rest[0] if rest else None
-
-
-def _date(path: Path, stamp: int) -> None:
-    """Date a file as it was noted. A file system that keeps coarser times, or none of ours, leaves it to the digest."""
-    with contextlib.suppress(OSError):
-        os.utime(path, ns=(stamp, stamp))

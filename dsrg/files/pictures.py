@@ -12,7 +12,7 @@ import re
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import (
@@ -77,15 +77,6 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """What sets a picture of each EXIF orientation upright."""
-
-
-class _Decoded(NamedTuple):
-    image: Image.Image
-    bits: int
-    """Bits a channel in the file; Pillow turns some of 16 into 8, and grey ones of fewer into others of 8."""
-    pictures: int
-    """How many the file holds. Those of a JPEG, a telephone's MPO whose first is the photograph, count as one, and so
-    do those of an animated PNG."""
 
 
 def read_image(path: str | Path, what: str = "photograph") -> Image.Image:
@@ -214,8 +205,13 @@ def mask_png(mask: np.ndarray) -> bytes:
     """The file of class indices (H, W): a palette PNG in VOC's colours."""
     image = Image.fromarray(np.ascontiguousarray(mask, np.uint8))
     image.putpalette(palette().tobytes())
+    return encoded(image, "PNG")
+
+
+def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
+    """The file of a picture in one of Pillow's formats, with Pillow's options."""
     buffer = io.BytesIO()
-    image.save(buffer, "PNG")
+    image.save(buffer, form, **options)
     return buffer.getvalue()
 
 
@@ -225,13 +221,11 @@ def jpeg(picture: np.ndarray) -> bytes:
     Raises:
         InputError: it is too large for the format.
     """
-    buffer = io.BytesIO()
     try:
-        Image.fromarray(picture).save(buffer, "JPEG", quality=92)
+        return encoded(Image.fromarray(picture), "JPEG", quality=92)
     except (OSError, ValueError):
         height, width = picture.shape[:2]
         raise InputError(f"a JPEG holds at most 65,500 pixels a side, and this has {width} x {height}.") from None
-    return buffer.getvalue()
 
 
 def _photograph(path: str | Path, what: str, formats: Sequence[str], max_pixels: int, max_bytes: int) -> Image.Image:
@@ -276,7 +270,12 @@ def _open(
     raise InputError(f"{path}: has {width} x {height} pixels, but {most}; make it smaller.", f"{what} too large")
 
 
-def _decode(path: str | Path, what: str, formats: Sequence[str], max_pixels: int, max_bytes: int) -> _Decoded:
+def _decode(
+    path: str | Path, what: str, formats: Sequence[str], max_pixels: int, max_bytes: int
+) -> tuple[Image.Image, int, int]:
+    """A picture; the bits a channel in its file, of which Pillow turns some of 16 into 8, and grey ones of fewer into
+    others of 8; and how many pictures the file holds. Those of a JPEG, a telephone's MPO whose first is the photograph,
+    count as one, and so do those of an animated PNG."""
     image, form, content = _open(path, what, formats, max_pixels, max_bytes)
     bits = 8
     try:
@@ -291,7 +290,7 @@ def _decode(path: str | Path, what: str, formats: Sequence[str], max_pixels: int
         raise InputError(sentence, f"{what} too large") from None
     except Exception as error:  # a hostile file can make a decoder raise anything
         raise _undecodable(path, what, str(error) or type(error).__name__) from None
-    return _Decoded(image, bits, count)
+    return image, bits, count
 
 
 def _check_png(content: bytes) -> None:

@@ -29,9 +29,14 @@ def write_cams(path: str | Path, classes: Iterable[int], cams: np.ndarray) -> No
         classes: The foreground class indices (1..K) that the maps belong to.
         cams: (len(classes), h, w) maps in [0, 1]; stored as float16.
     """
+    disk.write_bytes(path, npz(classes=np.asarray(list(classes), np.int64), cams=cams.astype(np.float16)))
+
+
+def npz(**arrays: Any) -> bytes:
+    """The .npz file of arrays, packed."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, classes=np.asarray(list(classes), np.int64), cams=cams.astype(np.float16))
-    disk.write_bytes(path, buffer.getvalue())
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
 
 
 def read_cams(

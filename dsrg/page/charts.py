@@ -90,7 +90,6 @@ def line_chart(
     positions: Sequence[float],
     lines: Sequence[Line],
     *,
-    top: float | None = None,
     steps: int = 4,
     percent: bool = False,
     marks: Sequence[tuple[float, str]] = (),
@@ -102,25 +101,23 @@ def line_chart(
         x_label, y_label: Names of the axes, with units.
         positions: (N,) ascending, not negative; N > 0.
         lines: (N,) values each, not negative.
-        top: Upper end of the values' axis; by default the largest value, rounded up.
-        steps: Of the values' axis, at most.
-        percent: Show the values, shares in 0..1, as percentages.
+        steps: Of the values' axis, which ends at the largest value, rounded up; at most.
+        percent: Show the values, shares in 0..1, as percentages, on an axis that ends at 100 %.
         marks: Positions to mark and the words beside them.
 
     Raises:
-        ValueError: a line has another number of values than there are positions, or there are none.
+        ValueError: a line has not as many values as there are positions, or there are none.
     """
     if not len(positions) or any(len(line.values) != len(positions) for line in lines):
         raise ValueError(f"{title}: each line needs one value for each of the {len(positions)} positions.")
     right = float(positions[-1]) or 1.0
-    highest = max((max(line.values) for line in lines), default=0.0) if top is None else top
-    y_steps = ticks(highest, steps) if top is None else [place * top / steps for place in range(steps + 1)]
+    highest = max((max(line.values) for line in lines), default=0.0)
+    y_steps = [place / steps for place in range(steps + 1)] if percent else ticks(highest, steps)
     ceiling = y_steps[-1] or 1.0
     kept = thin(len(positions), MOST_POINTS)
     window = max(3, len(positions) // WINDOW) if len(positions) >= SMOOTHED_FROM else 0
     x = [position / right for position in positions]
-    say = _percent if percent else number
-    x_steps = [value for value in ticks(right, 5) if value <= right]
+    say = (lambda value: f"{100 * value:.3g} %") if percent else number
     shown = thin(len(positions), TABLE_ROWS)
     return Chart(
         title=title,
@@ -128,17 +125,16 @@ def line_chart(
         y_label=y_label,
         summary=_summary(title, x_label, positions, lines, say),
         strokes=[_stroke(line, x, ceiling, kept, window) for line in lines],
-        x_ticks=[Tick(100 * value / right, number(value)) for value in x_steps],
+        x_ticks=[Tick(100 * value / right, number(value)) for value in ticks(right, 5) if value <= right],
         y_ticks=[Tick(100 * value / ceiling, say(value)) for value in y_steps],
         marks=[Tick(100 * position / right, words) for position, words in marks if 0 < position <= right],
         data={
             "right": right,
-            "top": ceiling,
             "x": [positions[index] for index in kept],
             "lines": [
-                {"name": line.name, "colour": line.colour, "y": [_short(line.values[index]) for index in kept]}
+                {"name": line.name, "colour": line.colour, "y": [float(f"{line.values[i]:.5g}") for i in kept]}
                 for line in lines
-            ],
+            ],  # as many digits as the page shows
             "percent": percent,
         },
         names=[line.name for line in lines],
@@ -196,15 +192,6 @@ def number(value: float) -> str:
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
     return f"{value:.1e}" if 0 < abs(value) < 1e-4 else f"{value:.4g}"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.3g} %"
-
-
-def _short(value: float) -> float:
-    """Enough digits for what the page shows."""
-    return float(f"{value:.5g}")
 
 
 def _path(x: Sequence[float], y: Sequence[float], kept: Sequence[int]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,10 +11,10 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image
 
+from dsrg.data.voc import Photo
 from dsrg.draw import heatmap, tiles
 from dsrg.files import pictures
-from dsrg.labels import BACKGROUND, IGNORE, Classes, palette
-from dsrg.run import inference
+from dsrg.labels import IGNORE, Classes, palette
 from dsrg.run.folder import Run
 from dsrg.run.table import predictions_of
 from dsrg.study import failures
@@ -84,32 +83,36 @@ class Ranked:
 
 def card(example: Example, classes: Classes) -> Card:
     """An example of the training split with the layers of every stage that has run."""
-    small = tiles.fit(example.picture, min(SIDE, max(example.picture.shape[:2])))
-    size = small.shape[:2]
-    layers = {} if example.cam is None else {"cam": _heat(example.cam, size)}
-    for name in LAYERS:
-        mask = None if name == "cam" else getattr(example, name)
-        if mask is not None:
-            layers[name] = _mask(mask, size)
+    masks = {name: getattr(example, name) for name in LAYERS if name != "cam"}
+    return _card(example.photo, example.picture, example.cam, masks, classes)
+
+
+def _card(
+    photo: Photo, picture: np.ndarray, cam: np.ndarray | None, masks: Mapping[str, np.ndarray | None], classes: Classes
+) -> Card:
+    small = tiles.fit(picture, min(SIDE, max(picture.shape[:2])))
+    height, width = small.shape[:2]
+    layers = {}
+    if cam is not None:  # in the colours of all heat maps here
+        colours = colormaps[heatmap.COLOUR_MAP](heatmap.resize(cam, (height, width)).clip(0, 1), bytes=True)
+        layers["cam"] = _photo(colours[..., :3])
+    layers |= {name: _mask(mask, (height, width)) for name, mask in masks.items() if mask is not None}
     first = next((name for name in SHOWN_FIRST if name in layers), "")
-    return Card(example.photo.id, size[1], size[0], _photo(small), layers, first, _labels(example.photo.tags, classes))
+    labels = [Chip(classes.names[index], colour(index)) for index in photo.own]
+    return Card(photo.id, width, height, _photo(small), layers, first, labels)
 
 
 def ranked(run: Run, failure: Failure, network: str) -> Ranked:
     """A validation photograph with its prediction by `network` ('dsrg', 'retrain' or 'supervised') and its truth."""
     photo, counts = failure.photo, failure.matrices[network].counts
-    picture = inference.read_pixels(photo).permute(1, 2, 0).numpy()
-    small = tiles.fit(picture, min(SIDE, max(picture.shape[:2])))
-    size = small.shape[:2]
-    paths = {
-        "prediction": run.stage(predictions_of(network)).directory / f"{photo.id}.png",
-        "truth": run.folder.mask_path(photo),
+    masks = {
+        "prediction": pictures.read_mask(run.stage(predictions_of(network)).directory / f"{photo.id}.png"),
+        "truth": pictures.read_mask(run.folder.mask_path(photo)),
     }
-    layers = {name: _mask(pictures.read_mask(path), size) for name, path in paths.items()}
     values = run.classes.by_name(failure.matrices[network].iou()).items()
     kind = failures.category(counts)
     return Ranked(
-        card=Card(photo.id, size[1], size[0], _photo(small), layers, "prediction", _labels(photo.tags, run.classes)),
+        card=_card(photo, np.array(pictures.read_image(photo.path)), None, masks, run.classes),
         iou=failure.miou(network),
         kind=kind if kind in failures.KINDS else "",
         confusion=failures.worst_confusion(counts, run.classes) or "",
@@ -123,19 +126,8 @@ def colour(index: int) -> str:
     return "#{:02x}{:02x}{:02x}".format(*palette()[index].tolist())
 
 
-def _labels(tags: np.ndarray, classes: Classes) -> list[Chip]:
-    own = [int(index) for index in np.flatnonzero(tags) if index != BACKGROUND]
-    return [Chip(classes.names[index], colour(index)) for index in own]
-
-
 def _photo(picture: np.ndarray) -> str:
     return _uri(Image.fromarray(picture), "WEBP", quality=QUALITY, method=6)
-
-
-def _heat(cam: np.ndarray, size: tuple[int, int]) -> str:
-    """A map in [0, 1] in the colours of all heat maps here."""
-    colours = colormaps[heatmap.COLOUR_MAP](heatmap.resize(cam, size).clip(0, 1), bytes=True)[..., :3]
-    return _uri(Image.fromarray(colours), "WEBP", quality=QUALITY, method=6)
 
 
 def _mask(mask: np.ndarray, size: tuple[int, int]) -> str:
@@ -149,6 +141,5 @@ def _mask(mask: np.ndarray, size: tuple[int, int]) -> str:
 
 
 def _uri(image: Image.Image, kind: str, **settings: object) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **settings)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    content = base64.b64encode(pictures.encoded(image, kind, **settings)).decode()
+    return f"data:image/{kind.lower()};base64,{content}"

@@ -82,14 +82,12 @@ def statuses(run: Run) -> dict[str, Status]:
     found = {}
     for name in run.stages:
         stage = run.stage(name)
-        seconds = None
         if stage.recorded:
             state = FINISHED if stage.finished else UNFINISHED
-            seconds = stage.seconds or None  # 0 until the stage ends
         else:
             state = FOREIGN if stage.foreign else NOT_RUN
         shared = run.directory.resolve() not in stage.directory.resolve().parents
-        found[name] = Status(name, STAGES[name].title, stage, state, seconds, shared)
+        found[name] = Status(name, STAGES[name].title, stage, state, stage.seconds or None, shared)  # 0 until it ends
     return found
 
 
@@ -108,13 +106,10 @@ def training(run: Run, status: Status) -> Training:
     Raises:
         InputError: the log is broken.
     """
-    name = status.name
-    lines = read_log(status.stage)
-    settings = run.cfg.retrain if name == "supervised" else getattr(run.cfg, name)
-    planned = settings.iterations
+    name, title, lines = status.name, status.title, read_log(status.stage)
+    planned = getattr(run.cfg, "retrain" if name == "supervised" else name).iterations
     if name == "supervised":
         planned = run.cfg.supervised.iterations or planned
-    title = status.title
     if not lines:
         return Training(title, status.state, 0, planned, ())
     positions = [line["iteration"] for line in lines]
@@ -143,7 +138,7 @@ def growth(run: Run, status: Status) -> Chart | None:
     marks = [(run.cfg.grow.warmup, "growing starts")] if run.cfg.grow.enabled else []
     positions = [line["iteration"] for line in lines]
     return line_chart(
-        "labelled cells", "iteration", "share of the cells, %", positions, shares, top=1.0, percent=True, marks=marks
+        "labelled cells", "iteration", "share of the cells, %", positions, shares, percent=True, marks=marks
     )
 
 

@@ -24,13 +24,12 @@ from dsrg.page import pictures, record
 from dsrg.page.record import Status
 from dsrg.run import results
 from dsrg.run.folder import Run
-from dsrg.run.table import NETWORKS, STAGES, TRAININGS, final, predictions_of
+from dsrg.run.table import FINAL, NETWORKS, STAGES, TRAININGS, predictions_of
 from dsrg.stages.predictions import compare_folders
 from dsrg.study import examples, failures
 from dsrg.study.examples import Example
 from dsrg.tables import MAPS
 
-"""The stage that predicts with each network; the first that has run gives the worst and best photographs."""
 EXTREMES = 6
 """Worst validation photographs, and best ones, at most."""
 MOST_PICTURES = 100
@@ -95,9 +94,8 @@ def _context(run: Run, found: Mapping[str, Status], shown: Sequence[Example]) ->
     figures = record.results(found)
     measured = run.folder.has_masks(run.val)
     cards = [pictures.card(example, run.classes) for example in shown]
-    # The directory may be '.', which has no name.
     return {
-        "name": run.directory.resolve().name,
+        "name": run.directory.resolve().name,  # the directory may be '.', which has no name
         "directory": str(run.directory.resolve()),
         "cfg": run.cfg,
         "sizes": {"train": len(run.train), "val": len(run.val), "classes": len(run.classes.foreground)},
@@ -113,7 +111,8 @@ def _context(run: Run, found: Mapping[str, Status], shown: Sequence[Example]) ->
         "layers": pictures.LAYERS | {"cam": MAPS[run.cfg.seeds.source].title},
         "first_layer": next((card.first for card in cards if card.first), ""),
         "cards": cards,
-        "box": _box([(card.width, card.height) for card in cards]),
+        # Width over height of the frame that all pictures are fitted into: the middle one of theirs.
+        "box": statistics.median(card.width / card.height for card in cards) if cards else 1.0,
         "extremes": _extremes(run, found) if measured else None,
         "settings": record.settings(run.cfg),
         "environment": record.environment(run),
@@ -152,15 +151,13 @@ def _classes(
 
 def _extremes(run: Run, found: Mapping[str, Status]) -> Extremes | None:
     """None where no network has predicted the validation split."""
-    network = final(lambda name: found[predictions_of(name)].usable)
-    if network is None and found[predictions_of("supervised")].usable:
-        network = "supervised"
+    network = next((name for name in (*FINAL, "supervised") if found[predictions_of(name)].usable), None)
     if network is None:
         return None
     folder = found[predictions_of(network)].stage.directory
     ordered = failures.rank(failures.compare(run, {network: folder}), network)
-    values = [failure.miou(network) for failure in ordered]
-    ordered = [failure for failure, value in zip(ordered, values, strict=True) if not math.isnan(value)]
+    count = len(ordered)
+    ordered = [failure for failure in ordered if not math.isnan(failure.miou(network))]
     if not ordered:
         return None
     best = min(EXTREMES, len(ordered) // 2)
@@ -170,14 +167,9 @@ def _extremes(run: Run, found: Mapping[str, Status]) -> Extremes | None:
         worst=[pictures.ranked(run, failure, network) for failure in ordered[:worst]],
         best=[pictures.ranked(run, failure, network) for failure in ordered[::-1][:best]],
         count=len(ordered),
-        void=len(values) - len(ordered),
+        void=count - len(ordered),
         median=statistics.median(failure.miou(network) for failure in ordered),
     )
-
-
-def _box(sizes: Sequence[tuple[int, int]]) -> float:
-    """Width over height of the frame that all pictures are fitted into: the middle one of theirs."""
-    return statistics.median(width / height for width, height in sizes) if sizes else 1.0
 
 
 def _render(context: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from torch import Tensor
 from dsrg import tables
 from dsrg.draw.masks import paint_with_legend
 from dsrg.errors import InputError
-from dsrg.files import pictures
+from dsrg.files import pictures, storage
 from dsrg.files.manifest import Manifest, Recorder
 from dsrg.predict.formats import Drawn
 from dsrg.run import inference
@@ -144,7 +143,10 @@ class Finish:
         found = None if probs is None else torch.as_tensor(probs)
         if "mask" in due.kinds:
             assert found is not None
-            mask = self._mask(found, picture, seen, allowed)
+            own = None if allowed is None else torch.as_tensor(allowed, device=found.device)
+            pixels = inference.planes(picture if seen is None else seen).to(found.device)
+            how: dict[str, Any] = {"crf": self.crf, "crf_tags": self.crf_tags, "size": picture.shape[:2]}
+            mask = np.asarray(inference.to_mask(found, pixels, own, **how).cpu().numpy())
             mask_digest = record.write(files["mask"], pictures.mask_png(mask), target.identity)
         else:
             mask = pictures.read_mask(files["mask"], len(self.classes))
@@ -160,7 +162,8 @@ class Finish:
                 continue
             if kind == "probs":
                 assert found is not None
-                content = _probs_npz(found, self.classes)
+                scores = found.cpu().numpy().astype(np.float16)
+                content = storage.npz(probs=scores, classes=np.array(self.classes))
             elif kind == "frame":
                 content = pictures.jpeg(picture)
             else:
@@ -170,15 +173,6 @@ class Finish:
                 made_from.append(mask_digest)
             record.write(files[kind], content, made_from)
         return paint_with_legend(picture, mask, self.classes) if draw else None
-
-    def _mask(
-        self, probs: Tensor, picture: np.ndarray, seen: np.ndarray | None, allowed: Tensor | np.ndarray | None
-    ) -> np.ndarray:
-        pixels = inference.planes(picture if seen is None else seen).to(probs.device)
-        own = None if allowed is None else torch.as_tensor(allowed, device=probs.device)
-        size = picture.shape[:2]
-        mask = inference.to_mask(probs, pixels, own, crf=self.crf, crf_tags=self.crf_tags, size=size)
-        return np.asarray(mask.cpu().numpy())
 
 
 def paths(out: Path, target: Target, options: Options) -> dict[str, Path]:
@@ -213,9 +207,3 @@ def fault(target: Target, error: BaseException) -> str:
         return f"{target.origin}: needs more memory than there is; give a smaller --size, or fewer --scales."
     said = str(error)
     return said if target.origin in said else f"{target.origin}: {said}"
-
-
-def _probs_npz(probs: Tensor, classes: Sequence[str]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, probs=probs.cpu().numpy().astype(np.float16), classes=np.array(classes))
-    return buffer.getvalue()

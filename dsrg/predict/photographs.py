@@ -138,21 +138,23 @@ class OutputFolder:
             wanted = "overlay" in self.options.formats and state in ("missing", "stale")
             if state == "changed":
                 self.changed.append(path)
-            note = self._note_video(path, identity)
-            with video.VideoWriter(path, rate, note) if wanted else nullcontext() as writer:
+
+            def note(file: Path) -> None:
+                Recorder(self.out).note(path, identity, file, manifest.digest(file))
+
+            with video.write_video(path, rate, note) if wanted else nullcontext() as write:
                 for target, overlay in self._all(pictures(), self._workers, ordered=True, draw=wanted):
-                    if writer is not None and overlay is not None:
-                        writer.write(overlay)
+                    if write is not None and overlay is not None:
+                        write(overlay)
                     self.done.append(target)
                     bar.update()
         except InputError as error:
             if error.kind == "disk full":
                 raise
             self.faults.append(str(error))
-        self.faults[failed:] = _joined(source, self.faults[failed:])
-
-    def _note_video(self, path: Path, identity: list[int]) -> Callable[[Path], None]:
-        return lambda file: Recorder(self.out).note(path, identity, file, manifest.digest(file))
+        frames = len(self.faults) - failed
+        if frames > 1:
+            self.faults[failed:] = [f"{self.faults[failed]} ({frames} frames of {source.path} in all.)"]
 
     def write_whole(self, path: str, content: Callable[..., bytes]) -> None:
         """Write a file of all the pictures that are done, from their PNGs."""
@@ -298,12 +300,6 @@ def _tell(output: OutputFolder) -> None:
             f"{output.out}: not written by dsrg, or changed since, and left alone: {', '.join(changed[:MOST_NAMED])}"
             f"{more}; --overwrite makes everything anew."
         )
-
-
-def _joined(source: Source, faults: Sequence[str]) -> list[str]:
-    """The faults of a video's frames as one: the first, and how many more there are."""
-    more = f" ({len(faults)} frames of {source.path} in all.)" if len(faults) > 1 else ""
-    return [faults[0] + more] if faults else []
 
 
 def _settings(segmenter: Segmenter, options: Options) -> dict[str, Any]:

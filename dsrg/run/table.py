@@ -37,8 +37,6 @@ class Facts:
     """Sections of the configuration that decide on it, besides those of `common`."""
     keys: tuple[str, ...] = ()
     """Single keys of other sections that decide on it too."""
-    common: tuple[str, ...] = ("seed", "amp", "data", "model")
-    """What decides on nearly all stages."""
     ending: str = ""
     """How the file that it writes for each photograph ends; none where it writes none."""
     of_classifier: bool = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from dsrg import config, distributed
@@ -226,20 +225,16 @@ class Ablation:
             disk.write_text(
                 self.directory / "ablation.md", f"{self.table()}\n\n![The table as a chart](ablation.png)\n"
             )
-            self._draw(self.directory / "ablation.png", rows[:-1])
+            chart.draw_bars(
+                self.directory / "ablation.png",
+                [
+                    chart.Bar(row.title, list(row.values.values()), row.mean, row.deviation, apart=row.name == "cam")
+                    for row in rows[:-1]
+                ],
+                f"mIoU on {rows[-2].split} (grey: on {rows[0].split}, with its image-level labels)",
+                "bar: mean; line: ± standard deviation; dots: single random seeds",
+            )
         return results
-
-    def _draw(self, path: Path, rows: Sequence[Row]) -> None:
-        bars = [
-            chart.Bar(row.title, list(row.values.values()), row.mean, row.deviation, apart=row.name == "cam")
-            for row in rows
-        ]
-        chart.draw_bars(
-            path,
-            bars,
-            f"mIoU on {rows[-1].split} (grey: on {rows[0].split}, with its image-level labels)",
-            "bar: mean; line: ± standard deviation; dots: single random seeds",
-        )
 
 
 def _finished(run: Run, *, shared: bool) -> dict[str, Any]:

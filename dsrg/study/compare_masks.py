@@ -10,12 +10,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dsrg.data.voc import Photo, read_mask_for
-from dsrg.errors import InputError
 from dsrg.files import disk, pictures
 from dsrg.labels import IGNORE
 from dsrg.metrics import ConfusionMatrix
 from dsrg.run import inference, large, networks
 from dsrg.run.folder import Run
+from dsrg.study.comparison import every_nth
 
 SCALES: tuple[tuple[float, ...], ...] = ((1.0,), (0.75, 1.25), (1.0, 1.5), (0.75, 1.5), (0.75, 1.0, 1.25, 1.5))
 """The rows, beside the configuration's own."""
@@ -37,16 +37,12 @@ def mask_table(run: Run, every: int = 1) -> str:
     Raises:
         InputError: the network is not there, the training split has no masks, or `every` is below 1.
     """
-    if every < 1:
-        raise InputError(f"--every {every}: give a whole number from 1 on.")
-    model = networks.trained_deeplab(run, "dsrg")
-    if not run.folder.has_masks(run.train):
-        raise InputError(f"{run.folder.mask_dir}: holds no masks to measure masks on.")
+    photos, model = every_nth(run, every), networks.trained_deeplab(run, "dsrg")
     settings = run.cfg.masks
     rows = list(dict.fromkeys((settings.scales, *SCALES)))
     confidences = sorted({settings.confidence, *CONFIDENCES})
     cells = {(scales, confidence): _Cell(len(run.classes)) for scales in rows for confidence in confidences}
-    for photo in tqdm(run.train[::every], "masks"):
+    for photo in tqdm(photos, "masks"):
         picture = np.array(pictures.read_image(photo.path))
         pixels = inference.planes(large.copy_of(picture, len(run.classes))).to(run.device)
         shape = picture.shape[:2]
@@ -60,7 +56,12 @@ def mask_table(run: Run, every: int = 1) -> str:
             for confidence, mask in _masks(run, photo, merged, pixels, shape, confidences).items():
                 cells[scales, confidence].update(mask, truth)
     figures = [
-        {"scales": scales, "confidence": confidence, "coverage": cell.coverage, "miou": cell.matrix.mean_iou()}
+        {
+            "scales": scales,
+            "confidence": confidence,
+            "coverage": cell.labelled / cell.pixels,
+            "miou": cell.matrix.mean_iou(),
+        }
         for (scales, confidence), cell in cells.items()
     ]
     text = _markdown(figures, confidences)
@@ -81,10 +82,6 @@ class _Cell:
         self.matrix.update(mask[labelled], truth[labelled])
         self.labelled += int(labelled.sum())
         self.pixels += mask.size
-
-    @property
-    def coverage(self) -> float:
-        return self.labelled / self.pixels
 
 
 def _masks(

@@ -10,7 +10,6 @@ from typing import Any
 from tqdm import tqdm
 
 from dsrg.data.voc import Photo, read_mask_for
-from dsrg.errors import InputError
 from dsrg.files import disk, pictures
 from dsrg.metrics import SeedQuality
 from dsrg.run import networks
@@ -18,7 +17,7 @@ from dsrg.run.folder import Run
 from dsrg.schema import Seeds
 from dsrg.stages.cams import measure_cams, write_maps
 from dsrg.stages.seeds import Cutter, require_saliency, with_thresholds
-from dsrg.study.comparison import check_comparable, methods_of, network_names
+from dsrg.study.comparison import check_comparable, every_nth, methods_of, network_names
 from dsrg.tables import MAPS
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -61,7 +60,7 @@ def seed_table(run: Run, every: int = 1) -> str:
     given = run.stage("seeds").foreign
     if not given or run.stage("cams").directory.is_dir():
         run.require("cams")
-    photos, cam_dir = _measured(run, every), run.directory_of("cams")
+    photos, cam_dir = every_nth(run, every), run.directory_of("cams")
     if cam_dir.is_dir():
         require_saliency(run)
     figures, ways = {}, {"this configuration": run.seeds} | {k: Seeds(**v) for k, v in WAYS.items()}
@@ -96,7 +95,7 @@ def source_table(runs: Sequence[Run], sources: Sequence[str] = (), every: int = 
     """
     check_comparable(runs)
     each = methods_of(runs, sources, SOURCES, "--sources")
-    photos = _measured(runs[0], every)
+    photos = every_nth(runs[0], every)
     for run in runs:
         run.require("classifier")
         require_saliency(run)
@@ -116,15 +115,6 @@ def source_table(runs: Sequence[Run], sources: Sequence[str] = (), every: int = 
     disk.write_json(runs[0].directory / "source_table.json", {"every": every, "rows": list(rows.values())})
     disk.write_text(runs[0].directory / "source_table.md", text)
     return text
-
-
-def _measured(run: Run, every: int) -> list[Photo]:
-    """Every n-th training photograph; checks that there are masks to measure on."""
-    if every < 1:
-        raise InputError(f"--every {every}: give a whole number from 1 on.")
-    if not run.folder.has_masks(run.train):
-        raise InputError(f"{run.folder.mask_dir}: holds no masks to measure seeds on.")
-    return run.train[::every]
 
 
 def _quality(run: Run, settings: Seeds, cam_dir: Path, photos: Sequence[Photo], title: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from dsrg.data.voc import Photo
 from dsrg.errors import InputError
 from dsrg.run import contents
 from dsrg.run.folder import Run
@@ -64,6 +65,15 @@ def _data_of(run: Run) -> dict[str, str]:
     """What all photographs of a run's data folder are, those of every split."""
     files = contents.of_files(files[-1] for _, files in sorted(run.folder.photo_files().items()))
     return {"classes": ", ".join(run.classes.names), "files": files or ""}
+
+
+def every_nth(run: Run, every: int) -> list[Photo]:
+    """Every n-th training photograph; raises InputError where there are no masks to measure on."""
+    if every < 1:
+        raise InputError(f"--every {every}: give a whole number from 1 on.")
+    if not run.folder.has_masks(run.train):
+        raise InputError(f"{run.folder.mask_dir}: holds no masks to measure on; add those of the training split.")
+    return run.train[::every]
 
 
 def methods_of(runs: Sequence[Run], asked: Sequence[str], known: Sequence[str], option: str) -> list[list[str]]:

@@ -66,11 +66,6 @@ def draw_grid(shown: Sequence[Example], path: Path) -> None:
     tiles.write_picture(path, tiles.sheet(COLUMNS, [_row(example) for example in shown], TILE))
 
 
-def heat(photo: np.ndarray, cams: np.ndarray) -> np.ndarray:
-    """The strongest of an image's CAMs (n, h, w) over its photograph."""
-    return heatmap.paint(photo, cams.max(axis=0))
-
-
 def _example(run: Run, photo: Photo, grow: Callable[[Photo], np.ndarray] | None, model: DeepLab | None) -> Example:
     picture = np.array(pictures.read_image(photo.path))
     maps = run.directory_of("cams") / f"{photo.id}.npz"

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 
 from dsrg import cam, distributed
 from dsrg.data.voc import Photo
-from dsrg.draw import lettering, tiles
+from dsrg.draw import heatmap, lettering, tiles
 from dsrg.draw.masks import paint_mask
 from dsrg.errors import InputError
 from dsrg.files import disk, pictures
@@ -26,7 +26,6 @@ from dsrg.run import inference, networks
 from dsrg.run.folder import Run
 from dsrg.run.table import CHECKPOINT, FINAL, NETWORKS, STAGES, final, predictions_of
 from dsrg.stages.predictions import compare_folders
-from dsrg.study import examples
 
 KINDS = ("wrong class", "missed object", "spills over")
 """Foreground of another class; foreground called background; background called foreground."""
@@ -100,13 +99,9 @@ def prediction_folders(run: Run) -> dict[str, Path]:
         stage = run.stage(predictions_of(network))
         if stage.foreign:  # as everywhere, a folder without a record is the user's own
             stage.require_foreign()
-            folders[network] = stage.directory
+        elif not stage.recorded or (network == "supervised" and not stage.finished):  # for comparison, trained last
             continue
-        if not stage.recorded:
-            continue
-        if not stage.finished:
-            if network == "supervised":  # for comparison only, and trained last
-                continue
+        elif not stage.finished:
             raise InputError(
                 f"{stage.directory}: the predictions are not finished; run {STAGES[network].command} first."
             )
@@ -119,12 +114,8 @@ def prediction_folders(run: Run) -> dict[str, Path]:
 
 def rank(failures: Sequence[Failure], network: str) -> list[Failure]:
     """The lowest mean IoU of one network first, ties by id; photographs whose truth is all void come last."""
-
-    def key(failure: Failure) -> tuple[float, str]:
-        value = failure.miou(network)
-        return (math.inf if math.isnan(value) else value, failure.photo.id)
-
-    return sorted(failures, key=key)
+    ordered = sorted(failures, key=lambda failure: failure.photo.id)
+    return sorted(ordered, key=lambda failure: np.nan_to_num(failure.miou(network), nan=math.inf))
 
 
 def error_shares(counts: np.ndarray) -> dict[str, float]:
@@ -188,7 +179,7 @@ def _add_cams(run: Run, failures: Sequence[Failure]) -> None:
             mirror=settings.mirror,
             amp=run.cfg.amp,
         )[None].cpu()
-        failure.heat = examples.heat(pixels.permute(1, 2, 0).numpy(), maps[0].numpy())
+        failure.heat = heatmap.paint(pixels.permute(1, 2, 0).numpy(), maps[0].numpy().max(axis=0))
         if threshold is not None:
             labels = cam.to_labels(inference.enlarge(maps, pixels.shape[-2:]), tags, threshold)[0]
             failure.matrices["cam"] = matrix = ConfusionMatrix(len(run.classes))
@@ -210,7 +201,7 @@ def _summary(run: Run, ranked: Sequence[Failure], count: int, network: str) -> d
         "worst": [
             {
                 "id": failure.photo.id,
-                "labels": _labels(run, failure.photo),
+                "labels": [run.classes.names[index] for index in failure.photo.own],
                 "category": kind,
                 "void": failure.void,
                 "error_shares": error_shares(failure.matrices[network].counts),
@@ -235,10 +226,6 @@ def _confusion(run: Run, matrices: Sequence[ConfusionMatrix]) -> dict[str, list[
     pixels = total.counts.sum(axis=1, keepdims=True)
     shares = np.where(pixels > 0, total.counts / pixels.clip(1), np.nan)
     return dict(zip(run.classes.names, shares.tolist(), strict=True))
-
-
-def _labels(run: Run, photo: Photo) -> list[str]:
-    return [run.classes.names[index] for index in np.flatnonzero(photo.tags) if index != BACKGROUND]
 
 
 def _table(summary: dict[str, Any], classes: Classes) -> str:
@@ -279,7 +266,8 @@ def _row(
 ) -> list[np.ndarray]:
     photo = inference.read_pixels(failure.photo).permute(1, 2, 0).numpy()
     truth = pictures.read_mask(run.folder.mask_path(failure.photo))
-    row = [_words(run, failure, place, network), _captioned(photo, ", ".join(_labels(run, failure.photo)))]
+    labels = ", ".join(run.classes.names[index] for index in failure.photo.own)
+    row = [_words(run, failure, place, network), _captioned(photo, labels)]
     for stage in stages:
         caption = f"IoU {failure.miou(stage):.2f}" if stage in failure.matrices else ""
         picture = failure.heat if stage == "cam" else None
@@ -310,7 +298,8 @@ def _words(run: Run, failure: Failure, place: int, network: str) -> np.ndarray:
     if failure.void > 0.2:  # such truth says little, and can leave a class a handful of pixels
         lines.append(f"truth void on {100 * failure.void:.0f} %")
     iou = run.classes.by_name(failure.matrices[network].iou())
-    shown = [(index, name) for index, name in enumerate(run.classes.names) if _occurs(failure, index)]
+    occurs = [matrix.counts.any(axis=0) | matrix.counts.any(axis=1) for matrix in failure.matrices.values()]
+    shown = [(index, run.classes.names[index]) for index in np.flatnonzero(np.any(occurs, axis=0))]
     sheet = Image.new("RGB", (TILE, 17 * (len(lines) + len(shown)) + 10), "white")
     pen = ImageDraw.Draw(sheet)
     for number, line in enumerate(lines):
@@ -321,8 +310,3 @@ def _words(run: Run, failure: Failure, place: int, network: str) -> np.ndarray:
         text = f"{name} (other stages)" if value is None else f"{name} {value:.2f}"
         lettering.write(pen, (22, 17 * number + 4), text, "black", tiles.LETTERS)
     return np.asarray(sheet)
-
-
-def _occurs(failure: Failure, index: int) -> bool:
-    """Whether a class is in the truth or in any stage's mask."""
-    return any(matrix.counts[index].any() or matrix.counts[:, index].any() for matrix in failure.matrices.values())

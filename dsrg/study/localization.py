@@ -16,36 +16,57 @@ and truth count alike.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import ClassVar, TypeVar
 
 import numpy as np
 from torch import Tensor
 
-from dsrg.boxes import LabelledBoxes, box_iou, threshold_boxes, to_numpy
+from dsrg.boxes import LabelledBoxes, box_iou, threshold_boxes
 from dsrg.labels import IGNORE
+from dsrg.shapes import to_numpy
+
+IOU = 0.5
+"""The least overlap of a right box."""
+TOPS = (1, 5)
+"""Numbers of guesses of the top errors."""
+Own = TypeVar("Own", bound="Sums")
 
 
-class TopErrors:
+class Sums:
+    """A measure whose counts, the attributes that `sums` names, can be added to another's."""
+
+    sums: ClassVar[tuple[str, ...]]
+
+    def __iadd__(self: Own, other: Own) -> Own:
+        """Add the counts of another object, another process's for example."""
+        for name in self.sums:
+            own, added = getattr(self, name), getattr(other, name)
+            if np.shape(own) != np.shape(added):
+                raise ValueError(
+                    f"measures with counts of the shapes {np.shape(own)} and {np.shape(added)} cannot be added; make "
+                    "them alike."
+                )
+            own += added
+            setattr(self, name, own)
+        return self
+
+
+class TopErrors(Sums):
     """Share of the images of which none of the k best guesses is right, as to the class or as to class and box.
 
     A guess is a class and a box. It is right as to the class when the image shows that class, and right altogether
-    when its box also overlaps one of that class's true boxes with an IoU of at least `iou`. An image of several classes
+    when its box also overlaps one of that class's true boxes with an IoU of at least IOU. An image of several classes
     is right when a guess is right for any of them; with one class for each image that is ILSVRC's definition.
 
     Where there are fewer than k guesses, because the data set has fewer than k classes, all of them count: of four
     classes, top 5 is top 4, whose classification error is 0 for any classifier.
-
-    Args:
-        tops: The numbers k of guesses.
-        iou: The least overlap of a right box.
     """
 
-    def __init__(self, tops: Sequence[int] = (1, 5), iou: float = 0.5) -> None:
-        self.tops = tuple(tops)
-        self.iou = iou
+    sums = ("images", "right_class", "right_box")
+
+    def __init__(self) -> None:
         self.images = 0
-        self.right_class = np.zeros(len(self.tops), np.int64)
-        self.right_box = np.zeros(len(self.tops), np.int64)
+        self.right_class, self.right_box = np.zeros((2, len(TOPS)), np.int64)
 
     def update(self, guesses: LabelledBoxes, truth: LabelledBoxes) -> None:
         """Take in one image.
@@ -57,41 +78,31 @@ class TopErrors:
         Raises:
             ValueError: there are none, or the shapes do not fit.
         """
-        matches, overlaps = _pairs(guesses, truth, self.iou)
+        matches, overlaps = _pairs(guesses, truth)
         right = matches & overlaps
         self.images += 1
-        self.right_class += [matches[:k].any() for k in self.tops]
-        self.right_box += [right[:k].any() for k in self.tops]
-
-    def __iadd__(self, other: TopErrors) -> TopErrors:
-        """Add the counts of another object, another process's for example."""
-        _check_mergeable((self.tops, self.iou), (other.tops, other.iou))
-        self.images += other.images
-        self.right_class += other.right_class
-        self.right_box += other.right_box
-        return self
+        self.right_class += [matches[:k].any() for k in TOPS]
+        self.right_box += [right[:k].any() for k in TOPS]
 
     def result(self) -> dict[str, float]:
         """`top<k>_classification_error` and `top<k>_localization_error` for each k."""
         errors = {}
-        for k, named, boxed in zip(self.tops, self.right_class, self.right_box, strict=True):
+        for k, named, boxed in zip(TOPS, self.right_class, self.right_box, strict=True):
             errors[f"top{k}_classification_error"] = 1 - _ratio(named, self.images)
             errors[f"top{k}_localization_error"] = 1 - _ratio(boxed, self.images)
         return errors
 
 
-class GtKnown:
+class GtKnown(Sums):
     """Localisation accuracy with the class given: share of the (image, class) pairs whose box is right.
 
-    A box is right when it overlaps one of the class's true boxes with an IoU of at least `iou`. Each class that an
+    A box is right when it overlaps one of the class's true boxes with an IoU of at least IOU. Each class that an
     image shows is a pair of its own; with one class for each image that is the usual GT-known accuracy.
-
-    Args:
-        iou: The least overlap of a right box.
     """
 
-    def __init__(self, iou: float = 0.5) -> None:
-        self.iou = iou
+    sums = ("pairs", "right")
+
+    def __init__(self) -> None:
         self.pairs = 0
         self.right = 0
 
@@ -105,26 +116,19 @@ class GtKnown:
         Raises:
             ValueError: a class of the image has no box or two, or the shapes do not fit.
         """
-        matches, overlaps = _pairs(guesses, truth, self.iou)
+        matches, overlaps = _pairs(guesses, truth)
         unclear = truth.classes[matches.sum(axis=0) != 1]
         if len(unclear):
             raise ValueError(f"guesses must hold one box for each class of the image, also for class {unclear[0]}.")
         self.pairs += len(np.unique(truth.classes))
         self.right += int((matches & overlaps).any(axis=1).sum())
 
-    def __iadd__(self, other: GtKnown) -> GtKnown:
-        """Add the counts of another object, another process's for example."""
-        _check_mergeable((self.iou,), (other.iou,))
-        self.pairs += other.pairs
-        self.right += other.right
-        return self
-
     def result(self) -> dict[str, float]:
         """`gt_known_accuracy`."""
         return {"gt_known_accuracy": _ratio(self.right, self.pairs)}
 
 
-class MaxBoxAcc:
+class MaxBoxAcc(Sums):
     """Box accuracy at the threshold of the score map that is best for it (Choe et al. 2020, Sect. 4.1).
 
     Each map is brought to 0..1 by its own minimum and maximum. At every threshold t = 0, 1/steps, ... below 1, the
@@ -144,21 +148,19 @@ class MaxBoxAcc:
 
     Args:
         steps: Number of thresholds.
-        ious: The overlaps δ of MaxBoxAccV2.
 
     Attributes:
-        right_largest: (len(ious), steps) int64, maps whose largest component's box is right.
-        right_any: (len(ious), steps) int64, maps of which any component's box is right.
+        right_largest: (3, steps) int64, maps whose largest component's box is right, by δ.
+        right_any: (3, steps) int64, maps of which any component's box is right.
     """
 
-    def __init__(self, steps: int = 100, ious: Sequence[float] = (0.3, 0.5, 0.7)) -> None:
-        if 0.5 not in ious:
-            raise ValueError(f"ious are {tuple(ious)}; MaxBoxAcc needs 0.5 among them.")
-        self.ious = tuple(ious)
+    ious = (0.3, IOU, 0.7)
+    sums = ("maps", "right_largest", "right_any")
+
+    def __init__(self, steps: int = 100) -> None:
         self.thresholds = np.arange(steps) / steps
         self.maps = 0
-        self.right_largest = np.zeros((len(self.ious), steps), np.int64)
-        self.right_any = np.zeros((len(self.ious), steps), np.int64)
+        self.right_largest, self.right_any = np.zeros((2, len(self.ious), steps), np.int64)
 
     def update(self, score_map: np.ndarray | Tensor, truth: np.ndarray | Tensor) -> None:
         """Take in the map of one class for one image.
@@ -183,14 +185,6 @@ class MaxBoxAcc:
         self.right_largest += best_largest >= limits
         self.right_any += best_any >= limits
 
-    def __iadd__(self, other: MaxBoxAcc) -> MaxBoxAcc:
-        """Add the counts of another object, another process's for example."""
-        _check_mergeable((len(self.thresholds), self.ious), (len(other.thresholds), other.ious))
-        self.maps += other.maps
-        self.right_largest += other.right_largest
-        self.right_any += other.right_any
-        return self
-
     def result(self) -> dict[str, float]:
         """The figures.
 
@@ -202,7 +196,7 @@ class MaxBoxAcc:
         if not self.maps:
             best, single, threshold = np.full(len(self.ious), np.nan), float("nan"), float("nan")
         else:
-            largest = self.right_largest[self.ious.index(0.5)]
+            largest = self.right_largest[self.ious.index(IOU)]
             single, threshold = float(largest.max() / self.maps), float(self.thresholds[largest.argmax()])
             best = self.right_any.max(axis=1) / self.maps
         figures = {
@@ -214,7 +208,7 @@ class MaxBoxAcc:
         return figures | each
 
 
-class PixelAveragePrecision:
+class PixelAveragePrecision(Sums):
     """PxAP: average precision of a score map's pixels against masks (Choe et al. 2020, Sect. 4.1).
 
     Each map is brought to 0..1 by its own minimum and maximum. With τ_l the thresholds from 1 down to 0, and over all
@@ -234,6 +228,8 @@ class PixelAveragePrecision:
         counts: (C, 2, steps + 1) int64, pixels of each class's maps whose score lies from threshold l to the next: 1
             those that show the class, 0 the others.
     """
+
+    sums = ("counts",)
 
     def __init__(self, num_classes: int, steps: int = 1000) -> None:
         self.thresholds = np.arange(steps + 1) / steps
@@ -262,12 +258,6 @@ class PixelAveragePrecision:
         cell = level + len(self.thresholds) * (truth[counted] == label)
         self.counts[label] += np.bincount(cell, minlength=2 * len(self.thresholds)).reshape(2, -1)
 
-    def __iadd__(self, other: PixelAveragePrecision) -> PixelAveragePrecision:
-        """Add the counts of another object, another process's for example."""
-        _check_mergeable(self.counts.shape, other.counts.shape)
-        self.counts += other.counts
-        return self
-
     def result(self) -> dict[str, float]:
         """`pxap` and `mean_pxap`, the mean over the classes of which a pixel was shown; nan where none was."""
         each = [_area(counts) for counts in self.counts if counts[1].any()]
@@ -285,14 +275,14 @@ def _area(counts: np.ndarray) -> float:
     return float((precision * positives).sum() / total) if total else float("nan")
 
 
-def _pairs(guesses: LabelledBoxes, truth: LabelledBoxes, iou: float) -> tuple[np.ndarray, np.ndarray]:
+def _pairs(guesses: LabelledBoxes, truth: LabelledBoxes) -> tuple[np.ndarray, np.ndarray]:
     """Which guesses have the class of which true box, and which overlap it enough, both (P, G) bool; checks them."""
     for name, boxes in (("guesses", guesses), ("truth", truth)):
         if not len(boxes.classes):
             raise ValueError(f"{name} holds no box; leave out images without one.")
         if len(boxes.classes) != len(boxes.boxes):
             raise ValueError(f"{name} must hold as many boxes ({len(boxes.boxes)}) as classes ({len(boxes.classes)}).")
-    return guesses.classes[:, None] == truth.classes, box_iou(guesses.boxes, truth.boxes) >= iou
+    return guesses.classes[:, None] == truth.classes, box_iou(guesses.boxes, truth.boxes) >= IOU
 
 
 def _normalise(score_map: np.ndarray | Tensor) -> np.ndarray:
@@ -303,11 +293,6 @@ def _normalise(score_map: np.ndarray | Tensor) -> np.ndarray:
     scores -= scores.min()
     peak = scores.max()
     return scores / peak if peak > 0 else scores
-
-
-def _check_mergeable(own: tuple, other: tuple) -> None:
-    if own != other:
-        raise ValueError(f"measures with the settings {own} and {other} cannot be added; make them alike.")
 
 
 def _ratio(part: int | np.int64, whole: int) -> float:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from dsrg import distributed, explain, tables
 from dsrg.boxes import LabelledBoxes, box_iou, map_boxes, mask_boxes
+from dsrg.data.annotations import read_boxes_for
 from dsrg.data.voc import Photo, read_mask_for
 from dsrg.draw import heatmap, tiles
 from dsrg.errors import InputError
@@ -25,9 +26,9 @@ from dsrg.models.classifier import Classifier
 from dsrg.run import inference, networks
 from dsrg.run.folder import Run, Stage
 from dsrg.study.comparison import check_comparable, methods_of, network_names
-from dsrg.study.localization import GtKnown, MaxBoxAcc, PixelAveragePrecision, TopErrors
+from dsrg.study.localization import TOPS, GtKnown, MaxBoxAcc, PixelAveragePrecision, Sums, TopErrors
 
-TOP = 5
+TOP = TOPS[-1]
 """Number of guesses for each photograph: its likeliest classes, and a box for each."""
 COLUMNS = {
     "top1_classification_error": "top-1 cls. error",
@@ -136,7 +137,8 @@ class Truth:
             size: Its height and width.
         """
         if self.source == "annotations":
-            found = self._folder.boxes(photo, size[::-1])
+            path = self._folder.annotation_path(photo)
+            found = read_boxes_for(path, size[::-1], self._folder.classes, photo.path)
         else:
             mask = self.mask(photo, size)
             if mask is None:
@@ -236,11 +238,13 @@ def _of(find: explain.Method, model: nn.Module, images: Tensor, columns: np.ndar
     return find(model, images, torch.from_numpy(columns)[None])[0]
 
 
-class Measures:
+class Measures(Sums):
     """Every figure of the table. `truth` may lack classes whose pixels a mask leaves void; these are left out."""
 
+    sums = ("top", "known", "box", "pixels")
+
     def __init__(self, num_classes: int) -> None:
-        self.top, self.known, self.box = TopErrors(tops=(1, TOP)), GtKnown(), MaxBoxAcc()
+        self.top, self.known, self.box = TopErrors(), GtKnown(), MaxBoxAcc()
         self.pixels = PixelAveragePrecision(num_classes)
 
     def update(self, answer: Answer, boxes: np.ndarray, truth: LabelledBoxes, mask: np.ndarray | None) -> None:
@@ -256,14 +260,6 @@ class Measures:
                 self.box.update(score_map, truth.boxes[truth.classes == label])
                 if mask is not None:
                     self.pixels.update(score_map, mask, int(label))
-
-    def __iadd__(self, other: Measures) -> Measures:
-        """Add another process's."""
-        self.top += other.top
-        self.known += other.known
-        self.box += other.box
-        self.pixels += other.pixels
-        return self
 
     def result(self) -> dict[str, float]:
         """All figures, and `measured`, the number of photographs with a true box; nan where nothing was measured."""

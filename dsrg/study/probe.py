@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from dsrg.data.voc import Photo, spread
 from dsrg.data.warped import warped
 from dsrg.draw import heatmap, tiles
 from dsrg.errors import InputError
-from dsrg.files import disk
+from dsrg.files import disk, storage
 from dsrg.models.backbone import build_backbone
 from dsrg.run import inference, networks
 from dsrg.run.folder import Run
@@ -91,7 +90,8 @@ def run_probe(cfg: Config, what: Probe) -> dict[str, Any]:
     rows = [_row(labelled, number, rounds, found) for number in shown.tolist()]
     disk.write_json(out / "probe.json", summary)
     _write_weights(out / "weights.npz", labelled.names, [part.svm for part in rounds.values()])
-    names = tiles.write_pages(out, "maps", tiles.pages(_titles(rows, CROP in rounds), rows, TILE))
+    titles = ["photograph, CAM's box", *["crop"] * (CROP in rounds), "maps: the likeliest, its own"]
+    names = tiles.write_pages(out, "maps", tiles.pages(titles, rows, TILE))
     for note in labelled.notes:
         print(f"note: {note}")
     print(table(summary))
@@ -180,7 +180,7 @@ class Features:
         """Globally averaged features (N, D) of photographs, or of one box (N, 4) of each."""
         pooled = []
         with tqdm(total=len(photos), desc=title) as bar:
-            for images, _ in self._batches(photos, boxes):
+            for images, _ in warped(photos, self.size, batch=BATCH, boxes=boxes, threads=self.cfg.workers):
                 pooled.append(self(images).mean(dim=(2, 3)).cpu())
                 bar.update(len(images))
         return torch.cat(pooled).numpy()
@@ -191,7 +191,7 @@ class Features:
         maps: dict[int, dict[int, np.ndarray]] = {}
         to_show = set(shown.tolist())
         with tqdm(total=len(labelled.photos), desc="boxes") as bar:
-            for images, sizes in self._batches(labelled.photos, None):
+            for images, sizes in warped(labelled.photos, self.size, batch=BATCH, threads=self.cfg.workers):
                 for every, size in zip(svm.maps(self(images)), sizes, strict=True):
                     number = len(boxes)
                     best = int(likeliest[number])
@@ -204,11 +204,6 @@ class Features:
                         maps[number] = dict(zip(own, unit, strict=True))
                 bar.update(len(images))
         return Found(np.stack(boxes), maps)
-
-    def _batches(
-        self, photos: Sequence[Photo], boxes: np.ndarray | None
-    ) -> Iterator[tuple[Tensor, list[tuple[int, int]]]]:
-        return warped(photos, self.size, batch=BATCH, boxes=boxes, threads=self.cfg.workers)
 
 
 def _check(what: Probe) -> None:
@@ -257,7 +252,6 @@ def _rounds(
             c=what.c,
             seed=features.cfg.seed,
             threads=features.cfg.workers,
-            progress=lambda values: tqdm(values, "cross-validating C"),
         )
         return Round(svm, svm.decide(pooled))
 
@@ -301,9 +295,7 @@ def _write_weights(path: Path, names: Sequence[str], svms: Sequence[Svm]) -> Non
     arrays: dict[str, Any] = {"names": np.array(names)}
     for prefix, svm in zip(("", "crop_"), svms, strict=False):
         arrays |= {f"{prefix}weight": svm.weight, f"{prefix}bias": svm.bias, f"{prefix}c": np.array(svm.c)}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    disk.write_bytes(path, buffer.getvalue())
+    disk.write_bytes(path, storage.npz(**arrays))
 
 
 def _predictions(
@@ -343,8 +335,3 @@ def _row(labelled: Labelled, number: int, rounds: dict[str, Round], found: Found
     for label, one_map in found.maps[number].items():
         row.append(captioned(heatmap.paint(picture, one_map), values, label))
     return row
-
-
-def _titles(rows: Sequence[Sequence[np.ndarray]], crops: bool) -> list[str]:
-    titles = ["photograph, CAM's box", *["crop"] * crops, "maps: the likeliest, its own"]
-    return titles + [""] * (max(map(len, rows)) - len(titles))

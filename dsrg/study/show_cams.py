@@ -123,7 +123,8 @@ def show_cams(
     }
     rows = [_row(run, model, view, method) for view in tqdm(views, "maps")]
     disk.write_json(run.directory / "explain" / f"{stem}.json", summary)
-    names = tiles.write_pages(run.directory / "explain", stem, _pages(rows))
+    pages = tiles.pages(["photograph", "likeliest labels", "heat maps"], rows, TILE)
+    names = tiles.write_pages(run.directory / "explain", stem, pages)
     print(f"{len(mistaken)} of {len(labelled)} labelled photographs wrong, {len(views)} of {len(photos)} shown")
     print(", ".join(str(run.directory / "explain" / name) for name in (f"{stem}.json", *names)))
     return summary
@@ -225,10 +226,3 @@ def _bars(run: Run, view: View, labels: Sequence[int]) -> np.ndarray:
         pen.rectangle((0, top + 18, width, top + 26), outline=(200, 200, 200))
         pen.rectangle((0, top + 18, round(width * score), top + 26), fill=colour)
     return np.asarray(sheet)
-
-
-def _pages(rows: Sequence[Sequence[np.ndarray]]) -> list[Image.Image]:
-    if not rows:
-        return []
-    columns = max(map(len, rows))
-    return tiles.pages(["photograph", "likeliest labels", "heat maps", *[""] * (columns - 3)], rows, TILE)

@@ -71,8 +71,7 @@ def show_units(run: Run, name: str, units: int = 5, images: int = 6) -> dict[str
     stem, out = f"units-{name.replace('/', '_')}", run.directory / "explain"
     summary = {"class": name, "of": weight.shape[1], "fraction": FRACTION, "units": described}
     disk.write_json(out / f"{stem}.json", summary)
-    titles = [f"for '{name}'", "highest value first", *[""] * (images - 1)]
-    names = tiles.write_pages(out, stem, tiles.pages(titles, rows, TILE))
+    names = tiles.write_pages(out, stem, tiles.pages([f"for '{name}'", "highest value first"], rows, TILE))
     print(", ".join(f"unit {part['unit']} ({part['weight']:+.4f})" for part in described))
     print(", ".join(str(out / file) for file in (f"{stem}.json", *names)))
     return summary
@@ -114,7 +113,7 @@ def _shown(run: Run, top: TopImages, place: int) -> tuple[list[dict[str, Any]], 
         region = driving_region(unit_map, picture.shape[:2], FRACTION)
         if region is None:  # the unit answers to fewer photographs
             continue
-        labels = [run.classes.names[index] for index in np.flatnonzero(photo.tags) if index != BACKGROUND]
+        labels = [run.classes.names[index] for index in photo.own]
         described.append({"id": photo.id, "labels": labels, "value": value, "mean": mean, "box": region.box})
         pictures.append(_tile(picture, region, [f"{value:.2f}, mean {mean:.2f}", ", ".join(labels), photo.id]))
     return described, pictures

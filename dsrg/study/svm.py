@@ -13,7 +13,6 @@ Shapes: N images, K labels, D features on a grid of h x w.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+from tqdm import tqdm
 
 from dsrg.metrics import mean_average_precision
 
@@ -81,15 +81,7 @@ def hold_out(tags: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
-def fit(
-    pooled: np.ndarray,
-    tags: np.ndarray,
-    *,
-    c: float | None = None,
-    seed: int = 0,
-    threads: int = 1,
-    progress: Callable[[Sequence[float]], Iterable[float]] | None = None,
-) -> Svm:
+def fit(pooled: np.ndarray, tags: np.ndarray, *, c: float | None = None, seed: int = 0, threads: int = 1) -> Svm:
     """Train one SVM for each label against all others.
 
     scikit-learn's LinearSVC (LIBLINEAR): squared hinge loss, squared length of the weights, the bias counted among
@@ -103,7 +95,6 @@ def fit(
             smallest), or 1 where a label has fewer images than parts.
         seed: Of the parts and of the solver.
         threads: SVMs to train at a time.
-        progress: Wraps the candidates, for a progress bar.
 
     Raises:
         ValueError: the shapes do not fit, or a label has no image with it or without it.
@@ -116,7 +107,7 @@ def fit(
     if c is None:
         c = 1.0
         if tags.sum(axis=0).min() >= FOLDS:
-            candidates: Iterable[float] = CANDIDATES if progress is None else progress(CANDIDATES)
+            candidates = tqdm(CANDIDATES, "cross-validating C")
             parts = _parts(tags, seed)
             # max keeps the first of equal ones
             c = max(candidates, key=lambda value: _cross_validate(features, tags, parts, value, seed, threads))

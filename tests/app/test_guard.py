@@ -53,7 +53,9 @@ def ask(
 
 
 def make(tmp_path: Path, listening: str = "127.0.0.1", *hosts: str, room: int = 10_000) -> Guard:
-    return Guard(page, hosts=hosts, listening=listening, room=Room(tmp_path, room), most_upload=MOST)
+    bounded = Room(tmp_path)
+    bounded.most_bytes = room
+    return Guard(page, hosts=hosts, listening=listening, room=bounded, most_upload=MOST)
 
 
 OURS = ("localhost", "localhost:7860", "LOCALHOST:1", "127.0.0.1:7860", "[::1]:7860", "[::1]", "localhost.:80")

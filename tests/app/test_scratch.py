@@ -74,7 +74,8 @@ def test_only_folders_of_ones_own_are_deleted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("size", "bounds", "left"), [(10, {"most_files": 20}, 20), (1000, {"most_bytes": 5500}, 5)])
 def test_of_1000_files_the_newest_stay(tmp_path: Path, size: int, bounds: dict[str, int], left: int) -> None:
-    room = Room(tmp_path, **bounds)
+    room = Room(tmp_path)
+    vars(room).update(bounds)
     start = time.time_ns()
     for number in range(1000):
         with room.reserved(size) as there:
@@ -88,7 +89,8 @@ def test_of_1000_files_the_newest_stay(tmp_path: Path, size: int, bounds: dict[s
 
 
 def test_what_others_have_reserved_is_no_room(tmp_path: Path) -> None:
-    room = Room(tmp_path, most_bytes=100)
+    room = Room(tmp_path)
+    room.most_bytes = 100
     with room.reserved(60) as first:
         with room.reserved(60) as second:
             assert (first, second) == (True, False)

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 from scipy import ndimage
 
+from dsrg.app import uploads
 from dsrg.app.uploads import enlarge_labels, read_upload
 from dsrg.errors import InputError
 
@@ -39,7 +40,7 @@ def test_the_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> No
     upload = read_upload(tmp_path / "a.png", long_side=100)
     assert np.array_equal(upload.picture, TURNED[orientation])
     assert upload.full_size == TURNED[orientation].shape[:2]
-    assert not upload.smaller
+    assert upload.picture.shape[:2] == upload.full_size
 
 
 def test_transparency_is_laid_over_white(tmp_path: Path) -> None:
@@ -75,24 +76,27 @@ def test_a_large_photograph_is_made_smaller_and_a_small_one_stays(tmp_path: Path
     Image.new("RGB", (400, 300), (10, 200, 30)).save(tmp_path / "large.png")
     Image.new("RGB", (1000, 1), (10, 200, 30)).save(tmp_path / "thin.png")
     upload = read_upload(tmp_path / "large.png", long_side=100)
-    assert (upload.picture.shape, upload.full_size, upload.smaller) == ((75, 100, 3), (300, 400), True)
+    assert (upload.picture.shape, upload.full_size) == ((75, 100, 3), (300, 400))
     assert (upload.picture == (10, 200, 30)).all()
     assert upload.name == "large"
     assert read(tmp_path / "thin.png").shape == (1, 100, 3)
     assert read(tmp_path / "large.png", 400).shape == (300, 400, 3)
 
 
-def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
+def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("L", (300, 200)).save(tmp_path / "a.png")
+    monkeypatch.setattr(uploads, "MAX_PIXELS", 50_000)
     with pytest.raises(InputError, match=r"^a\.png: has 300 x 200 pixels, but at most 0\.05 million are taken; make"):
-        read_upload(tmp_path / "a.png", long_side=100, max_pixels=50_000)
-    assert read_upload(tmp_path / "a.png", long_side=100, max_pixels=60_000).full_size == (200, 300)
+        read_upload(tmp_path / "a.png", long_side=100)
+    monkeypatch.setattr(uploads, "MAX_PIXELS", 60_000)
+    assert read_upload(tmp_path / "a.png", long_side=100).full_size == (200, 300)
 
 
-def test_too_many_bytes_are_refused_before_they_are_read(tmp_path: Path) -> None:
+def test_too_many_bytes_are_refused_before_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "MAX_BYTES", 2_000_000)
     (tmp_path / "a.png").write_bytes(bytes(2_000_001))
     with pytest.raises(InputError, match=r"^a\.png: is 2\.0 MB large, but at most 2 MB are taken; make it smaller\.$"):
-        read_upload(tmp_path / "a.png", long_side=100, max_bytes=2_000_000)
+        read_upload(tmp_path / "a.png", long_side=100)
 
 
 @pytest.mark.parametrize("side", [10_000, 14_000])  # Pillow warns of the first and refuses the second by itself

@@ -1,7 +1,6 @@
 """The data check finds each planted fault, by file, and nothing else; a clean folder has none."""
 
 import csv
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import Tool, check_refusal, make_voc, write_mask_file
+from helpers import make_voc, write_mask_file
 from PIL import Image
 
 from dsrg.data.check import DataCheck, check_data
@@ -319,60 +318,6 @@ def test_labels_from_annotations(tmp_path: Path) -> None:
     annotate(root, ["d"], "cow")
     expected = [("annotation missing", "b"), ("annotation unreadable", "a"), ("unknown label", "d")]
     assert found(check_data(folder, "train", "val")) == [(kind, f"Annotations/{name}.xml") for kind, name in expected]
-
-
-def test_the_tool_prints_a_table_of_a_clean_folder(root: Path, tool: Tool, tmp_path: Path) -> None:
-    shutil.copy(root / photo(0), root / "JPEGImages/spare.jpg")
-    code, out, err = tool("check_data", "--root", root, "--json", tmp_path / "out/check.json")
-    assert (code, err) == (0, "")
-    rows = [line.split() for line in out.splitlines()]
-    result = check(root)
-    for index, name in enumerate(CLASSES[1:], 1):
-        assert [name, *(str(split.labels[index]) for split in result.splits.values())] in rows
-    assert "in no split: 1 photographs" in out
-    assert "no fault, 0 warnings" in out
-    written = json.loads((tmp_path / "out/check.json").read_text())
-    assert written["splits"]["val"]["classes"] == dict(
-        zip(CLASSES[1:], result.splits["val"].labels[1:].tolist(), strict=True)
-    )
-    assert (written["faults"], written["warnings"], written["unused"]) == ([], [], 1)
-    assert written["splits"]["train"]["width"] == [48, 48]
-
-
-def test_the_tool_lists_every_fault_and_ends_with_status_2(root: Path, tool: Tool, tmp_path: Path) -> None:
-    for plant, _ in TEN.values():
-        plant(root)
-    cfg = Path(__file__).parents[2] / "configs/demo/resnet18.yaml"
-    code, out, err = tool("check_data", "--cfg", cfg, f"data.root={root}", "--json", tmp_path / "check.json")
-    result = check(root)
-    assert code == 2
-    assert out.splitlines() == [f"{'warning' if f.warning else 'fault'}: {f.message}" for f in result.found]
-    files = len({file for _, file in (expected for _, expected in TEN.values())})
-    assert err.startswith(f"error: {root}: 10 faults in {files} files (")
-    assert err.count("\n") == 1
-    written = json.loads((tmp_path / "check.json").read_text())
-    assert [(row["kind"], Path(row["file"]), row["photo"], row["message"]) for row in written["faults"]] == [
-        (fault.kind, fault.file, fault.photo, fault.message) for fault in result.faults
-    ]
-    assert written["warnings"] == []
-
-
-def test_warnings_alone_do_not_fail(root: Path, tool: Tool) -> None:
-    change_mask(root / mask(0), lambda pixels: np.zeros_like(pixels))
-    code, out, err = tool("check_data", "--root", root)
-    assert (code, err) == (0, "")
-    assert out.startswith(f"warning: {root / mask(0)}: does not show")
-    assert "no fault, 1 warnings" in out
-
-
-def test_what_cannot_be_checked_is_refused(root: Path, tool: Tool, tmp_path: Path) -> None:
-    check_refusal(tool("check_data", "--root", tmp_path / "nowhere"), tmp_path / "nowhere", "does not exist")
-    check_refusal(tool("check_data", "--root", root, "data.clases=voc"), "data.clases", "data.classes")
-    check_refusal(tool("check_data", "--root", root, "--json", root), root, "cannot be written")
-    (root / "classes.txt").unlink()
-    check_refusal(tool("check_data", "--root", root), root / "classes.txt", "the class list does not exist")
-    assert tool("check_data")[0] == 2
-    assert tool("check_data", "--root", root, "--cfg", "x.yaml")[0] == 2
 
 
 def test_real_photographs_have_no_fault(shared: Path) -> None:

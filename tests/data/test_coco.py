@@ -2,18 +2,14 @@
 
 import contextlib
 import io
-import json
 import os
-import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from coco_files import CATEGORIES, HEIGHT, WIDTH, box, image, photo, runs, write
 from helpers import Tool
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as rle_masks
 from pycocotools.coco import COCO
@@ -22,51 +18,18 @@ from torchvision.models._meta import _COCO_CATEGORIES
 from dsrg import labels
 from dsrg.data.coco import plan_coco, plan_json, read_instances
 from dsrg.data.prepare import write_set
-from dsrg.data.regions import Region, paint, unpack_runs
 from dsrg.data.voc import VocFolder
 from dsrg.errors import InputError
 from dsrg.files.pictures import read_mask
 
 # pycocotools 2 with NumPy 2, at each decoding
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-WIDTH, HEIGHT = 40, 30
 OFFICIAL = [
     {"id": number, "name": name}
     for number, name in enumerate(_COCO_CATEGORIES)
     if name not in ("__background__", "N/A")
 ]
 """The 80 categories with their ids of 1 to 90, as torchvision's detectors list them."""
-CATEGORIES = [{"id": 7, "name": "traffic light"}, {"id": 3, "name": "cat"}]
-
-
-def photo(path: Path, size: tuple[int, int] = (WIDTH, HEIGHT)) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, (9, 99, 199)).save(path)
-    return path
-
-
-def image(number: int, name: str | None = None, **more: Any) -> dict[str, Any]:
-    return {"id": number, "file_name": name or f"{number:012d}.jpg", "width": WIDTH, "height": HEIGHT, **more}
-
-
-def box(left: float, top: float, right: float, bottom: float) -> list[float]:
-    return [left, top, right, top, right, bottom, left, bottom]
-
-
-def runs(mask: np.ndarray) -> dict[str, Any]:
-    """An uncompressed run-length encoding, column by column, beginning with zeros, as COCO writes crowds."""
-    flat = mask.ravel(order="F").astype(int)
-    cuts = np.flatnonzero(np.diff(np.concatenate([[0], flat])))
-    return {"size": list(mask.shape), "counts": np.diff(np.concatenate([[0], cuts, [flat.size]])).tolist()}
-
-
-def write(
-    path: Path, images: Sequence[Any], annotations: Sequence[Any], categories: Sequence[Any] = CATEGORIES
-) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [{"id": number, "iscrowd": 0, **row} for number, row in enumerate(annotations, 1)]
-    path.write_text(json.dumps({"images": images, "annotations": rows, "categories": categories}))
-    return path
 
 
 def naive_mask(path: Path, number: int, categories: Sequence[int]) -> np.ndarray:
@@ -126,41 +89,6 @@ def test_masks_are_pycocotools_own(sample: Path, tmp_path: Path) -> None:
     assert folder.has_masks(folder.photos("train") + folder.photos("val"))
 
 
-coordinate = st.floats(0, WIDTH, width=32)
-polygon = st.lists(st.tuples(coordinate, coordinate), min_size=3, max_size=6).map(
-    lambda points: [min(value, HEIGHT) if k % 2 else value for k, value in enumerate(sum(points, ()))]
-)
-thing = st.tuples(st.sampled_from([3, 7]), st.booleans(), st.lists(polygon, min_size=1, max_size=3))
-
-
-@given(st.lists(thing, min_size=1, max_size=5))
-def test_any_polygons_are_painted_as_pycocotools_does(things: list[Any]) -> None:
-    annotations = [
-        {"id": k, "image_id": 1, "category_id": category, "iscrowd": int(crowd), "segmentation": polygons}
-        for k, (category, crowd, polygons) in enumerate(things, 1)
-    ]
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO()
-        coco.dataset = {"images": [image(1)], "annotations": annotations, "categories": CATEGORIES}
-        coco.createIndex()
-    shown = np.stack([coco.annToMask(row) for row in annotations]).astype(bool)
-    areas = np.where([crowd for _, crowd, _ in things], WIDTH * HEIGHT + 1, shown.sum((1, 2)))
-    best = np.where(shown, areas[:, None, None], WIDTH * HEIGHT + 2)[::-1].argmin(0)  # of equal ones the later
-    values = np.array([255 if crowd else {3: 1, 7: 2}[category] for category, crowd, _ in things])[::-1]
-    regions = [
-        Region(255 if crowd else {3: 1, 7: 2}[category], [np.array(one) for one in polygons])
-        for category, crowd, polygons in things
-    ]
-    np.testing.assert_array_equal(paint(regions, (WIDTH, HEIGHT)), np.where(shown.any(0), values[best], 0))
-
-
-@given(st.integers(1, 40), st.integers(1, 90), st.floats(0, 1), st.integers(0, 9))
-def test_packed_run_lengths_are_unpacked(height: int, width: int, share: float, seed: int) -> None:
-    mask = (np.random.default_rng(seed).random((height, width)) < share).astype(np.uint8)
-    packed = rle_masks.encode(np.asfortranarray(mask))["counts"]
-    assert unpack_runs(packed).tolist() == unpack_runs(packed.decode()).tolist() == runs(mask)["counts"]
-
-
 @pytest.mark.parametrize("year", [2014, 2017])
 @pytest.mark.parametrize("below", ["", "images/"])
 def test_the_official_layout(tmp_path: Path, year: int, below: str) -> None:
@@ -188,20 +116,6 @@ def test_the_official_layout(tmp_path: Path, year: int, below: str) -> None:
     folder.check(photos, masks=folder.mask_dir)
     for position, one in enumerate(photos, 1):
         assert set(np.unique(read_mask(folder.mask_path(one)))) == {0, position}
-
-
-def test_other_categories_than_coco_s_are_refused(tmp_path: Path) -> None:
-    for split in ("train", "val"):
-        photo(tmp_path / f"{split}2017/000000000001.jpg")
-        rows = [{"image_id": 1, "category_id": 3, "segmentation": [box(0, 0, 9, 9)]}]
-        write(tmp_path / f"annotations/instances_{split}2017.json", [image(1)], rows)
-    with pytest.raises(InputError, match=r"its categories are not COCO's 80 \('cat' where 'person' .* --coco-json"):
-        plan_coco(tmp_path, 2017)
-    with pytest.raises(InputError, match=r"train2014: does not exist; unpack train2014\.zip"):
-        plan_coco(tmp_path, 2014)
-    (tmp_path / "annotations/instances_train2017.json").unlink()
-    with pytest.raises(InputError, match=r"instances_train2017\.json: the annotation file does not exist"):
-        plan_coco(tmp_path, 2017)
 
 
 def test_objects_without_a_polygon_are_void(tmp_path: Path) -> None:
@@ -261,102 +175,6 @@ def test_photographs_are_found_in_sub_folders_and_others_are_named(tmp_path: Pat
     found = read_instances(path, tmp_path / "photos")
     assert [item.photo.name for item in found.items] == ["x.jpg", "y.jpg"]
     assert found.notes == [f"{tmp_path}/photos: 1 files are no photographs and were left out: list.txt."]
-
-
-SQUARE = {"image_id": 1, "category_id": 3, "segmentation": [box(0, 0, 4, 4)]}
-
-
-@pytest.mark.parametrize(
-    ("images", "rows", "categories", "message"),
-    [
-        (
-            [image(1)],
-            [{**SQUARE, "image_id": 9}],
-            CATEGORIES,
-            r"\(annotation 1\): is of image 9, which 'images' does not",
-        ),
-        ([image(1)], [{**SQUARE, "image_id": "1"}], CATEGORIES, "has 'image_id' '1'; it must be a whole number"),
-        ([image(1), image(1)], [SQUARE], CATEGORIES, "image 1 is listed twice"),
-        (
-            [image(1), image(2, "000000000001.jpg")],
-            [SQUARE, {**SQUARE, "image_id": 2}],
-            CATEGORIES,
-            "two images are the",
-        ),
-        ([image(1, "ghost.jpg")], [SQUARE], CATEGORIES, r"ghost\.jpg: the photograph does not exist"),
-        ([image(1, width=None)], [SQUARE], CATEGORIES, r"\(image 1\): has 'width' None"),
-        ([image(1)], [{**SQUARE, "iscrowd": "0"}], CATEGORIES, r"\(annotation 1\): has 'iscrowd' '0'"),
-        ([image(1)], [{**SQUARE, "image_id": [1]}], CATEGORIES, r"has 'image_id' \[1\]; it must be a whole number"),
-        ([image(1)], [{**SQUARE, "segmentation": [[10**400] * 6]}], CATEGORIES, "has neither polygons nor"),
-        (
-            [image(1)],
-            [{**SQUARE, "segmentation": [[0, 0, 40, 30] * 5000]}],
-            CATEGORIES,
-            "a polygon's outline is 400,000 pixels long",
-        ),
-        ([image(1, height=0)], [SQUARE], CATEGORIES, r"\(image 1\): is 40 x 0 pixels"),
-        ([image(1)], [SQUARE], [*CATEGORIES, {"id": 9, "name": "cat"}], "two categories have the name 'cat'"),
-        ([image(1)], [SQUARE], [*CATEGORIES, {"id": 3, "name": "dog"}], "category 3 is listed twice"),
-        ([image(1)], [SQUARE], [{"id": 3}], r"\(a category\): has 'name' None; it must be a text"),
-        (
-            [image(1)],
-            [SQUARE, {**SQUARE, "segmentation": []}],
-            CATEGORIES,
-            r"\(annotation 2\): has neither polygons nor",
-        ),
-        ([image(1)], [{**SQUARE, "segmentation": [["a"] * 6]}], CATEGORIES, "has neither polygons nor"),
-        (
-            [image(1)],
-            [{**SQUARE, "segmentation": [[0, 0, 9, 9, 1e9, 3]]}],
-            CATEGORIES,
-            r"no list of x, y .* \(40 x 30\)",
-        ),
-        ([image(1)], [{**SQUARE, "segmentation": [[0, 0, 9, 9, 1, 3, 7]]}], CATEGORIES, "no list of x, y"),
-        ([image(1)], [{**SQUARE, "segmentation": {"counts": [1]}}], CATEGORIES, "has no 'size' and 'counts'"),
-        ([image(1)], [5], CATEGORIES, "holds no list 'annotations'"),
-    ],
-)
-def test_broken_annotations_are_refused(
-    tmp_path: Path, images: list[Any], rows: list[Any], categories: list[Any], message: str
-) -> None:
-    photo(tmp_path / "000000000001.jpg")
-    path = tmp_path / "a.json"
-    rows = [{"id": number, **row} if isinstance(row, dict) else row for number, row in enumerate(rows, 1)]
-    path.write_text(json.dumps({"images": images, "annotations": rows, "categories": categories}))
-    with pytest.raises(InputError, match=message):
-        read_instances(path, tmp_path)
-
-
-@pytest.mark.parametrize(
-    "segmentation",
-    [
-        {"size": [3, 3], "counts": [9]},
-        {"size": [HEIGHT, WIDTH], "counts": [5]},
-        {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH + 5, -5]},
-        {"size": [HEIGHT, WIDTH], "counts": ["x"]},
-        {"size": [HEIGHT, WIDTH], "counts": [0.5] * (2 * HEIGHT * WIDTH)},
-        {"size": [HEIGHT, WIDTH], "counts": "zzzz"},
-        {"size": [HEIGHT, WIDTH], "counts": "Pn20"},
-        {"size": [HEIGHT, WIDTH], "counts": "PPPPPPPPPPPPPPPPP"},
-        {"size": [HEIGHT, WIDTH], "counts": ""},
-        {"size": [HEIGHT, WIDTH], "counts": "k\u00e4se"},
-        {"size": [HEIGHT, WIDTH], "counts": None},
-    ],
-)
-def test_broken_run_lengths_are_refused(segmentation: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"a\.json \(image 1\): a segmentation cannot be decoded"):
-        paint([Region(1, segmentation)], (WIDTH, HEIGHT), "a.json (image 1)")
-
-
-@pytest.mark.parametrize("content", [b"{", b"\xff\xfe{}", b"[]", b'{"images": [], "annotations": {}}'])
-def test_what_is_no_annotation_file_is_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "a.json"
-    path.write_bytes(content)
-    with pytest.raises(
-        InputError,
-        match=r"a\.json: (the annotation file is not in UTF-8|not valid JSON|holds no list '(images|annotations)')",
-    ):
-        read_instances(path, tmp_path)
 
 
 def test_a_new_annotation_file_begins_the_set_anew(tmp_path: Path, sample: Path) -> None:
@@ -423,51 +241,6 @@ def test_a_category_without_objects_is_no_class_for_any_door(tmp_path: Path, too
     assert (code, err) == (0, "")
 
 
-@pytest.mark.parametrize("size", [(60_000, 60_000), (41, 30), (2**40, 1)])
-def test_sizes_are_compared_before_anything_is_painted(tmp_path: Path, size: tuple[int, int]) -> None:
-    for number in (1, 2):
-        photo(tmp_path / f"{number:012d}.jpg")
-    rows = [{"image_id": number, "category_id": 3, "segmentation": [box(0, 0, 20, 30)]} for number in (1, 2)]
-    images = [image(1), image(2, width=size[0], height=size[1])]
-    plan = plan_json(write(tmp_path / "a.json", images, rows), val=0.5)
-    tracemalloc.start()
-    with pytest.raises(InputError, match=rf"photograph is 40 x 30 pixels, .* for {size[0]} x {size[1]}"):
-        write_set(tmp_path / "set", plan, threads=1)
-    assert tracemalloc.get_traced_memory()[1] < 50e6
-    tracemalloc.stop()
-    if size[0] > 41:
-        with pytest.raises(InputError, match="more than a photograph may have"):
-            paint([], size)
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["../000000000001.jpg", "/etc/passwd", "C:\\x.jpg", "a/../../x.jpg", "..\\x.jpg", "", " ", "a\0.jpg", "a\n.jpg"],
-)
-def test_a_photograph_outside_the_folder_is_refused(tmp_path: Path, name: str) -> None:
-    photo(tmp_path / "000000000001.jpg")
-    photo(tmp_path / "photos/x.jpg")
-    path = write(tmp_path / "a.json", [{**image(1), "file_name": name}], [SQUARE])
-    with pytest.raises(
-        InputError, match=r"a\.json \(image 1\): the photograph .* does not lie in .*photos; name it by"
-    ):
-        read_instances(path, tmp_path / "photos")
-
-
-def test_deep_json_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    path.write_text('{"images": ' + "[" * 100_000)
-    with pytest.raises(InputError, match=r"a\.json: is nested too deeply"):
-        read_instances(path, tmp_path)
-
-
-def test_a_photograph_with_too_many_objects_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dsrg.data.coco.MOST_OBJECTS", 2)
-    photo(tmp_path / "000000000001.jpg")
-    with pytest.raises(InputError, match="image 1 has more than 2 objects"):
-        read_instances(write(tmp_path / "a.json", [image(1)], [SQUARE] * 3), tmp_path)
-
-
 SIX = {
     "cvat": ("annotations/instances_default.json", "images"),
     "roboflow": ("_annotations.coco.json", "."),
@@ -492,15 +265,3 @@ def test_exports_of_other_tools_are_read(shared: Path, tmp_path: Path, name: str
         assert bool(missing) <= (255 in present)  # of a crowd
         assert name == "cvat" or 255 not in present
     assert any("7 of the objects are marked as crowds" in note for note in plan.notes) == (name == "cvat")
-
-
-@pytest.mark.parametrize(
-    ("name", "file", "photos"),
-    [("labelstudio_up", "result.json", "images"), ("ls_real", "COCO/result.json", "../labelstudio_up/images")],
-)
-def test_paths_of_label_studio_are_refused(shared: Path, name: str, file: str, photos: str) -> None:
-    folder = shared / "cases/coco" / name
-    with pytest.raises(
-        InputError, match=r"result\.json \(image \d+\): the photograph '.*' does not lie in .*images; name it"
-    ):
-        plan_json(folder / file, folder / photos)

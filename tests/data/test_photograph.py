@@ -11,7 +11,7 @@ from PIL import ExifTags, Image
 
 from dsrg.data.labelled import read_labelled
 from dsrg.data.own import read_folders
-from dsrg.data.photograph import PhotoIndex, describe_left_out, ending_of, find_photographs, put_photograph
+from dsrg.data.photograph import PhotoIndex, describe_left_out, ending_of, put_photograph, walk
 from dsrg.data.sources import find_sources
 from dsrg.data.voc import VocFolder
 from dsrg.errors import InputError
@@ -40,7 +40,7 @@ def test_find_sees_every_depth_and_no_hidden_file(tmp_path: Path) -> None:
     (tmp_path / ".trash/w.jpg").touch()
     (tmp_path / "notes.txt").touch()
     (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)  # would never end
-    found = find_photographs(tmp_path)
+    found = walk(tmp_path).check()
     assert found.photographs == sorted(tmp_path / name for name in names)
     assert found.others == [tmp_path / "notes.txt"]
     assert found.skipped == sorted(tmp_path / name for name in (".hidden.jpg", ".trash", "a/._x.jpeg", "loop"))
@@ -59,7 +59,7 @@ def in_probe(folder: Path) -> list[str]:
 
 
 DOORS: dict[str, Callable[[Path], list[str]]] = {
-    "prepare-data": lambda folder: list(map(str, find_photographs(folder).photographs)),
+    "prepare-data": lambda folder: list(map(str, walk(folder).check().photographs)),
     "predict": lambda folder: [str(source.path) for source in find_sources([folder], recursive=True)[0]],
     "probe": in_probe,
     "data set": in_check,
@@ -104,7 +104,7 @@ def test_what_systems_put_there_is_named(folder: Path) -> None:
     for name in ("a.jpg", *SYSTEM_PATHS):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
-    found = find_photographs(folder)
+    found = walk(folder).check()
     expected = {Path(name).parts[0] for name in SYSTEM_PATHS} - {"Thumbs.db", ".DS_Store", "desktop.ini"}
     assert {path.name for path in found.skipped} == expected
     assert found.others == []
@@ -144,7 +144,7 @@ def test_nothing_that_cannot_be_read_is_dropped_unseen(folder: Path, kind: str) 
     save(folder / "a.jpg")
     sentence = broken(folder, kind)
     with pytest.raises(InputError, match=sentence):
-        find_photographs(folder)
+        walk(folder).check()
     with pytest.raises(InputError, match=sentence):
         DOORS["probe"](folder)
     sources, left = find_sources([folder], recursive=True)
@@ -168,7 +168,7 @@ def test_folders_without_permission_are_named(folder: Path, monkeypatch: pytest.
     monkeypatch.setattr(os, "scandir", refuse)
     sentence = f"{closed}: the folder cannot be opened \\(Permission denied\\); check the path and its permissions"
     with pytest.raises(InputError, match=sentence):
-        find_photographs(folder)
+        walk(folder).check()
     if inner:
         assert [str(fault).split(":")[0] for fault in find_sources([folder], recursive=True)[1].faults.values()] == [
             str(closed)
@@ -181,7 +181,7 @@ def test_folders_without_permission_are_named(folder: Path, monkeypatch: pytest.
 def test_a_link_gives_way_to_the_folder_itself(tmp_path: Path) -> None:
     save(tmp_path / "z/a.jpg")
     (tmp_path / "b").symlink_to(tmp_path / "z")  # comes first by its name
-    found = find_photographs(tmp_path)
+    found = walk(tmp_path).check()
     assert (found.photographs, found.skipped) == ([tmp_path / "z/a.jpg"], [tmp_path / "b"])
 
 
@@ -191,7 +191,7 @@ def test_links_that_double_end(tmp_path: Path) -> None:
         for name in "ab":
             (tmp_path / f"{number}/{name}").symlink_to(tmp_path / f"{number + 1}")
     save(tmp_path / "40/x.jpg")
-    assert find_photographs(tmp_path).photographs == [tmp_path / "40/x.jpg"]
+    assert walk(tmp_path).check().photographs == [tmp_path / "40/x.jpg"]
 
 
 def test_left_out_files_are_named() -> None:
@@ -206,7 +206,7 @@ def test_left_out_files_are_named() -> None:
 def test_formats_that_cannot_be_read_are_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).touch()
     with pytest.raises(InputError, match=rf"{name}: .* save it as JPEG or PNG"):
-        find_photographs(tmp_path)
+        walk(tmp_path).check()
 
 
 def test_index_takes_paths_names_stems_and_other_spellings(tmp_path: Path) -> None:

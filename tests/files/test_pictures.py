@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
+from png_files import chunk, png
 from torchvision.transforms import v2
 
 from dsrg.app import uploads
@@ -20,63 +21,14 @@ from dsrg.data.voc import Photo, VocFolder
 from dsrg.data.warped import warped
 from dsrg.errors import InputError
 from dsrg.files import pictures, storage
-from dsrg.labels import Classes, palette
 from dsrg.predict import segmenter
 from dsrg.run import inference
 from dsrg.schema import Crf, Seeds
-from dsrg.stages.predictions import compare_folders
 from dsrg.stages.seeds import Cutter
 
 
 def random_photo(width: int = 20, height: int = 14) -> Image.Image:
     return Image.fromarray(np.random.default_rng(0).integers(0, 255, (height, width, 3)).astype(np.uint8))
-
-
-def test_masks_survive_the_disk(tmp_path: Path) -> None:
-    mask = np.arange(256, dtype=np.uint8).reshape(8, 32)
-    pictures.write_mask(tmp_path / "mask.png", mask)
-    again = pictures.read_mask(tmp_path / "mask.png")
-    assert again.dtype == np.uint8
-    np.testing.assert_array_equal(again, mask)
-    with Image.open(tmp_path / "mask.png") as image:  # as another program sees it: VOC's colours
-        assert image.mode == "P"
-        np.testing.assert_array_equal(np.array(image.convert("RGB")), palette()[mask])
-
-
-def test_a_mask_that_is_no_contiguous_block_is_written_right(tmp_path: Path) -> None:
-    mask = np.arange(12, dtype=np.int64).reshape(3, 4).T
-    pictures.write_mask(tmp_path / "mask.png", mask)
-    np.testing.assert_array_equal(pictures.read_mask(tmp_path / "mask.png"), mask)
-
-
-def test_grey_masks_are_read_too(tmp_path: Path) -> None:
-    mask = np.array([[0, 1], [2, 255]], np.uint8)
-    Image.fromarray(mask).save(tmp_path / "grey.png")
-    np.testing.assert_array_equal(pictures.read_mask(tmp_path / "grey.png", 3), mask)
-
-
-def test_palette_masks_of_few_bits_are_read_too(tmp_path: Path) -> None:
-    mask = np.array([[0, 1], [2, 3]], np.uint8)
-    image = Image.fromarray(mask)
-    image.putpalette(palette()[:4].tobytes())
-    image.save(tmp_path / "small.png", bits=2)
-    np.testing.assert_array_equal(pictures.read_mask(tmp_path / "small.png", 4), mask)
-
-
-def test_an_index_out_of_range_is_refused_and_255_is_not(tmp_path: Path) -> None:
-    path = tmp_path / "mask.png"
-    pictures.write_mask(path, np.array([[0, 4, 255]], np.uint8))
-    assert pictures.read_mask(path, 5).tolist() == [[0, 4, 255]]
-    with pytest.raises(InputError, match=r"mask\.png: holds class index 4, but the class list has only 4 classes"):
-        pictures.read_mask(path, 4)
-
-
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "1", "I;16", "LA"])
-def test_masks_of_other_kinds_are_refused(tmp_path: Path, mode: str) -> None:
-    path = tmp_path / "mask.png"
-    Image.new(mode, (4, 3)).save(path)
-    with pytest.raises(InputError, match=rf"mask\.png: a mask must be a palette or grey 8-bit PNG .*, not {mode}"):
-        pictures.read_mask(path)
 
 
 def test_photographs_are_read_as_rgb(tmp_path: Path) -> None:
@@ -167,17 +119,6 @@ REFUSING: dict[str, Callable[[Path], object]] = {
 }
 """Each reader of pictures."""
 PHOTOGRAPHS_ALONE = [name for name in REFUSING if name not in ("size alone", "mask")]
-
-
-def chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-
-def png(width: int, height: int, bits: int, colour: int, rows: bytes, *more: bytes) -> bytes:
-    """A PNG's bytes, by its standard; `rows` begin with 0 each, for no filter."""
-    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
-    parts = [chunk(b"IHDR", header), *more, chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 COLOUR = np.random.default_rng(3).integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -387,14 +328,6 @@ def test_no_flipped_bit_of_a_png_is_read_as_other_pixels(tmp_path: Path, door: s
             REFUSING[door](path)
 
 
-def test_a_mask_with_a_wrong_checksum_is_refused(shared: Path) -> None:
-    path = shared / "cases/files/mask_bitflip_96.png"
-    with Image.open(path) as image:
-        image.load()  # Pillow sees nothing
-    with pytest.raises(InputError, match=r"mask_bitflip_96\.png: the mask cannot be decoded \(a checksum is wrong, so"):
-        pictures.read_mask(path)
-
-
 @pytest.mark.parametrize("form", ["PNG", "WebP", "BMP", "TIFF", "GIF", "JPEG"])
 def test_truncated_files_of_every_format_are_refused(tmp_path: Path, form: str) -> None:
     path = tmp_path / "a.img"
@@ -406,31 +339,6 @@ def test_truncated_files_of_every_format_are_refused(tmp_path: Path, form: str) 
         path.write_bytes(content[:length])
         with pytest.raises(InputError, match=r"a\.img: the photograph cannot be decoded"):
             pictures.read_image(path)
-
-
-@pytest.mark.parametrize("form", ["JPEG", "WebP", "GIF", "BMP", "TIFF"])
-def test_masks_are_png_whatever_their_name(tmp_path: Path, form: str) -> None:
-    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "a.png", form)
-    with pytest.raises(
-        InputError,
-        match=rf"a\.png: the mask cannot be decoded \(a {form}, whatever its name, and no PNG\); export it anew as PNG",
-    ):
-        pictures.read_mask(tmp_path / "a.png")
-
-
-@pytest.mark.parametrize("bits", [2, 4])
-def test_grey_masks_of_few_bits_are_refused(tmp_path: Path, bits: int) -> None:
-    (tmp_path / "a.png").write_bytes(png(2, 1, bits, 0, bytes([0, 0b0011_0000])))
-    with pytest.raises(InputError, match=rf"a\.png: a mask must be .*, not grey of {bits} bits"):
-        pictures.read_mask(tmp_path / "a.png")
-
-
-@pytest.mark.parametrize("ending", [".png", ".PNG", ".Png"])
-def test_masks_are_found_whatever_the_case_of_their_ending(tmp_path: Path, ending: str) -> None:
-    (tmp_path / f"a.b{ending}").touch()
-    assert pictures.mask_file(tmp_path, "a.b").name.lower() == "a.b.png"
-    assert pictures.mask_file(tmp_path, "a.b").exists()
-    assert pictures.mask_file(tmp_path, "c") == tmp_path / "c.png"
 
 
 def test_a_jpeg_of_very_many_scans_is_refused_at_once(tmp_path: Path) -> None:
@@ -484,11 +392,3 @@ def test_saliency_maps_whose_ending_is_in_capitals_are_taken(tmp_path: Path) -> 
     cutter = Cutter(tmp_path, tmp_path, Seeds(background="saliency", saliency_dir=tmp_path), Crf())
     seeds = cutter.cut(Photo("s", tmp_path / "photo.jpg", np.array([True, True])))
     assert (np.unique(seeds[:, :9]).tolist(), np.unique(seeds[:, 11:]).tolist()) == ([0], [255])
-
-
-def test_masks_whose_ending_is_in_capitals_are_measured(tmp_path: Path) -> None:
-    mask = np.array([[0, 1], [1, 1]], np.uint8)
-    pictures.write_mask(tmp_path / "pred/a.PNG", mask)
-    pictures.write_mask(tmp_path / "truth/a.Png", mask)
-    matrix = compare_folders(tmp_path / "pred", tmp_path / "truth", Classes(("background", "cat")), ["a"])
-    assert matrix.counts.tolist() == [[1, 0], [0, 3]]

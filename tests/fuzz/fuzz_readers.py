@@ -167,9 +167,9 @@ def make_world(world: Path) -> None:
     arrays = {"0_labels": np.array([1, 2]), "0_cues": np.array([[0, 1, 2], [3, 4, 5], [6, 7, 8]])}
     (world / "cues.pickle").write_bytes(pickle.dumps(arrays, 2))
     (world / "cues.txt").write_text("a 0\nb 1\n")
-    with video.VideoWriter(world / "clip.mp4", 25) as writer:
+    with video.write_video(world / "clip.mp4", 25) as write:
         for shade in range(0, 80, 10):
-            writer.write(np.full((32, 48, 3), shade, np.uint8))
+            write(np.full((32, 48, 3), shade, np.uint8))
 
 
 def coco_values() -> dict[str, object]:

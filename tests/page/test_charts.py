@@ -63,7 +63,7 @@ def test_paths_hold_the_values() -> None:
 
 
 def test_a_single_value_is_a_dot_and_percentages_keep_their_scale() -> None:
-    chart = line_chart("t", "i", "%", [20], [Line("a", 1, [0.5])], top=1.0, percent=True, marks=[(10, "m"), (30, "n")])
+    chart = line_chart("t", "i", "%", [20], [Line("a", 1, [0.5])], percent=True, marks=[(10, "m"), (30, "n")])
     assert np.allclose(points(chart.strokes[0].path), [(1, 0.5), (1, 0.5)])
     assert [tick.text for tick in chart.y_ticks] == ["0 %", "25 %", "50 %", "75 %", "100 %"]
     assert [(mark.place, mark.text) for mark in chart.marks] == [(50, "m")]  # beyond the axis there is nothing to mark

@@ -192,9 +192,9 @@ def test_classes_and_tags_restrict(command: Any, photos: Path, tmp_path: Path) -
 def make_clip(path: Path) -> Path:
     """Seven frames, each a photograph of its own."""
     frames = make_photos(path.parent / "frames-of-the-clip", *(f"{number}.png" for number in range(7)))
-    with video.VideoWriter(path, 10.0) as writer:
+    with video.write_video(path, 10.0) as write:
         for frame in frames:
-            writer.write(np.array(Image.open(frame)))
+            write(np.array(Image.open(frame)))
     return path
 
 

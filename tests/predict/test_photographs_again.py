@@ -70,9 +70,9 @@ def write_inputs(folder: Path, first: int) -> None:
     pictures = [np.array(Image.open(path)) for path in make_photos(folder / "all", *(f"{n}.png" for n in range(6)))]
     shutil.rmtree(folder / "all")
     Image.fromarray(pictures[first]).save(folder / "a.png")
-    with video.VideoWriter(folder / "clip.mp4", 10.0) as writer:
+    with video.write_video(folder / "clip.mp4", 10.0) as write:
         for picture in pictures[first + 1 : first + 3]:
-            writer.write(picture)
+            write(picture)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -86,9 +86,6 @@ def test_gt_known_by_hand() -> None:
     measure.update(labelled((2, THIRD), (3, LEFT), (7, LEFT)), labelled((3, LEFT), (2, HALF)))  # 2 is wrong, 3 right
     assert (measure.right, measure.pairs) == (2, 3)
     assert measure.result() == {"gt_known_accuracy": 2 / 3}
-    strict = GtKnown(iou=0.6)
-    strict.update(labelled((3, HALF)), labelled((3, LEFT)))
-    assert strict.result() == {"gt_known_accuracy": 0}
 
 
 @pytest.mark.parametrize("guesses", [labelled((2, LEFT)), labelled((3, LEFT), (3, FAR))])
@@ -175,9 +172,7 @@ def test_max_box_acc_equals_plain_loops(smooth: float) -> None:
     assert (result["max_box_acc"], result["max_box_acc_v2"]) == pytest.approx((single, second))
 
 
-def test_max_box_acc_needs_its_own_overlap() -> None:
-    with pytest.raises(ValueError, match="needs 0.5 among them"):
-        MaxBoxAcc(ious=(0.3,))
+def test_max_box_acc_refuses_what_is_not_finite() -> None:
     with pytest.raises(ValueError, match="finite"):
         MaxBoxAcc().update(np.array([[0, np.nan]]), np.array([LEFT]))
 
@@ -260,20 +255,19 @@ def fed(measure: Any, images: range) -> Any:
     return measure
 
 
-@pytest.mark.parametrize(
-    ("make", "other"),
-    [
-        (TopErrors, TopErrors(tops=(1,))),
-        (GtKnown, GtKnown(iou=0.6)),
-        (MaxBoxAcc, MaxBoxAcc(steps=5)),
-        (lambda: PixelAveragePrecision(3), PixelAveragePrecision(4)),
-    ],
-)
-def test_processes_can_be_merged(make: Any, other: Any) -> None:
+@pytest.mark.parametrize("make", [TopErrors, GtKnown, MaxBoxAcc, lambda: PixelAveragePrecision(3)])
+def test_processes_can_be_merged(make: Any) -> None:
     whole = fed(make(), range(9))
     first, second = (pickle.loads(pickle.dumps(fed(make(), part))) for part in (range(4), range(4, 9)))
     assert first.result() != whole.result()
     first += second
     assert first.result() == whole.result()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(MaxBoxAcc(), MaxBoxAcc(steps=5)), (PixelAveragePrecision(3), PixelAveragePrecision(4))],
+)
+def test_counts_of_other_settings_cannot_be_added(one: Any, other: Any) -> None:
     with pytest.raises(ValueError, match="cannot be added; make them alike"):
-        first += other
+        one += other

@@ -34,33 +34,20 @@ def document(classes: Sequence[str], images: Iterable[tuple[str, np.ndarray]], d
     Returns:
         The content of the JSON: info, licenses, images, annotations and categories. Ids count from 1.
     """
-    content = empty(classes, description)
-    for name, mask in images:
-        add(content, name, mask)
-    return content
-
-
-def empty(classes: Sequence[str], description: str) -> dict[str, Any]:
-    """A COCO file without images, for `add`."""
-    categories = [
-        {"id": index, "name": name, "supercategory": ""} for index, name in enumerate(classes) if index != BACKGROUND
-    ]
+    listed: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number, (name, mask) in enumerate(images, 1):
+        height, width = mask.shape
+        listed.append({"id": number, "file_name": name, "width": width, "height": height})
+        for annotation in annotations_of(mask):
+            annotations.append({"id": len(annotations) + 1, "image_id": number} | annotation)
     return {
         "info": {"description": description},
         "licenses": [],
-        "images": [],
-        "annotations": [],
-        "categories": categories,
+        "images": listed,
+        "annotations": annotations,
+        "categories": [{"id": index, "name": name, "supercategory": ""} for index, name in enumerate(classes)][1:],
     }
-
-
-def add(content: dict[str, Any], name: str, mask: np.ndarray) -> None:
-    """Add an image and the annotations of its mask, (H, W) uint8, to a COCO file."""
-    height, width = mask.shape
-    number = len(content["images"]) + 1
-    content["images"].append({"id": number, "file_name": name, "width": width, "height": height})
-    for annotation in annotations_of(mask):
-        content["annotations"].append({"id": len(content["annotations"]) + 1, "image_id": number} | annotation)
 
 
 def annotations_of(mask: np.ndarray) -> list[dict[str, Any]]:

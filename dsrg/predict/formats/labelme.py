@@ -90,7 +90,8 @@ def polygons(part: np.ndarray, tolerance: float = 1.0) -> list[np.ndarray]:
         if parents[number] >= 0:
             continue
         joined, fixed = _join(ring, holes.get(number, []), part)
-        found.append(_at_least_three(_simplify(joined, fixed, tolerance)))
+        points = _simplify(joined, fixed, tolerance)
+        found.append(np.concatenate([points, np.repeat(points[-1:], max(0, 3 - len(points)), axis=0)]))
     return sorted(found, key=lambda points: -float(np.ptp(points[:, 0]) * np.ptp(points[:, 1])))
 
 
@@ -184,7 +185,3 @@ def _simplify(ring: np.ndarray, fixed: np.ndarray, tolerance: float) -> np.ndarr
 def _farthest(points: np.ndarray) -> int:
     """Index of the point that is farthest from the first."""
     return int(((points - points[0]) ** 2).sum(axis=1).argmax())
-
-
-def _at_least_three(points: np.ndarray) -> np.ndarray:
-    return np.concatenate([points, np.repeat(points[-1:], max(0, 3 - len(points)), axis=0)])

@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import cv2
@@ -34,12 +33,9 @@ def describe(path: Path) -> tuple[int, float]:
     Raises:
         InputError: it cannot be opened as a video.
     """
-    capture = _open(path)
-    try:
+    with _opened(path) as capture:
         rate = capture.get(cv2.CAP_PROP_FPS)
         return max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))), rate if 0 < rate < 1000 else 25.0
-    finally:
-        capture.release()
 
 
 def frames(path: Path, every: int = 1) -> Iterator[tuple[int, np.ndarray]]:
@@ -49,9 +45,8 @@ def frames(path: Path, every: int = 1) -> Iterator[tuple[int, np.ndarray]]:
         InputError: the file cannot be opened; or, after the last frame that could be decoded, it breaks off early.
     """
     announced, _ = describe(path)
-    capture = _open(path)
     number = 0
-    try:
+    with _opened(path) as capture:
         while capture.grab():
             if number % every == 0:
                 decoded, picture = capture.retrieve()
@@ -59,72 +54,57 @@ def frames(path: Path, every: int = 1) -> Iterator[tuple[int, np.ndarray]]:
                     break
                 yield number, np.ascontiguousarray(picture[:, :, ::-1])
             number += 1
-    finally:
-        capture.release()
     # Some containers announce a frame or two too many, or reckon their number from the length.
     if number == 0 or number < announced - max(2, announced // 100):
         raise InputError(f"{path}: breaks off after {number} of {announced} frames; replace the file, or cut it there.")
 
 
-class VideoWriter:
-    """Writes pictures to an mp4 under a temporary name, and gives it its own when the `with` block ends well.
+@contextlib.contextmanager
+def write_video(
+    path: Path, rate: float, before: Callable[[Path], None] = lambda _: None
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write pictures to an mp4 under a temporary name, and give it its own when the `with` block ends well.
 
     Args:
         path: The file.
         rate: Pictures a second.
         before: Called with the finished file under its temporary name.
-    """
 
-    def __init__(self, path: Path, rate: float, before: Callable[[Path], None] = lambda _: None) -> None:
-        self._path = path
-        self._rate = rate
-        self._before = before
-        self._writer: Any = None
-        self._stack = contextlib.ExitStack()
-        self._temporary: Path | None = None
-
-    def __enter__(self) -> VideoWriter:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            locks.remove_leftovers(self._path.parent)
-            folder = self._stack.enter_context(locks.temporary_folder(self._path))
-        except OSError as failure:
-            raise disk.unwritable(self._path, failure) from None
-        self._temporary = folder / f"video{self._path.suffix}"
-        return self
-
-    def write(self, picture: np.ndarray) -> None:
-        """Append a picture (H, W, 3) uint8; all are of one size. An odd row or column, which the codec cannot hold, is
+    Yields:
+        Appends a picture (H, W, 3) uint8; all are of one size. An odd row or column, which the codec cannot hold, is
         left out.
 
-        Raises:
-            InputError: the video cannot be written here.
-        """
-        height, width = (side - side % 2 if side > 1 else side for side in picture.shape[:2])
-        if self._writer is None:
-            code = cv2.VideoWriter.fourcc(*CODEC)
-            self._writer = cv2.VideoWriter(str(self._temporary), code, self._rate, (width, height))
-            if not self._writer.isOpened():
-                raise InputError(f"{self._path}: OpenCV cannot write a video of {width} x {height} pixels here.")
-        self._writer.write(np.ascontiguousarray(picture[:height, :width, ::-1]))
+    Raises:
+        InputError: the video cannot be written here.
+    """
+    opened: list[Any] = []  # by the first picture, which tells the size
+    with contextlib.ExitStack() as stack:
+        with disk.told_of(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            locks.remove_leftovers(path.parent)
+            temporary = stack.enter_context(locks.temporary_folder(path)) / f"video{path.suffix}"
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._temporary is not None
-        if self._writer is not None:
-            self._writer.release()
+        def write(picture: np.ndarray) -> None:
+            height, width = (side - side % 2 if side > 1 else side for side in picture.shape[:2])
+            if not opened:
+                opened.append(cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*CODEC), rate, (width, height)))
+                if not opened[0].isOpened():
+                    raise InputError(f"{path}: OpenCV cannot write a video of {width} x {height} pixels here.")
+            opened[0].write(np.ascontiguousarray(picture[:height, :width, ::-1]))
+
         try:
-            if kind is None and self._temporary.is_file():
-                self._before(self._temporary)
-                self._temporary.replace(self._path)
-        except OSError as failure:
-            raise disk.unwritable(self._path, failure) from None
+            yield write
         finally:
-            self._stack.close()
+            for writer in opened:
+                writer.release()
+        with disk.told_of(path):
+            if temporary.is_file():
+                before(temporary)
+                temporary.replace(path)
 
 
-def _open(path: Path) -> Any:
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     with disk.open_regular(path, "video") as file:
         known = CONTAINERS.match(file.read(16))
     try:
@@ -132,9 +112,10 @@ def _open(path: Path) -> Any:
     except UnicodeEncodeError:
         shown = os.fspath(path).encode("utf-8", "backslashreplace").decode()
         raise InputError(f"{shown}: OpenCV opens no video whose name is not in UTF-8; rename it.") from None
-    capture = cv2.VideoCapture(str(path)) if known else None
-    if capture is None or not capture.isOpened():
-        if capture is not None:
-            capture.release()
-        raise InputError(f"{path}: the video cannot be decoded; replace the file, or bring it to mp4.")
-    return capture
+    capture = cv2.VideoCapture(str(path)) if known else cv2.VideoCapture()
+    try:
+        if not capture.isOpened():
+            raise InputError(f"{path}: the video cannot be decoded; replace the file, or bring it to mp4.")
+        yield capture
+    finally:
+        capture.release()

@@ -13,11 +13,11 @@ from dsrg.predict.formats import video
 
 def make_video(path: Path, count: int = 9, size: tuple[int, int] = (64, 48)) -> Path:
     """Frames of one grey each, brighter and brighter, at 5 a second; their upper half is red."""
-    with video.VideoWriter(path, 5.0) as writer:
+    with video.write_video(path, 5.0) as write:
         for number in range(count):
             picture = np.full((size[1], size[0], 3), 20 * number + 20, np.uint8)
             picture[: size[1] // 2] = (200, 20, 20)
-            writer.write(picture)
+            write(picture)
     return path
 
 
@@ -43,8 +43,8 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
     path.write_bytes(b"before")
 
     def fail() -> None:
-        with video.VideoWriter(path, 5.0) as writer:
-            writer.write(np.zeros((48, 64, 3), np.uint8))
+        with video.write_video(path, 5.0) as write:
+            write(np.zeros((48, 64, 3), np.uint8))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
