@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dsrg import cli
 from dsrg.run.folder import Run
 from dsrg.stages.dsrg import train_dsrg
-from dsrg.stages.predictions import evaluate
+from dsrg.stages.predictions import evaluate, require_gate
 
 
 def call(run: Run) -> None:
+    require_gate(run)
     train_dsrg(run)
     print(evaluate(run, "dsrg").figures)
 

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from dsrg import cli
 from dsrg.run.folder import Run
-from dsrg.stages.predictions import evaluate
+from dsrg.stages.predictions import evaluate, require_gate
 from dsrg.stages.retrain import train_supervised
 
 
 def call(run: Run) -> None:
+    require_gate(run)
     train_supervised(run)
     print(evaluate(run, "supervised").figures)
 

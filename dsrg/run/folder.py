@@ -198,6 +198,8 @@ class Run:
             sections += ("crf",)
         if name == "supervised" and self.cfg.model.init == "classifier":
             after = ("classifier",)
+        if facts.predicts and self.cfg.test.gate:
+            after += ("classifier",)
         settings = self._section("seed", "amp", "data", "model", *sections)
         if name == "supervised":
             settings["supervised.iterations"] = self.cfg.supervised.iterations

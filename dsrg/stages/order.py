@@ -33,7 +33,8 @@ def planned(run: Run) -> list[str]:
     masks of the training split."""
     left_out = set()
     if run.stage("seeds").foreign:
-        left_out |= {"cams"} if run.cfg.model.init == "classifier" else {"classifier", "cams"}
+        needed = run.cfg.model.init == "classifier" or run.cfg.test.gate
+        left_out |= {"cams"} if needed else {"classifier", "cams"}
     if not (run.cfg.supervised.enabled and run.folder.has_masks(run.train)):
         left_out |= {"supervised", predictions_of("supervised")}
     return [name for name in STAGES if name not in left_out]
