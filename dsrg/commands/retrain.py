@@ -9,7 +9,7 @@ from dsrg.stages.retrain import retrain
 
 
 def call(run: Run) -> None:
-    require_gate(run)
+    require_gate(run, "retrain")
     retrain(run)
     print(evaluate(run, "retrain").figures)
 

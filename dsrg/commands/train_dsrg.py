@@ -9,7 +9,7 @@ from dsrg.stages.predictions import evaluate, require_gate
 
 
 def call(run: Run) -> None:
-    require_gate(run)
+    require_gate(run, "dsrg")
     train_dsrg(run)
     print(evaluate(run, "dsrg").figures)
 

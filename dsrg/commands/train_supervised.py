@@ -9,7 +9,7 @@ from dsrg.stages.retrain import train_supervised
 
 
 def call(run: Run) -> None:
-    require_gate(run)
+    require_gate(run, "supervised")
     train_supervised(run)
     print(evaluate(run, "supervised").figures)
 

@@ -58,8 +58,7 @@ class Gate(nn.Module):
             logits: Tensor = self.classifier(pair)
         single = self.settings.loss == "single_label"
         probs = logits.float().softmax(dim=1) if single else logits.float().sigmoid()
-        upright, mirrored = probs.chunk(2)
-        return (upright + mirrored) / 2
+        return probs.reshape(2, images.shape[0], -1).mean(dim=0)
 
     def forward(self, probs: Tensor, images: Tensor) -> Tensor:
         """Probabilities (B, C, H, W) of photographs (B, 3, H, W) of 0..255, gated as `dsrg.gate.gate` says."""

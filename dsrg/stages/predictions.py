@@ -55,14 +55,16 @@ def evaluate(run: Run, network: str) -> Stage:
     return run.make(predictions_of(network), prepare, measure)
 
 
-def require_gate(run: Run) -> None:
-    """See before a training that the classifier is there, where it gates the predictions that follow.
+def require_gate(run: Run, network: str) -> None:
+    """See before a network is trained that the classifier is there, where it gates the predictions that follow.
 
     Raises:
-        InputError: it is not.
+        InputError: it is not, and the predictions are still to be made.
     """
     if run.cfg.test.gate:
-        run.require("classifier")
+        stage = run.stage(predictions_of(network))
+        if not (stage.foreign or stage.finished):
+            run.require("classifier")
 
 
 def compare_folders(
