@@ -33,6 +33,13 @@ def nearest_of_whole(side: int, stride: int) -> int:
     return stride * ((side + stride // 2 - 1 + side // stride % 2) // stride) + 1
 
 
+def nearest_of_share(side: int, longest: int, size: int, stride: int) -> int:
+    """The side, stride n + 1, that comes nearest to `side` where `longest` is brought to `size`, as `nearest_of_whole`
+    finds it; SMALLEST is not looked at."""
+    pixels, whole = side * size, longest * stride
+    return stride * ((2 * pixels + whole - 1 + pixels // whole % 2) // (2 * whole)) + 1
+
+
 def neighbours(side: int, stride: int) -> tuple[int, int]:
     """The next smaller and the next larger side that fit, for one above SMALLEST that does not."""
     below = (side - 1) // stride * stride + 1

@@ -404,6 +404,14 @@ class Inference(Section):
     """Refine with the dense CRF at full size."""
 
 
+class Test(Inference):
+    """Predictions without image-level labels: of the validation split, of dsrg predict, of exported networks."""
+
+    gate: bool = False
+    """Multiply the probabilities of each foreground class by min(1, p / 0.5) before the CRF, with p the stage-1
+    classifier's probability that the photograph shows it. All predictions then need the trained classifier."""
+
+
 class Localize(Section):
     """Boxes from the classifier's maps."""
 
@@ -467,7 +475,7 @@ class Config(Section):
     masks: Masks = Masks()
     retrain: Retrain = Retrain()
     supervised: Supervised = Supervised()
-    test: Inference = Inference()
+    test: Test = Test()
     localize: Localize = Localize()
 
     @property

@@ -1,6 +1,7 @@
 """Sizes on a network's grid, and that what a cell says lands on the pixel that the cell saw."""
 
 import itertools
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,18 @@ def test_nearest_fits_and_is_nearest(side: float, stride: int) -> None:
 def test_whole_numbers_give_the_same_sides(stride: int) -> None:
     sides = range(grid.SMALLEST - 1, 3000)
     assert [grid.nearest_of_whole(side, stride) for side in sides] == [grid.nearest(side, stride) for side in sides]
+
+
+@given(side=st.integers(1, 5000), longest=st.integers(1, 5000), size=st.integers(33, 4097), stride=STRIDES)
+def test_shares_are_rounded_as_their_exact_fractions_are(side: int, longest: int, size: int, stride: int) -> None:
+    expected = stride * round(Fraction(side * size, longest * stride)) + 1
+    assert grid.nearest_of_share(side, longest, size, stride) == expected
+
+
+@pytest.mark.parametrize("stride", OUTPUT_STRIDES)
+def test_halves_go_to_the_even_cell(stride: int) -> None:
+    found = [grid.nearest_of_share(side, 2, stride, stride) // stride for side in range(1, 12, 2)]
+    assert found == [0, 2, 2, 4, 4, 6]
 
 
 @given(side=st.integers(34, 2000), stride=STRIDES)

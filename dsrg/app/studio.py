@@ -68,7 +68,7 @@ class Studio:
         """'retrain', 'dsrg' or None: the stage that trained the network that makes the masks."""
         self._predict = None
         if self.network is not None:
-            self._predict = networks.probabilities_of(run, networks.trained_deeplab(run, self.network), run.cfg.test)
+            self._predict = networks.predictor(run, self.network)
         self.seed_settings, self.remark = own_thresholds(run)
         self.several = run.cfg.classifier.loss == "multi_label"
         """Whether a photograph may have several labels."""
@@ -133,7 +133,7 @@ class Studio:
         return np.asarray(cut.numpy())
 
     def mask(self, picture: np.ndarray, labels: Sequence[int] | None, *, crf: bool) -> np.ndarray:
-        """The final network's mask at the scales of the section test, (H, W) uint8 class indices.
+        """The final network's mask as the section test says, gate included, (H, W) uint8 class indices.
 
         Args:
             picture: The photograph.

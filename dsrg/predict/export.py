@@ -17,11 +17,14 @@ from torch.nn import functional
 from dsrg import grid
 from dsrg.errors import InputError
 from dsrg.files import disk
+from dsrg.gate import gate
 from dsrg.models.build import build_deeplab
 from dsrg.models.deeplab import DeepLab
 from dsrg.predict import loading, metadata
 from dsrg.predict.segmenter import Segmenter
 from dsrg.run import inference
+from dsrg.run.gating import Gate
+from dsrg.run.networks import new_gate
 
 FORMATS = ("onnx", "safetensors")
 ONNX_FILE = "model.onnx"
@@ -39,29 +42,40 @@ OUTPUT_DOC = {
     "mask": "class indices (batch, height, width), uint8; the names are in the metadata key 'classes'",
     "probs": "class probabilities (batch, classes, height, width), float32",
 }
+GATED_DOC = OUTPUT_DOC | {
+    "probs": "class probabilities (batch, classes, height, width), float32, gated, so that they add up to 1 or less",
+    "class_probs": "the classifier's probabilities (batch, classes - 1), float32, of which background has none",
+}
+"""OUTPUT_DOC of a network with a gate."""
 
 
 class PixelsToMask(nn.Module):
     """From pixels as files hold them to masks: normalising, resizing and the softmax are part of the network.
 
     It is `inference.predict_probs` at scale 1, without mirror image and CRF, for photographs of at least SMALLEST
-    pixels a side.
+    pixels a side; a gate sees them as it does everywhere, mirror image included.
     """
 
-    def __init__(self, model: DeepLab) -> None:
+    def __init__(self, model: DeepLab, gate: Gate | None = None) -> None:
         super().__init__()
         self.model = model
+        self.gate = gate
         self.stride = inference.output_stride(model)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Masks (B, H, W) uint8 and probabilities (B, C, H, W) of RGB photographs (B, H, W, 3) uint8."""
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Masks (B, H, W) uint8 and probabilities (B, C, H, W) of RGB photographs (B, H, W, 3) uint8; with a gate also
+        the classifier's probabilities (B, K)."""
         planes = images.permute(0, 3, 1, 2).float()
         height, width = planes.shape[-2:]
         target = (grid.nearest_of_whole(height, self.stride), grid.nearest_of_whole(width, self.stride))
         inputs = functional.interpolate(planes, target, mode="bilinear", antialias=True)
         logits = self.model(inference.normalise(inputs).contiguous())
         probs = inference.enlarge(logits, (height, width)).softmax(dim=1)
-        return probs.argmax(dim=1).to(torch.uint8), probs
+        if self.gate is None:
+            return probs.argmax(dim=1).to(torch.uint8), probs
+        class_probs = self.gate.class_probs(planes)
+        probs = gate(probs, class_probs)
+        return probs.argmax(dim=1).to(torch.uint8), probs, class_probs
 
 
 def export(segmenter: Segmenter, out: Path, formats: Sequence[str], *, overwrite: bool = False) -> list[Path]:
@@ -120,7 +134,7 @@ def onnx_bytes(segmenter: Segmenter) -> bytes:
     import onnx
 
     # On the CPU in 32 bits: the export, and what it is compared with.
-    network = PixelsToMask(_on_cpu(segmenter)).eval()
+    network, outputs = _on_cpu(segmenter), _outputs(segmenter)
     sizes = {name: torch.export.Dim(name, min=SMALLEST, max=16384) for name in ("height", "width")}
     batch = torch.export.Dim("batch", min=1, max=1024)
     example = torch.from_numpy(_photographs(2, 97, 129))
@@ -130,7 +144,7 @@ def onnx_bytes(segmenter: Segmenter) -> bytes:
             network,
             (example,),
             input_names=["images"],
-            output_names=["mask", "probs"],
+            output_names=list(outputs),
             dynamic_shapes=({0: batch, 1: sizes["height"], 2: sizes["width"]},),
             opset_version=OPSET,
             dynamo=True,
@@ -142,7 +156,7 @@ def onnx_bytes(segmenter: Segmenter) -> bytes:
     proto.doc_string = "Photographs to masks, by dsrg."
     proto.graph.input[0].doc_string = INPUT_DOC
     for output in proto.graph.output:
-        output.doc_string = OUTPUT_DOC[output.name]
+        output.doc_string = outputs[output.name]
     onnx.helper.set_model_props(proto, metadata.dump(segmenter))
     onnx.checker.check_model(proto)
     content: bytes = proto.SerializeToString()
@@ -151,7 +165,8 @@ def onnx_bytes(segmenter: Segmenter) -> bytes:
 
 
 def largest_difference(network: PixelsToMask, content: bytes) -> float:
-    """The largest difference between the probabilities of PyTorch and of onnxruntime, over CHECKED."""
+    """The largest difference between the probabilities of PyTorch and of onnxruntime, over CHECKED; the classifier's
+    are compared too."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -159,11 +174,14 @@ def largest_difference(network: PixelsToMask, content: bytes) -> float:
     for batch, height, width in CHECKED:
         images = _photographs(batch, height, width)
         with torch.no_grad():
-            expected = network(torch.from_numpy(images))[1].numpy()
-        (probs,) = session.run(["probs"], {"images": images})
-        if probs.shape != expected.shape:
-            raise InputError(f"the ONNX network gives {probs.shape} for {expected.shape}; update onnx and onnxruntime.")
-        worst = max(worst, float(np.abs(probs - expected).max()))
+            wanted = network(torch.from_numpy(images))[1:]
+        names = list(_outputs(network))[1:]
+        for probs, expected in zip(session.run(names, {"images": images}), wanted, strict=True):
+            if probs.shape != tuple(expected.shape):
+                raise InputError(
+                    f"the ONNX network gives {probs.shape} for {tuple(expected.shape)}; update onnx and onnxruntime."
+                )
+            worst = max(worst, float(np.abs(probs - expected.numpy()).max()))
     return worst
 
 
@@ -178,10 +196,32 @@ def _check(network: PixelsToMask, content: bytes) -> None:
     print(f"ONNX: largest difference from PyTorch {worst:.1e} (probabilities; {sizes} pixels)")
 
 
-def _on_cpu(segmenter: Segmenter) -> DeepLab:
+def _outputs(network: Segmenter | PixelsToMask) -> dict[str, str]:
+    """Names of the ONNX network's outputs, and what each is."""
+    return OUTPUT_DOC if network.gate is None else GATED_DOC
+
+
+def _on_cpu(segmenter: Segmenter) -> PixelsToMask:
+    """The networks in 32 bits; a backbone that both have is in memory, and so in the graph, once."""
     model = build_deeplab(**segmenter.architecture)
-    model.load_state_dict(loading.state_of(segmenter))
-    return model.eval()
+    model.load_state_dict(segmenter.model.state_dict())
+    if segmenter.gate is None:
+        return PixelsToMask(model).eval()
+    own = new_gate(segmenter.gate.settings, segmenter.architecture["backbone"], len(segmenter.classes))
+    own.load_state_dict(segmenter.gate.state_dict())
+    if loading.shares_backbone(segmenter):
+        _share(model.backbone, own.classifier.get_submodule("backbone"))
+    return PixelsToMask(model, own).eval()
+
+
+def _share(ours: nn.Module, theirs: nn.Module) -> None:
+    """Put the tensors of `ours` in place of those of `theirs`, a backbone with the same names."""
+    for name, module in theirs.named_modules():
+        source = ours.get_submodule(name)
+        for key in module._parameters:
+            module._parameters[key] = source._parameters[key]
+        for key in module._buffers:
+            module._buffers[key] = source._buffers[key]
 
 
 def _photographs(batch: int, height: int, width: int) -> np.ndarray:
@@ -215,6 +255,7 @@ def card(segmenter: Segmenter, formats: Sequence[str]) -> str:
         f"- Settings: scales {', '.join(map(str, settings.scales))} of "
         f"{'the photograph' if settings.size is None else f'a long side of {settings.size} pixels'}, "
         f"mirror image {_yes(settings.mirror)}, merged as {settings.merge}, CRF {_yes(settings.crf)}",
+        *_gate_line(segmenter),
         f"- Made in the run {record['run']}, with dsrg {record['dsrg'] or 'of unknown version'}, "
         f"commit {record['commit'] or 'unknown'}",
         "",
@@ -234,6 +275,16 @@ def card(segmenter: Segmenter, formats: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _gate_line(segmenter: Segmenter) -> list[str]:
+    if segmenter.gate is None:
+        return []
+    backbone = "the same backbone" if loading.shares_backbone(segmenter) else "a backbone of its own"
+    return [
+        "- Gate: each foreground class's probability is multiplied by min(1, p / 0.5), with p that of a classifier on "
+        f"{backbone}, which sees the whole photograph"
+    ]
+
+
 def _figures(record: dict[str, Any]) -> list[str]:
     figures = record["figures"]
     total = figures.get(f"{record['network']}_miou")
@@ -250,6 +301,7 @@ def _figures(record: dict[str, Any]) -> list[str]:
 
 def _usage(segmenter: Segmenter, formats: Sequence[str]) -> list[str]:
     lines: list[str] = []
+    outputs = _outputs(segmenter)
     if "safetensors" in formats:
         code = ["import dsrg", 'segmenter = dsrg.load("FOLDER")', 'segmenter.predict("photo.jpg").save("mask.png")']
         lines += ["`model.safetensors`, with the settings above:", "", *(f"    {line}" for line in code), ""]
@@ -263,7 +315,7 @@ def _usage(segmenter: Segmenter, formats: Sequence[str]) -> list[str]:
         ]
         lines += [
             f"`{ONNX_FILE}`, one scale, without mirror image and CRF. Input `images`: {INPUT_DOC} At least {SMALLEST} "
-            f"pixels a side. Outputs: `mask`, {OUTPUT_DOC['mask']}; `probs`, {OUTPUT_DOC['probs']}.",
+            f"pixels a side. Outputs: {'; '.join(f'`{name}`, {said}' for name, said in outputs.items())}.",
             "",
             *(f"    {line}" for line in code),
             "",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
+from torch import nn
 
 from dsrg import config, distributed, tables
 from dsrg.data.classes import read_classes
@@ -19,13 +21,17 @@ from dsrg.models.build import build_deeplab
 from dsrg.predict import metadata
 from dsrg.predict.segmenter import Segmenter, Settings
 from dsrg.run.folder import CLASS_LIST
-from dsrg.run.networks import deeplab_arguments
+from dsrg.run.gating import Gate
+from dsrg.run.networks import deeplab_arguments, new_gate
 from dsrg.run.records import RECORD, read_record
 from dsrg.run.table import CHECKPOINT, NETWORKS, STAGES, final, predictions_of
 from dsrg.schema import Config, Model
 
 WEIGHTS_FILE = "model.safetensors"
 """Name of the weights in an exported folder."""
+GATE, BACKBONE = "classifier.", "backbone."
+"""Beginnings of the names of a `Gate`'s tensors, and of those of a backbone in a network."""
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def load(path: str | Path, device: str = "auto", *, network: str | None = None) -> Segmenter:
@@ -37,7 +43,7 @@ def load(path: str | Path, device: str = "auto", *, network: str | None = None) 
         network: 'retrain', 'dsrg' or 'supervised'; None for the retrained network where it is finished, else DSRG's.
 
     Raises:
-        InputError: there is no such network, or its classes are not known.
+        InputError: there is no such network, or not the classifier that gates it, or its classes are not known.
     """
     path = Path(path)
     if (path / "config.yaml").is_file():  # before an export that may lie beside it, of an earlier network
@@ -60,9 +66,7 @@ def _from_run(folder: Path, device: str, network: str | None) -> Segmenter:
     path = folder / STAGES[name].folder / CHECKPOINT
     state = storage.load_network(path)
     source = f"{path} (of {len(classes)} classes, as {classes.source} has them)"
-    _check_shapes(architecture, {key: list(getattr(value, "shape", ())) for key, value in state.items()}, source)
-    model = build_deeplab(**architecture)
-    load_strictly(model, state, source)
+    model = _filled(lambda: build_deeplab(**architecture), _shapes(state), state.__getitem__, source)
     settings = Settings(
         scales=cfg.test.scales,
         size=cfg.test.size,
@@ -80,18 +84,35 @@ def _from_run(folder: Path, device: str, network: str | None) -> Segmenter:
         settings,
         architecture=architecture,
         record=_record(folder, name, cfg),
+        gate=_gate_of_run(folder, cfg, classes) if cfg.test.gate else None,
     )
 
 
+def _gate_of_run(folder: Path, cfg: Config, classes: Classes) -> Gate:
+    path = (cfg.shared or folder) / STAGES["classifier"].folder / CHECKPOINT
+    if not _trained(path.parent):
+        raise InputError(
+            f"{path}: is missing or not finished, and test.gate = true needs it; put the run's classifier back, or "
+            f"make it with {STAGES['classifier'].command}."
+        )
+    state = {GATE + key: value for key, value in storage.load_network(path).items()}
+    build = functools.partial(new_gate, cfg.classifier, cfg.model.backbone, len(classes), amp=cfg.amp)
+    return _filled(build, _shapes(state), state.__getitem__, str(path))
+
+
+def _trained(folder: Path) -> bool:
+    """Whether a stage's network is there; a folder without a record was put there by the user and is finished."""
+    record = folder / RECORD
+    return (folder / CHECKPOINT).is_file() and (not record.exists() or read_record(record).finished)
+
+
 def _choose(folder: Path, network: str | None) -> str:
-    """The stage whose network is taken. A folder without a record was put there by the user and counts as finished."""
+    """The stage whose network is taken."""
     if network is not None and network not in NETWORKS:
         raise InputError(f"network = {network}: is not known; choose one of {', '.join(NETWORKS)}.")
 
     def trained(name: str) -> bool:
-        record = folder / STAGES[name].folder / RECORD
-        there = (folder / STAGES[name].folder / CHECKPOINT).is_file()
-        return there and (not record.exists() or read_record(record).finished)
+        return _trained(folder / STAGES[name].folder)
 
     found = final(trained) if network is None else network if trained(network) else None
     if found is not None:
@@ -152,10 +173,14 @@ def _from_safetensors(path: Path, device: str) -> Segmenter:
     try:
         with safe_open(path, framework="pt") as file:
             said = metadata.parse(file.metadata() or {}, str(path))
-            names = file.keys()
-            _check_shapes(said.architecture, {key: file.get_slice(key).get_shape() for key in names}, str(path))
-            model = build_deeplab(**said.architecture)
-            load_strictly(model, {key: file.get_tensor(key) for key in names}, str(path))
+            own, gated = _split(file.keys(), has_gate=said.classifier is not None)
+
+            def filled(build: Callable[[], Network], names: Mapping[str, str]) -> Network:
+                shapes = {key: file.get_slice(name).get_shape() for key, name in names.items()}
+                return _filled(build, shapes, lambda key: file.get_tensor(names[key]), str(path))
+
+            model = filled(lambda: build_deeplab(**said.architecture), own)
+            gate = None if said.classifier is None else filled(functools.partial(_gate_of, said, str(path)), gated)
     except (SafetensorError, OSError, RuntimeError, TypeError) as error:  # the last two: kinds of numbers unknown here
         raise InputError(f"{path}: not a readable safetensors file ({reason(error)}); export it anew.") from None
     return Segmenter(
@@ -165,21 +190,73 @@ def _from_safetensors(path: Path, device: str) -> Segmenter:
         said.settings,
         architecture=said.architecture,
         record=said.record,
+        gate=gate,
     )
 
 
-def _check_shapes(architecture: dict[str, Any], shapes: Mapping[str, Sequence[int]], source: str) -> None:
-    """Compare a file's tensors with those of the network that it is said to be of, before either takes memory.
+def _gate_of(said: metadata.Metadata, source: str) -> Gate:
+    """The gate of an exported file, without its weights."""
+    assert said.classifier is not None
+    backbone, amp = said.architecture["backbone"], said.settings.amp
+    try:
+        return new_gate(said.classifier, backbone, len(said.names), amp=amp)
+    except InputError as error:  # a backbone and a head, each possible, that do not go together
+        raise InputError(f"{source}: {error}") from None
+
+
+def _split(names: Iterable[str], *, has_gate: bool) -> tuple[dict[str, str], dict[str, str]]:
+    """From the segmentation network's and the gate's own names of their tensors to those in an exported file. A gate
+    without a backbone shares the segmentation network's."""
+    own: dict[str, str] = {}
+    gated: dict[str, str] = {}
+    for name in names:
+        (gated if has_gate and name.startswith(GATE) else own)[name] = name
+    if has_gate and not any(name.startswith(GATE + BACKBONE) for name in gated):
+        gated |= {GATE + name: name for name in own if name.startswith(BACKBONE)}
+    return own, gated
+
+
+def _filled(
+    build: Callable[[], Network],
+    shapes: Mapping[str, Sequence[int]],
+    tensor: Callable[[str], torch.Tensor],
+    source: str,
+) -> Network:
+    """A network with a file's tensors, whose shapes are compared before either takes memory.
 
     Raises:
         InputError: a name is missing or unknown, or a shape differs.
     """
     with torch.device("meta"):
-        load_strictly(
-            build_deeplab(**architecture), {key: torch.empty(tuple(shape)) for key, shape in shapes.items()}, source
-        )
+        load_strictly(build(), {key: torch.empty(tuple(shape)) for key, shape in shapes.items()}, source)
+    network = build()
+    load_strictly(network, {key: tensor(key) for key in shapes}, source)
+    return network
+
+
+def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, Sequence[int]]:
+    return {key: value.shape for key, value in state.items()}
 
 
 def state_of(segmenter: Segmenter) -> dict[str, torch.Tensor]:
-    """The network's tensors, on the CPU, each in memory of its own, as safetensors needs them."""
-    return {key: value.detach().cpu().contiguous().clone() for key, value in segmenter.model.state_dict().items()}
+    """The networks' tensors, on the CPU, each in memory of its own, as safetensors needs them.
+
+    The gate's names begin with GATE; a backbone that both networks have is there once, as the segmentation network's.
+    """
+    found = dict(segmenter.model.state_dict())
+    if segmenter.gate is not None:
+        theirs, shared = segmenter.gate.state_dict(), shares_backbone(segmenter)
+        found |= {key: theirs[key] for key in theirs if not (shared and key.startswith(GATE + BACKBONE))}
+    return {key: value.detach().cpu().contiguous().clone() for key, value in found.items()}
+
+
+def shares_backbone(segmenter: Segmenter) -> bool:
+    """Whether the gate's backbone has the names and bits of the segmentation network's, as one that was frozen whole
+    has; output strides may differ."""
+    if segmenter.gate is None:
+        return False
+    ours, theirs = (
+        {key: value for key, value in network.state_dict().items() if key.startswith(BACKBONE)}
+        for network in (segmenter.model, segmenter.gate.classifier)
+    )
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)

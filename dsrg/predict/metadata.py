@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from unicodedata import category
@@ -15,11 +15,14 @@ from dsrg.errors import InputError
 from dsrg.files import disk
 from dsrg.labels import IGNORE
 from dsrg.predict.segmenter import Segmenter, Settings
+from dsrg.run import gating
 from dsrg.run.networks import deeplab_arguments
-from dsrg.schema import Model
+from dsrg.schema import Classifier, Model
 
 KEYS = ("architecture", "classes", "settings", "record")
 """Of the metadata, each JSON."""
+GATE = "classifier"
+"""One more, of a network with a gate: what `dsrg.run.gating.KEYS` names of the section classifier."""
 LONGEST = 2**20
 """Characters that one of them may have."""
 _FIELDS = {"rates": "aspp_rates", "channels": "aspp_channels"}
@@ -67,13 +70,16 @@ class Metadata:
     """The C class names, background first."""
     settings: Settings
     record: dict[str, Any]
+    classifier: Classifier | None
+    """Of the gate; None where there is none."""
 
 
 def dump(segmenter: Segmenter) -> dict[str, str]:
-    """What an exported file says of its network: KEYS, as JSON."""
+    """What an exported file says of its network: KEYS, and GATE where it has one, as JSON."""
     settings = dataclasses.asdict(segmenter.settings)
     values = (segmenter.architecture, segmenter.classes.names, settings, segmenter.record)
-    return {key: json.dumps(value) for key, value in zip(KEYS, values, strict=True)}
+    said = dict(zip(KEYS, values, strict=True)) | ({} if segmenter.gate is None else {GATE: segmenter.gate.facts})
+    return {key: json.dumps(value) for key, value in said.items()}
 
 
 def parse(metadata: Mapping[str, str], where: str) -> Metadata:
@@ -88,11 +94,13 @@ def parse(metadata: Mapping[str, str], where: str) -> Metadata:
     """
     if not set(KEYS) <= metadata.keys():
         raise InputError(f"{where}: was not written by dsrg export, and so does not say what network it is of.")
-    for key in KEYS:
+    gated = GATE in metadata
+    keys = (*KEYS, GATE) if gated else KEYS
+    for key in keys:
         if len(metadata[key]) > LONGEST:
             raise InputError(f"{where}: its '{key}' has more than {LONGEST:,} characters; export it anew.")
-    architecture, classes, settings, record = (
-        disk.parse_json(metadata[key], f"{where} ({key})", "export it anew") for key in KEYS
+    architecture, classes, settings, record, *classifier = (
+        disk.parse_json(metadata[key], f"{where} ({key})", "export it anew") for key in keys
     )
     names: tuple[str, ...] = _valid(TypeAdapter(Names), classes, f"{where}: classes")
     known: Record = _valid(TypeAdapter(Record), record, f"{where}: record")
@@ -101,23 +109,35 @@ def parse(metadata: Mapping[str, str], where: str) -> Metadata:
         names,
         _valid(TypeAdapter(Settings), settings, f"{where}: settings"),
         known.model_dump(),
+        _classifier(classifier[0], where) if gated else None,
     )
 
 
 def _architecture(value: Any, num_classes: int, where: str) -> dict[str, Any]:
     """The network's form, within the bounds that a configuration has to keep."""
-    if not isinstance(value, dict) or set(value) != set(_ARCHITECTURE):
-        wrong = sorted(set(value) ^ set(_ARCHITECTURE)) if isinstance(value, dict) else ["no mapping"]
-        raise InputError(
-            f"{where}: its architecture must hold {', '.join(_ARCHITECTURE)} and nothing else (missing or unknown: "
-            f"{', '.join(wrong)[:200]}); export it anew."
-        )
+    _check_keys(value, _ARCHITECTURE, "architecture", where)
     if value["num_classes"] != num_classes:
         raise InputError(f"{where}: has {num_classes} class names for a network of another number; export it anew.")
     fields = {_FIELDS.get(key, key): given for key, given in value.items() if key != "num_classes"}
     own = {"weights": None, "freeze_batch_norm": False}
     model: Model = _valid(TypeAdapter(Model), fields | own, f"{where}: architecture")
     return deeplab_arguments(model, num_classes)
+
+
+def _classifier(value: Any, where: str) -> Classifier:
+    """The gate's form, within the same bounds."""
+    _check_keys(value, gating.KEYS, GATE, where)
+    found: Classifier = _valid(TypeAdapter(Classifier), value, f"{where}: {GATE}")
+    return found
+
+
+def _check_keys(value: Any, keys: Sequence[str], name: str, where: str) -> None:
+    if not isinstance(value, dict) or set(value) != set(keys):
+        wrong = sorted(set(value) ^ set(keys)) if isinstance(value, dict) else ["no mapping"]
+        raise InputError(
+            f"{where}: its {name} must hold {', '.join(keys)} and nothing else (missing or unknown: "
+            f"{', '.join(wrong)[:200]}); export it anew."
+        )
 
 
 def _valid(schema: TypeAdapter[Any], value: Any, where: str) -> Any:

@@ -305,8 +305,10 @@ def _tell(output: OutputFolder) -> None:
 def _settings(segmenter: Segmenter, options: Options) -> dict[str, Any]:
     """What decides on a mask, and on the files made from it."""
     digest = hashlib.sha256()
-    for value in segmenter.model.state_dict().values():
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    gate = segmenter.gate
+    for network in (segmenter.model,) if gate is None else (segmenter.model, gate):
+        for value in network.state_dict().values():
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     own = segmenter.settings
     return {
         "weights": digest.hexdigest(),
@@ -318,6 +320,7 @@ def _settings(segmenter: Segmenter, options: Options) -> dict[str, Any]:
         "merge": own.merge,
         "amp": own.amp,
         "crf_tags": own.crf_tags,
+        "gate": None if gate is None else gate.facts,
         "classes": None if options.classes is None else list(options.classes),
         "tags": None if options.tags is None else {name: list(own) for name, own in options.tags.items()},
         "every": options.every,

@@ -31,6 +31,7 @@ from dsrg.files import pictures
 from dsrg.labels import BACKGROUND, Classes
 from dsrg.models.deeplab import DeepLab
 from dsrg.run import inference, large
+from dsrg.run.gating import Gate
 from dsrg.schema import Crf, Merge, Scales, Side
 
 Picture = str | Path | Image.Image | np.ndarray
@@ -53,8 +54,9 @@ class Segmentation:
     """(H, W, 3) uint8, the photograph as it was segmented: upright."""
     probs: np.ndarray | None = None
     """(C, H, W) float32 where they were asked for: the network's own, before the CRF, whose are near 0 or 1 nearly
-    everywhere, and of all classes, whichever the mask was restricted to. Of a large photograph they are as large as the
-    copy that was segmented, see `dsrg.run.large`."""
+    everywhere, and of all classes, whichever the mask was restricted to. Where the segmenter has a gate they are gated,
+    and add up to 1 or less. Of a large photograph they are as large as the copy that was segmented, see
+    `dsrg.run.large`."""
 
     @property
     def present(self) -> tuple[str, ...]:
@@ -129,6 +131,7 @@ class Segmenter:
         settings: How photographs are segmented.
         architecture: Keyword arguments of `dsrg.models.build.build_deeplab` that made the model.
         record: What is known of its training, as plain values: for exports.
+        gate: The trained classifier that gates the probabilities; None where there is no gate.
     """
 
     def __init__(
@@ -140,6 +143,7 @@ class Segmenter:
         *,
         architecture: dict[str, Any],
         record: dict[str, Any],
+        gate: Gate | None = None,
     ) -> None:
         self.model = model.to(device).to(memory_format=torch.channels_last).eval()
         self.classes = classes
@@ -147,6 +151,7 @@ class Segmenter:
         self.settings = settings
         self.architecture = architecture
         self.record = record
+        self.gate = None if gate is None else gate.to(device).to(memory_format=torch.channels_last).eval()
 
     @overload  # a str is a sequence too, but of no pictures: the first of the two is meant
     def predict(  # type: ignore[overload-overlap]
@@ -266,16 +271,23 @@ class Segmenter:
     def probabilities(
         self, pictures: Sequence[np.ndarray], scales: Sequence[float] | None = None, size: int | None = None
     ) -> list[Tensor]:
-        """The network's class probabilities (C, H, W) of pictures (H, W, 3) uint8 with equal `network_sizes`."""
-        return inference.predict_batch(
+        """The class probabilities (C, H, W), gated where there is a gate, of pictures (H, W, 3) uint8 with equal
+        `network_sizes`."""
+        photos = [_planes(picture).to(self.device) for picture in pictures]
+        found = inference.predict_batch(
             self.model,
-            [_planes(picture).to(self.device) for picture in pictures],
+            photos,
             scales=scales or self.settings.scales,
             size=size or self.settings.size,
             mirror=self.settings.mirror,
             merge=self.settings.merge,
             amp=self.settings.amp,
         )
+        gate = self.gate
+        if gate is None:
+            return found
+        # one by one: photographs that the network sees at one size the classifier may see at several
+        return [gate(probs[None], pixels[None])[0] for probs, pixels in zip(found, photos, strict=True)]
 
     def crf_arguments(self, crf: bool | None = None) -> dict[str, Any] | None:
         """Keyword arguments of `dense_crf`, or None where it is left out."""

@@ -226,6 +226,8 @@ class Run:
             sections += ("crf",)
         if name == "supervised" and self.cfg.model.init == "classifier":
             after = ("classifier",)
+        if facts.predicts and self.cfg.test.gate:
+            after += ("classifier",)
         settings = self._section(*facts.common, *sections)
         if name == "supervised":
             settings["supervised.iterations"] = self.cfg.supervised.iterations

@@ -16,7 +16,9 @@ from dsrg.models.classifier import Classifier
 from dsrg.models.deeplab import DeepLab
 from dsrg.run import inference
 from dsrg.run.folder import Run
+from dsrg.run.gating import Gate
 from dsrg.run.table import CHECKPOINT
+from dsrg.schema import Classifier as ClassifierSettings
 from dsrg.schema import Inference, Model
 
 
@@ -24,7 +26,7 @@ def new_classifier(run: Run) -> Classifier | ACoL:
     """The classifier before its training."""
     settings = run.cfg.model
     return build_classifier(
-        **_classifier_arguments(run),
+        **_classifier_arguments(run.cfg.classifier, run.cfg.model.backbone, len(run.classes)),
         output_stride=run.cfg.classifier.output_stride,
         weights=settings.weights,
         freeze_bn=settings.freeze_batch_norm,
@@ -35,17 +37,23 @@ def new_classifier(run: Run) -> Classifier | ACoL:
 def trained_classifier(run: Run) -> Classifier | ACoL:
     """The classifier after its training, in eval mode at the CAMs' output stride, on the run's device."""
     stride = run.cfg.cam.output_stride or run.cfg.classifier.output_stride
-    model = build_classifier(**_classifier_arguments(run), output_stride=stride)
+    arguments = _classifier_arguments(run.cfg.classifier, run.cfg.model.backbone, len(run.classes))
+    model = build_classifier(**arguments, output_stride=stride)
     load_trained(run, "classifier", model)
     return model.to(run.device).to(memory_format=torch.channels_last).eval()
 
 
-def _classifier_arguments(run: Run) -> dict[str, Any]:
-    """What training and the trained classifier have in common."""
-    settings = run.cfg.classifier
+def new_gate(settings: ClassifierSettings, backbone: str, num_classes: int, *, amp: bool = False) -> Gate:
+    """The gate around a classifier without its trained weights."""
+    arguments = _classifier_arguments(settings, backbone, num_classes)
+    return Gate(build_classifier(**arguments, output_stride=settings.output_stride), settings, amp=amp)
+
+
+def _classifier_arguments(settings: ClassifierSettings, backbone: str, num_classes: int) -> dict[str, Any]:
+    """What the classifiers in training, behind the maps and in the gate have in common."""
     return {
-        "backbone": run.cfg.model.backbone,
-        "num_classes": len(run.classes),
+        "backbone": backbone,
+        "num_classes": num_classes,
         "head": Head(
             settings.head,
             settings.pooling,
@@ -113,3 +121,18 @@ def probabilities_of(run: Run, model: DeepLab, settings: Inference) -> inference
         merge=settings.merge,
         amp=run.cfg.amp,
     )
+
+
+def predictor(run: Run, network: str) -> inference.ProbabilitiesOf:
+    """`probabilities_of` the network that the stage `network` trained, as the section test says: gated where it does.
+
+    Raises:
+        InputError: the stage, or the classifier where it gates, is not finished.
+    """
+    probs_of = probabilities_of(run, trained_deeplab(run, network), run.cfg.test)
+    if not run.cfg.test.gate:
+        return probs_of
+    gate = new_gate(run.cfg.classifier, run.cfg.model.backbone, len(run.classes), amp=run.cfg.amp)
+    load_trained(run, "classifier", gate.classifier)
+    gate.to(run.device).to(memory_format=torch.channels_last).eval()
+    return lambda pixels: gate(probs_of(pixels)[None], pixels[None])[0]

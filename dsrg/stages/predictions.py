@@ -28,11 +28,11 @@ def evaluate(run: Run, network: str) -> Stage:
     """
 
     def prepare(stage: Stage) -> Callable[[], Figures]:
-        model, settings = networks.trained_deeplab(run, network), run.cfg.test
+        probs_of, settings = networks.predictor(run, network), run.cfg.test
 
         def work() -> Figures:
             inference.write_masks(
-                networks.probabilities_of(run, model, settings),
+                probs_of,
                 run.val,
                 stage.directory,
                 with_tags=False,
@@ -53,6 +53,18 @@ def evaluate(run: Run, network: str) -> Stage:
         return {f"{network}_miou": matrix.mean_iou(), f"{network}_iou": run.classes.by_name(matrix.iou())}
 
     return run.make(predictions_of(network), prepare, measure)
+
+
+def require_gate(run: Run, network: str) -> None:
+    """See before a network is trained that the classifier is there, where it gates the predictions that follow.
+
+    Raises:
+        InputError: it is not, and the predictions are still to be made.
+    """
+    if run.cfg.test.gate:
+        stage = run.stage(predictions_of(network))
+        if not (stage.foreign or stage.finished):
+            run.require("classifier")
 
 
 def compare_folders(

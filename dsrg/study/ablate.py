@@ -176,10 +176,11 @@ class Ablation:
         """The table in Markdown, and a sentence on what it holds."""
         lines = ["| trained with | measured on | mIoU | n |", "|---|---|---:|---:|"]
         lines += [f"| {row.title} | {row.split} | {row} | {len(row.values) or '-'} |" for row in self.rows()]
+        gated = " The classifier gates the networks' predictions (test.gate)." if self.base.cfg.test.gate else ""
         return "\n".join(lines) + (
             f"\n\nMean ± standard deviation over n random seeds ({', '.join(map(str, self.seeds))}); classifier, CAMs "
             "and seeds are the same for all. The ratio is the mean of each random seed's. CAM is measured with the "
-            "image-level labels, the networks are without."
+            f"image-level labels, the networks are without.{gated}"
         )
 
     def _run(self, variant: Variant, seed: int) -> Run:

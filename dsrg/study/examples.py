@@ -15,7 +15,6 @@ from dsrg.data.voc import Photo, spread
 from dsrg.draw import heatmap, tiles
 from dsrg.draw.masks import paint_mask
 from dsrg.files import pictures, storage
-from dsrg.models.deeplab import DeepLab
 from dsrg.run import inference, large, networks
 from dsrg.run.folder import Run
 from dsrg.run.table import final
@@ -56,9 +55,9 @@ def examples(run: Run, count: int = 12) -> list[Example]:
     chosen = spread(run.train, count)
     grow = _grown_seeds(run) if run.has_network("dsrg") else None
     network = final(run.has_network)
-    model = networks.trained_deeplab(run, network) if network else None
+    probs_of = networks.predictor(run, network) if network else None
     shown = tqdm(chosen, "pictures", disable=not distributed.is_main())
-    return [_example(run, photo, grow, model) for photo in shown]
+    return [_example(run, photo, grow, probs_of) for photo in shown]
 
 
 def draw_grid(shown: Sequence[Example], path: Path) -> None:
@@ -66,14 +65,19 @@ def draw_grid(shown: Sequence[Example], path: Path) -> None:
     tiles.write_picture(path, tiles.sheet(COLUMNS, [_row(example) for example in shown], TILE))
 
 
-def _example(run: Run, photo: Photo, grow: Callable[[Photo], np.ndarray] | None, model: DeepLab | None) -> Example:
+def _example(
+    run: Run,
+    photo: Photo,
+    grow: Callable[[Photo], np.ndarray] | None,
+    probs_of: inference.ProbabilitiesOf | None,
+) -> Example:
     picture = np.array(pictures.read_image(photo.path))
     maps = run.directory_of("cams") / f"{photo.id}.npz"
     seeds = _mask_in(run.directory_of("seeds"), photo)
     prediction = None
-    if model is not None:
+    if probs_of is not None:
         seen = inference.planes(large.copy_of(picture, len(run.classes)))
-        probs = networks.probabilities_of(run, model, run.cfg.test)(seen.to(run.device)).cpu()
+        probs = probs_of(seen.to(run.device)).cpu()
         crf = run.cfg.crf.arguments() if run.cfg.test.crf else None
         prediction = inference.to_mask(probs, seen, crf=crf, size=picture.shape[:2]).numpy()
     return Example(
