@@ -7,7 +7,7 @@ the same for every network and stride, so seeds made with one network fit anothe
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
 from pickle import UnpicklingError
@@ -91,6 +91,11 @@ class Backbone(nn.Module):
         for layers in self._divided()[0]:
             images = layers(images)
         return images
+
+    def frozen_tensors(self) -> Iterator[Tensor]:
+        """All on which `frozen_features` depends."""
+        for layers in self._divided()[0]:
+            yield from layers.state_dict().values()
 
     def _divided(self) -> tuple[list[nn.Module], list[nn.Module]]:
         """The frozen layers that do not belong to the neck, and those after them."""

@@ -104,8 +104,8 @@ def frozen_features(run: Run, model: nn.Module, size: int) -> Features:
 def _about(run: Run, backbone: Backbone, size: int) -> dict[str, Any]:
     """All that the features follow from."""
     digest = hashlib.sha256()
-    for name, tensor in backbone.stages[: backbone.frozen_stages].state_dict().items():
-        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    for tensor in backbone.frozen_tensors():
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
     return {
         "photographs": [photo.id for photo in run.train],
         "bytes": [photo.path.stat().st_size for photo in run.train],
