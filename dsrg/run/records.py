@@ -20,6 +20,11 @@ LOG = "metrics.jsonl"
 Number = Annotated[int | float, Field(allow_inf_nan=False)]
 
 
+WORDS = ("truth", "supervision", "saliency_thresholds")
+"""Figures that are words: where localisation's true boxes come from, what the seeds were made from, and what found the
+thresholds of the saliency."""
+
+
 class StageRecord(BaseModel):
     """The content of stage.json."""
 
@@ -28,7 +33,7 @@ class StageRecord(BaseModel):
     finished: bool
     seconds: Annotated[float, Field(ge=0)]
     """Wall-clock time of all its parts."""
-    figures: dict[str, Number | str | dict[str, Number | None] | None]
+    figures: dict[str, Number | str | dict[str, Number | str | None] | None]
     """What it measured; null for what could not be."""
     settings: dict[str, Any]
     """Dotted configuration keys that decide on the output, and their values."""
@@ -41,8 +46,10 @@ class StageRecord(BaseModel):
     @classmethod
     def _check(cls, figures: dict[str, Any]) -> dict[str, Any]:
         for key, value in figures.items():
-            if isinstance(value, str) and key != "truth":  # where localisation's true boxes come from
-                raise ValueError(f"{key} must be a number")
+            inner = value.items() if isinstance(value, dict) else [(key, value)]
+            for name, figure in inner:
+                if isinstance(figure, str) and name not in WORDS:
+                    raise ValueError(f"{name} must be a number")
         return figures
 
 
