@@ -32,7 +32,8 @@ def table(results: dict[str, Any]) -> str:
 def column(results: dict[str, Any]) -> str:
     """What the column of the figures is called: what the seeds were made from, "tags" or "tags and saliency", for runs
     compare within one kind alone; "value" where the seeds are not made yet, or not by this program."""
-    return str(results.get("seeds", {}).get("supervision", "value"))
+    seeds = results.get("seeds")
+    return str(seeds.get("supervision", "value")) if isinstance(seeds, dict) else "value"
 
 
 def ratio(figures: dict[str, Any]) -> dict[str, float]:
