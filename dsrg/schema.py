@@ -95,14 +95,16 @@ class Model(Section):
     """The networks. Both stages share the backbone."""
 
     backbone: Annotated[str, OneOf(tables.BACKBONES, beginnings=tuple(tables.BACKBONE_FAMILIES))] = "vgg16"
-    """Network without its classification head: one of torchvision's, or timm/<name> of timm's convolutional ones."""
+    """Network without its classification head: one of torchvision's, or timm/<name>, a ViT or a convolutional network
+    of timm's."""
     weights: str | None = "torchvision"
     """ImageNet weights: 'torchvision' downloads them (for a backbone of timm's, timm's own, as 'timm' does); a file in
     that library's layout; or null (random)."""
     init: Literal["weights", "classifier"] = "weights"
     """Where the segmentation networks' backbone starts: at `weights`, or at the trained stage-1 classifier."""
     output_stride: Literal[8, 16, 32] = 8
-    """Photograph pixels for each cell of the segmentation network's output grid; 8 gives 321 -> 41."""
+    """Photograph pixels for each cell of the segmentation network's output grid; 8 gives 321 -> 41. A ViT sees the
+    photograph resized by its patch over this: patches of 16 at stride 8 are four times the work of stride 16."""
     aspp_rates: Rates = (6, 12, 18, 24)
     """Dilation of each ASPP branch."""
     aspp_channels: ChannelsOrNone = 1024
@@ -114,7 +116,8 @@ class Model(Section):
     freeze_batch_norm: bool = True
     """Keep the batch-norm statistics and parameters of `weights`; needs weights."""
     freeze_stages: Annotated[int, Field(ge=0, le=5)] = 0
-    """Leading backbone stages (one for each halving of the resolution) that do not train."""
+    """Leading backbone stages that do not train: one for each halving of the resolution; of a ViT the embedding, and
+    the quarters of its blocks."""
     cache_features: bool = False
     """Compute what the frozen stages give once for each photograph and its mirror image, keep it in features_dir, and
     train on that: many times faster, in half precision. Needs freeze_stages, resize = warp and colour = 0."""

@@ -1,9 +1,10 @@
-"""Backbones of timm (PyTorch Image Models): any of its convolutional networks that is a chain of layers.
+"""Backbones of timm (PyTorch Image Models): its convolutional networks that are a chain of layers. Its ViTs are taken
+apart in `timm_transformer`.
 
-A network is asked for as 'timm/<its name in timm>'. timm makes it at the output stride, by its own means. Its layers
-are taken in the order in which they are registered and divided into stages at the modules that timm lists as its
-feature levels. That this chain gives the network's own features, on the grid that all backbones have, is checked when
-it is taken apart.
+A network is asked for as 'timm/<its name in timm>'. timm makes it at the output stride, by its own means; one made of
+patches (ConvNeXt) gets its stride and its edges here. Its layers are taken in the order in which they are registered
+and divided into stages at the modules that timm lists as its feature levels. That this chain gives the network's own
+features, on the grid that all backbones have, is checked when it is taken apart.
 """
 
 from __future__ import annotations

@@ -126,7 +126,8 @@ def onnx_bytes(segmenter: Segmenter) -> bytes:
     """The network as an ONNX file of any batch, height and width, checked against PyTorch.
 
     Raises:
-        InputError: a package is missing, or a probability differs by more than TOLERANCE.
+        InputError: a package is missing, the exporter cannot write the network, or a probability differs by more than
+            TOLERANCE.
     """
     missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
@@ -140,17 +141,23 @@ def onnx_bytes(segmenter: Segmenter) -> bytes:
     example = torch.from_numpy(_photographs(2, 97, 129))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter, about itself
-        program = torch.onnx.export(
-            network,
-            (example,),
-            input_names=["images"],
-            output_names=list(outputs),
-            dynamic_shapes=({0: batch, 1: sizes["height"], 2: sizes["width"]},),
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-            external_data=False,
-        )
+        try:
+            program = torch.onnx.export(
+                network,
+                (example,),
+                input_names=["images"],
+                output_names=list(outputs),
+                dynamic_shapes=({0: batch, 1: sizes["height"], 2: sizes["width"]},),
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+                external_data=False,
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            raise InputError(
+                f"the network on {segmenter.architecture['backbone']} cannot be written as ONNX "
+                f"({type(error.__cause__ or error).__name__}); give --formats safetensors, or choose another backbone."
+            ) from None
     assert program is not None
     proto = program.model_proto
     proto.doc_string = "Photographs to masks, by dsrg."

@@ -53,19 +53,10 @@ def test_patches_give_the_same_features_at_every_stride(tmp_path: Path) -> None:
         expected = theirs.forward_features(normalised(padded, config["mean"], config["std"]))
     for stride in (32, 16, 8):
         own = build_backbone(f"timm/{PATCHES}", output_stride=stride, weights=tmp_path / "weights.pth").eval()
-        for layer in own.modules():  # what a border of zeros adds differs, so no kernel looks further than its cell
-            if stride < 32 and isinstance(layer, nn.Conv2d) and layer.groups > 1:
-                layer.weight.data *= torch.arange(49).view(7, 7) == 24
         with torch.no_grad():
             found = own(normalised(images, IMAGENET_MEAN, IMAGENET_STD))
-            if stride == 16:
-                for layer in theirs.modules():
-                    if isinstance(layer, nn.Conv2d) and layer.groups > 1:
-                        layer.weight.data *= torch.arange(49).view(7, 7) == 24
-                expected = theirs.forward_features(normalised(padded, config["mean"], config["std"]))
         assert found.shape == (2, theirs.num_features, 96 // stride + 1, 128 // stride + 1)
-        step = 32 // stride
-        torch.testing.assert_close(found[:, :, ::step, ::step], expected, atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(found[:, :, :: 32 // stride, :: 32 // stride], expected, atol=1e-3, rtol=1e-3)
 
 
 def test_every_stage_ends_at_its_stride() -> None:
