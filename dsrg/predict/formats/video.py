@@ -112,10 +112,13 @@ def _opened(path: Path) -> Iterator[Any]:
     except UnicodeEncodeError:
         shown = os.fspath(path).encode("utf-8", "backslashreplace").decode()
         raise InputError(f"{shown}: OpenCV opens no video whose name is not in UTF-8; rename it.") from None
-    capture = cv2.VideoCapture(str(path)) if known else cv2.VideoCapture()
+    fault = InputError(f"{path}: the video cannot be decoded; replace the file, or bring it to mp4.")
+    if not known:
+        raise fault
+    capture = cv2.VideoCapture(str(path))
     try:
         if not capture.isOpened():
-            raise InputError(f"{path}: the video cannot be decoded; replace the file, or bring it to mp4.")
+            raise fault
         yield capture
     finally:
         capture.release()
