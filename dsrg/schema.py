@@ -234,6 +234,9 @@ class Retrain(Train):
     """How the learning rate falls."""
     grid: Grid = None
     """Photograph pixels for each cell of the grid on which the loss works; null for every pixel."""
+    distill: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the DSRG network's own probabilities, among a photograph's classes, in what retraining learns beside the
+    masks: soft labels where that network is unsure. Full supervision has none."""
     start: Literal["fresh", "dsrg"] = "fresh"
     """Where retraining starts: as DSRG training did, or at the network that it made. Full supervision starts fresh."""
 
