@@ -6,12 +6,13 @@ released are configs/voc12/vgg16_official.yaml.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationInfo, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError, core_schema
 
 from dsrg import grid, tables
@@ -311,7 +312,16 @@ class Saliency(Section):
 
     weights: str | None = None
     """Network that makes them: 'u2net', 'u2netp' or 'isnet', to be downloaded; an ONNX file of U2-Net or IS-Net, told
-    apart by the size of its input; or null for none. Needs onnxruntime (dsrg[saliency])."""
+    apart by the size of its input; 'auto' for u2netp where onnxruntime (dsrg[saliency]), which all of them need, is
+    installed; or null for none."""
+
+    @field_validator("weights")
+    @classmethod
+    def _decide(cls, weights: str | None) -> str | None:
+        """A run is then what it was, whatever is installed later."""
+        if weights != "auto":
+            return weights
+        return "u2netp" if importlib.util.find_spec("onnxruntime") else None
 
 
 class Crf(Section):
