@@ -27,6 +27,7 @@ from torch.nn import functional
 
 Method = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """From a network, images (B, 3, H, W) and classes (B, M) to maps (B, M, h, w)."""
+_Weigh = Callable[[Tensor, Tensor], Tensor]
 
 
 def cam(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
@@ -146,9 +147,7 @@ def acol(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
         return picked.to(_at_least_float32(maps.dtype))
 
 
-def _gradient_maps(
-    model: nn.Module, images: Tensor, classes: Tensor, weigh: Callable[[Tensor, Tensor], Tensor]
-) -> Tensor:
+def _gradient_maps(model: nn.Module, images: Tensor, classes: Tensor, weigh: _Weigh) -> Tensor:
     """ReLU of the features' weighted sums; `weigh` makes weights (B, D) of features and gradient (B, D, h, w)."""
     _check_inputs(images, classes)
     with _undisturbed(model):
