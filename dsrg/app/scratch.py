@@ -20,8 +20,7 @@ PREFIX = "dsrg-app-"
 def scratch(base: Path) -> Iterator[Path]:
     """A new folder below `base`, locked by this process and deleted with the `with` block.
 
-    A process that is killed deletes nothing, but its lock is gone: the next one deletes its folder, where there are
-    locks.
+    A process that is killed deletes nothing, but its lock is gone: the next one deletes its folder.
     """
     remove_orphans(base)
     with locks.locked_folder(base, PREFIX) as folder:
@@ -48,9 +47,6 @@ class Room:
 
     What is read is forgotten soon, so an old file is one that nobody waits for; refusing new ones would let a single
     visitor close the page to all others.
-
-    Args:
-        folder: The folder.
     """
 
     most_bytes = 2**30

@@ -182,11 +182,10 @@ def test_cam_is_the_linear_layer_on_the_tokens() -> None:
     torch.testing.assert_close(explain.grad_cam(model, images, classes), chosen.relu() / cells)
 
 
-@pytest.mark.parametrize("name", [TINY, "vit_tiny_patch16_dinov3_qkvb"])
-def test_onnx_gives_the_same_masks(name: str) -> None:
+def test_onnx_gives_the_same_masks() -> None:
     torch.manual_seed(0)
     architecture = {
-        "backbone": f"timm/{name}", "num_classes": 3, "output_stride": 16,
+        "backbone": f"timm/{TINY}", "num_classes": 3, "output_stride": 16,
         "rates": (1,), "channels": 0, "dropout": 0.5, "pool_features": False,
     }  # fmt: skip
     model = build_deeplab(**architecture).eval()

@@ -93,7 +93,7 @@ def test_onnx_gates_as_predict_does_at_any_size(run: tuple[Path, Path, bool], tm
         for number, turned in enumerate((photo, photo[::-1, ::-1])):
             found = model.predict(np.ascontiguousarray(turned), crf=False, probs=True)
             assert found.probs is not None
-            pixels = torch.from_numpy(np.ascontiguousarray(turned)).permute(2, 0, 1)[None]
+            pixels = torch.from_numpy(np.array(turned)).permute(2, 0, 1)[None]
             seen = model.gate.class_probs(pixels)[0].numpy()
             assert np.abs(class_probs[number] - seen).max() <= export.TOLERANCE
             assert np.abs(probs[number] - found.probs).max() <= export.TOLERANCE
