@@ -5,9 +5,10 @@ network as it was: no hook, no gradient on a parameter, the mode (training or ev
 caller's gradient mode untouched, also when the network raises. The network runs in evaluation mode: there no image's
 score depends on another image, so that one backward pass gives the gradients of all images.
 
-A network has `features(images) -> (B, D, h, w)` and `classify(features) -> (B, K)`, but for saliency, which takes any.
-What comes before the features runs once a batch and without a graph; only what follows them is differentiated, once for
-each of the M classes. With a linear layer behind global pooling Grad-CAM so costs hardly more than the forward pass.
+A network either has `features(images) -> (B, D, h, w)` and `classify(features) -> (B, K)`, or the caller names the
+`layer` of any network whose output is to be explained, (B, D, h, w). What comes before the features runs once a batch
+and without a graph; only what follows them is differentiated, once for each of the M classes. With a linear layer
+behind global pooling Grad-CAM so costs hardly more than the forward pass.
 
 The score S^c is always the logit. A softmax in the score would mix the other classes' evidence into the map, and both
 it and a sigmoid have no gradient left where the network is sure.
@@ -30,7 +31,7 @@ Method = Callable[[nn.Module, Tensor, Tensor], Tensor]
 _Weigh = Callable[[Tensor, Tensor], Tensor]
 
 
-def cam(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
+def cam(model: nn.Module, images: Tensor, classes: Tensor, *, layer: nn.Module | None = None) -> Tensor:
     """Class activation maps, sum_k w_k^c f_k (Zhou et al. 2016, "Learning deep features for discriminative
     localization", Sect. 2, Eq. 2).
 
@@ -41,6 +42,7 @@ def cam(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
         model: The network.
         images: (B, 3, H, W), normalised.
         classes: (B, M) integers, columns of the logits; classes[:, None] where there is one an image.
+        layer: The layer whose output is pooled, in a network without `features` and `classify`.
 
     Returns:
         (B, M, h, w) raw maps with negative values, float32 (float64 from a float64 network), without a graph.
@@ -50,13 +52,14 @@ def cam(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
     """
     _check_inputs(images, classes)
     with _undisturbed(model):
-        features = _own_features(model, _fresh(images))
+        fresh = _fresh(images)
+        features = _own_features(model, fresh) if layer is None else _split_at(layer, model, fresh)[0]
         linear = _linear_layer(model, features.shape[1])
         index = _checked_classes(classes, linear.out_features, features.device)
         return _weighted_sum(linear.weight.detach()[index], features)
 
 
-def grad_cam(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
+def grad_cam(model: nn.Module, images: Tensor, classes: Tensor, *, layer: nn.Module | None = None) -> Tensor:
     """Grad-CAM (Selvaraju et al. 2017, "Grad-CAM: visual explanations from deep networks via gradient-based
     localization"): ReLU(sum_k alpha_k^c A^k), Eq. 2, with alpha_k^c the mean of dS^c / dA^k over the grid, Eq. 1.
 
@@ -64,17 +67,19 @@ def grad_cam(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
 
     Args:
         model, images, classes: As in `cam`.
+        layer: The layer to explain, of any network; it must be called in the forward pass, and where it is called
+            several times the last call counts. None for the network's own `features`.
 
     Returns:
         (B, M, h, w), not negative, not normalised, float32 (float64 from a float64 network), without a graph.
 
     Raises:
-        ValueError: the shapes do not fit, a class is out of range, or the logits do not depend on the features.
+        ValueError: the shapes do not fit, a class is out of range, or the logits do not depend on the layer.
     """
-    return _gradient_maps(model, images, classes, lambda _, gradient: gradient.mean(dim=(2, 3)))
+    return _gradient_maps(model, images, classes, layer, lambda _, gradient: gradient.mean(dim=(2, 3)))
 
 
-def grad_cam_pp(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
+def grad_cam_pp(model: nn.Module, images: Tensor, classes: Tensor, *, layer: nn.Module | None = None) -> Tensor:
     """Grad-CAM++ (Chattopadhay et al. 2018, "Grad-CAM++: generalized gradient-based visual explanations for deep
     convolutional networks"): ReLU(sum_k w_k^c A^k) with w_k^c = sum_ij alpha_ij^kc ReLU(dY^c / dA_ij^k).
 
@@ -91,7 +96,7 @@ def grad_cam_pp(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
 
     Args, Returns, Raises: As in `grad_cam`.
     """
-    return _gradient_maps(model, images, classes, _plus_plus_weights)
+    return _gradient_maps(model, images, classes, layer, _plus_plus_weights)
 
 
 def saliency(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
@@ -112,10 +117,8 @@ def saliency(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
     _check_inputs(images, classes)
     with _undisturbed(model):
         leaf = _fresh(images).requires_grad_()
-        # Parameters stand in without their gradient, so that there is a graph behind the images only.
-        parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
-        with torch.enable_grad():  # on a copy: the first layer may work in place, which a leaf forbids
-            logits = _checked_logits(functional_call(model, parameters, (leaf.clone(),)))
+        with torch.enable_grad():
+            logits = _logits(model, leaf.clone())  # a copy: the first layer may work in place, which a leaf forbids
         index = _checked_classes(classes, logits.shape[1], logits.device)
         maps = leaf.new_empty(*index.shape, *images.shape[-2:], dtype=_at_least_float32(leaf.dtype))
         for number, gradient in enumerate(_gradients(logits, leaf, index)):
@@ -147,11 +150,12 @@ def acol(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
         return picked.to(_at_least_float32(maps.dtype))
 
 
-def _gradient_maps(model: nn.Module, images: Tensor, classes: Tensor, weigh: _Weigh) -> Tensor:
+def _gradient_maps(model: nn.Module, images: Tensor, classes: Tensor, layer: nn.Module | None, weigh: _Weigh) -> Tensor:
     """ReLU of the features' weighted sums; `weigh` makes weights (B, D) of features and gradient (B, D, h, w)."""
     _check_inputs(images, classes)
     with _undisturbed(model):
-        features, logits = _split(model, _fresh(images))
+        fresh = _fresh(images)
+        features, logits = _split(model, fresh) if layer is None else _split_at(layer, model, fresh)
         index = _checked_classes(classes, logits.shape[1], logits.device)
         dtype = _at_least_float32(features.dtype)
         values = features.detach().to(dtype)
@@ -190,12 +194,41 @@ def _split(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
 
 def _own_features(model: nn.Module, images: Tensor) -> Tensor:
     if not all(callable(getattr(model, name, None)) for name in ("features", "classify")):
-        raise ValueError(f"{type(model).__name__} has no features() and classify(); give it both, or use saliency.")
-    features = model.features(images)  # type: ignore[operator]
-    if not isinstance(features, Tensor) or features.ndim != 4:
-        shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-        raise ValueError(f"the features to explain must be a tensor (B, D, h, w), not {shape}; mend features().")
-    return features
+        raise ValueError(f"{type(model).__name__} has no features() and classify(); name the layer to explain.")
+    return _checked_features(model.features(images))  # type: ignore[operator]
+
+
+def _split_at(layer: nn.Module, model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """The layer's output, a leaf that takes a gradient, and the logits as a function of it."""
+    with _cut_at(layer) as leaves, torch.enable_grad():
+        logits = _logits(model, images)
+    if not leaves:
+        raise ValueError(f"the layer {type(layer).__name__} was not called; name one that the forward pass uses.")
+    return leaves[0], logits
+
+
+@contextmanager
+def _cut_at(layer: nn.Module) -> Iterator[list[Tensor]]:
+    """Inside, the graph begins anew at the layer's output: at a leaf, which is put into the list."""
+    leaves: list[Tensor] = []
+
+    def cut(_module: nn.Module, _inputs: object, output: object) -> Tensor:
+        leaves[:] = [_checked_features(output).detach().requires_grad_()]
+        with torch.enable_grad():  # a network may switch it off for its frozen layers, as our backbones do
+            return leaves[0].clone()  # a copy: the layer that follows may work in place
+
+    handle = layer.register_forward_hook(cut)
+    try:
+        yield leaves
+    finally:
+        handle.remove()
+
+
+def _logits(model: nn.Module, images: Tensor) -> Tensor:
+    """The network's logits (B, K). Its parameters stand in without their gradient, so that there is a graph behind the
+    images or a cut only, and none to hold what comes before."""
+    parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    return _checked_logits(functional_call(model, parameters, (images,)))
 
 
 def _gradients(logits: Tensor, leaf: Tensor, classes: Tensor) -> Iterator[Tensor]:
@@ -208,7 +241,8 @@ def _gradients(logits: Tensor, leaf: Tensor, classes: Tensor) -> Iterator[Tensor
             (gradient,) = torch.autograd.grad(logits, leaf, picks[:, number], retain_graph=more, allow_unused=True)
         if gradient is None:
             raise ValueError(
-                "the logits do not depend on what is to be explained: a no_grad or detach in the network cuts it off."
+                "the logits do not depend on what is to be explained: it leads nowhere, or a no_grad or detach in the "
+                "network cuts it off; name another layer."
             )
         yield gradient
 
@@ -265,6 +299,13 @@ def _checked_classes(classes: Tensor, count: int, device: torch.device) -> Tenso
     if lowest < 0 or highest >= count:
         raise ValueError(f"classes must be in 0..{count - 1}, not {lowest}..{highest}.")
     return index
+
+
+def _checked_features(features: object) -> Tensor:
+    if not isinstance(features, Tensor) or features.ndim != 4:
+        shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+        raise ValueError(f"the features to explain must be a tensor (B, D, h, w), not {shape}; name another layer.")
+    return features
 
 
 def _checked_logits(logits: object) -> Tensor:

@@ -9,7 +9,9 @@ from dsrg.models.acol import ACoL
 from dsrg.models.classifier import Classifier
 
 METHODS = {name: tables.part(maps.place) for name, maps in tables.MAPS.items()}
-PLAIN_METHODS = {"cam": cam, "grad_cam": grad_cam, "grad_cam_pp": grad_cam_pp, "saliency": saliency}
+LAYER_METHODS = {"cam": cam, "grad_cam": grad_cam, "grad_cam_pp": grad_cam_pp}
+"""The methods that take a layer."""
+PLAIN_METHODS = {**LAYER_METHODS, "saliency": saliency}
 """The methods for networks of one head."""
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from explain_networks import METHODS, PLAIN_METHODS, example, out_of_place
+from explain_networks import LAYER_METHODS, METHODS, PLAIN_METHODS, example, out_of_place
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -152,6 +152,49 @@ def test_saliency_of_a_network_whose_first_layer_works_in_place():
     torch.testing.assert_close(maps[:, 0], expected.amax(dim=1))
 
 
+@pytest.mark.parametrize("method", LAYER_METHODS)
+def test_a_named_layer_equals_the_networks_own_split(method):
+    for network in ("gap",) if method == "cam" else ("gap", "gmp", "deep"):
+        model, images, classes = example(network)
+        own = LAYER_METHODS[method](model, images, classes)
+        torch.testing.assert_close(LAYER_METHODS[method](model, images, classes, layer=model.backbone), own)
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "grad_cam_pp"])
+def test_a_layer_before_one_that_works_in_place(method):
+    model, images, classes = example("deep")
+    maps = LAYER_METHODS[method](model, images, classes, layer=model.backbone[1])  # a ReLU in place follows
+    out_of_place(model)
+    torch.testing.assert_close(maps, LAYER_METHODS[method](model, images, classes, layer=model.backbone[1]))
+    if method == "grad_cam":
+        with torch.no_grad():
+            features = model.backbone[:2](images)
+        features.requires_grad_()
+        score = model.head(model.backbone[2:](features)).gather(1, classes[:, :1]).sum()
+        (gradient,) = torch.autograd.grad(score, features)
+        expected = (gradient.mean(dim=(2, 3), keepdim=True) * features).sum(dim=1).clamp(min=0)
+        torch.testing.assert_close(maps[:, 0], expected.detach())
+
+
+def test_a_layer_that_is_called_twice_counts_at_its_last_call():
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.again = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3, padding=1)
+
+        def forward(self, images):
+            return (self.again(self.again(self.first(images)))).tanh().mean(dim=(2, 3))
+
+    torch.manual_seed(0)
+    model, images, classes = Twice().double(), torch.randn(2, 3, 5, 5).double(), torch.tensor([[0], [3]])
+    with torch.no_grad():
+        features = model.again(model.again(model.first(images)))
+    features.requires_grad_()
+    (gradient,) = torch.autograd.grad(features.tanh().mean(dim=(2, 3)).gather(1, classes).sum(), features)
+    expected = (gradient.mean(dim=(2, 3), keepdim=True) * features).sum(dim=1, keepdim=True).clamp(min=0)
+    torch.testing.assert_close(grad_cam(model, images, classes, layer=model.again), expected.detach())
+
+
 def test_acol_picks_from_the_networks_own_maps():
     model, images, classes = example("acol", dtype=torch.float32)
     maps = acol(model, images, classes)
@@ -178,17 +221,6 @@ def imagenet_network(weights):
         # the library adds 1e-6 to Grad-CAM++'s denominator, beside which g^2 must not be small
         nn.init.normal_(model.classifier[1].weight, std=1)
     return model.eval()
-
-
-class Split(nn.Module):
-    """torchvision's network, with its parts as the methods ask for them."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.model, self.features, self.forward = model, model.features, model.forward
-
-    def classify(self, features):
-        return self.model.classifier(features.mean(dim=(2, 3)))
 
 
 def library_maps(model, method, images, labels):
@@ -223,7 +255,8 @@ def test_matches_an_independent_library(method, weights, request):
         model, images = imagenet_network(None), torch.randn(3, 3, 128, 128)
     with torch.no_grad():
         labels = model(images).argmax(dim=1)
-    maps = PLAIN_METHODS[method](Split(model), images, labels[:, None]).clamp(min=0)
+    named = {} if method == "saliency" else {"layer": model.features[-1]}
+    maps = PLAIN_METHODS[method](model, images, labels[:, None], **named).clamp(min=0)
     maps = functional.interpolate(maps, images.shape[-2:], mode="bilinear")[:, 0].numpy()
     theirs = library_maps(model, method, images, labels)
     for ours, other in zip(maps, theirs, strict=True):

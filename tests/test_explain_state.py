@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from explain_networks import METHODS, PLAIN_METHODS, example, layer_hooks
+from explain_networks import LAYER_METHODS, METHODS, PLAIN_METHODS, example, layer_hooks
+from torch import nn
 
 from dsrg.explain import cam, grad_cam, grad_cam_pp, saliency
 from dsrg.models.build import build_classifier
@@ -41,20 +42,22 @@ def test_leaves_the_network_and_the_modes_as_they_were(method, mode):
     assert all(torch.equal(tensor, tensors[name]) for name, tensor in model.state_dict().items())
 
 
-@pytest.mark.parametrize("method", ["cam", "grad_cam", "grad_cam_pp"])
-@pytest.mark.parametrize("fault", ["features", "their kind", "class"])
+@pytest.mark.parametrize("method", sorted(LAYER_METHODS))
+@pytest.mark.parametrize("fault", ["head", "layer's output", "class"])
 def test_nothing_is_left_behind_when_the_network_raises(method, fault):
     model, images, classes = example("deep" if method != "cam" else "gap")
     model.train()
-    if fault == "features":
-        model.backbone.register_forward_pre_hook(lambda *_: 1 / 0)
-    elif fault == "their kind":
-        model.backbone.register_forward_hook(lambda _m, _i, output: (output, output))
+    layer = model.backbone
+    if fault == "head":
+        broken = model.head if method != "cam" else model.linear
+        broken.register_forward_pre_hook(lambda *_: 1 / 0)
+    elif fault == "layer's output":
+        layer.register_forward_hook(lambda _m, _i, output: (output, output))
     else:
         classes = classes + 4
     hooks = layer_hooks(model)
     with pytest.raises((ZeroDivisionError, ValueError)):
-        METHODS[method](model, images, classes)
+        LAYER_METHODS[method](model, images, classes, layer=layer)
     assert layer_hooks(model) == hooks
     assert all(module.training for module in model.modules())
     assert torch.is_grad_enabled()
@@ -66,7 +69,7 @@ def test_a_thousand_backward_passes_leave_memory_where_it_was():
     def passes(count):
         for _ in range(0, count, 6):  # three methods, a backward pass for each of two classes
             grad_cam(model, images, classes)
-            grad_cam_pp(model, images, classes)
+            grad_cam_pp(model, images, classes, layer=model.backbone)
             saliency(model, images, classes)
 
     def memory():
@@ -94,7 +97,8 @@ def test_no_graph_is_built_before_the_features():
     runs = []
     model.backbone.register_forward_hook(lambda _m, _i, output: runs.append(output.requires_grad))
     grad_cam(model, images, classes)
-    assert runs == [False]
+    grad_cam(model, images, classes, layer=model.backbone)
+    assert runs == [False, False]
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
@@ -104,7 +108,8 @@ def test_autocast_gives_float32_near_full_precision(method):
     with torch.autocast("cpu", torch.bfloat16):
         maps = METHODS[method](model, images, classes)
         assert torch.is_autocast_enabled("cpu")
-    assert maps.dtype == torch.float32
+        layered = grad_cam(model, images, classes, layer=model.backbone)
+    assert maps.dtype == layered.dtype == torch.float32
     assert np.corrcoef(maps.flatten(), expected.flatten())[0, 1] > 0.99
 
 
@@ -146,19 +151,24 @@ def test_frozen_networks(method):
     assert maps.abs().amax(dim=(2, 3)).min() > 0
     model.requires_grad_(False)
     assert torch.equal(PLAIN_METHODS[method](model, images, classes), maps)
+    if method in LAYER_METHODS:
+        torch.testing.assert_close(
+            LAYER_METHODS[method](model, images, classes, layer=model.backbone.stages[4]), maps, atol=1e-6, rtol=1e-4
+        )
+        if method != "cam":
+            assert LAYER_METHODS[method](model, images, classes, layer=model.backbone.stages[2]).shape[-1] == 5
 
 
 def test_a_torchvision_network_with_its_own_head():
     torch.manual_seed(0)
     model = torchvision.models.squeezenet1_1(weights=None).eval()
     images, classes = torch.randn(2, 3, 64, 64), torch.tensor([[1], [700]])
+    assert grad_cam(model, images, classes, layer=model.features).shape == (2, 1, 3, 3)
     assert saliency(model, images, classes).shape == (2, 1, 64, 64)
-    with pytest.raises(ValueError, match=r"SqueezeNet has no features\(\) and classify\(\); give it both"):
+    with pytest.raises(ValueError, match=r"SqueezeNet has no features\(\) and classify\(\); name the layer"):
         grad_cam(model, images, classes)
-    model.classify = lambda features: model.classifier(features).flatten(1)
-    assert grad_cam(model, images, classes).shape == (2, 1, 3, 3)
     with pytest.raises(ValueError, match="one linear layer, which SqueezeNet does not have; use grad_cam"):
-        cam(model, images, classes)
+        cam(model, images, classes, layer=model.features)
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
@@ -179,15 +189,31 @@ def test_refuses_what_does_not_fit(method):
         function(model, images, torch.tensor([[0], [-1], [1]]))
 
 
-def test_refuses_networks_that_do_not_fit():
+def test_refuses_layers_and_networks_that_do_not_fit():
     model, images, classes = example("deep")
-    flat = model.backbone.register_forward_hook(lambda _m, _i, output: output.flatten(1))
-    with pytest.raises(ValueError, match=r"a tensor \(B, D, h, w\), not \(3, 80\); mend features"):
-        grad_cam(model, images, classes)
-    flat.remove()
+    with pytest.raises(ValueError, match="the layer Conv2d was not called"):
+        grad_cam(model, images, classes, layer=nn.Conv2d(3, 3, 1))
+    with pytest.raises(ValueError, match=r"a tensor \(B, D, h, w\), not \(3, 6\); name another layer"):
+        grad_cam(model, images, classes, layer=model.head[2])
     model.head[0].register_forward_hook(lambda _m, _i, output: output.detach())
     for function in (grad_cam, saliency):
         with pytest.raises(ValueError, match="the logits do not depend on what is to be explained"):
             function(model, images, classes)
     with pytest.raises(ValueError, match=r"the network must give logits \(B, K\), not \(3, 5, 4, 4\)"):
         saliency(model.backbone, images, classes)
+
+
+def test_a_layer_that_the_logits_do_not_depend_on_explains_nothing():
+    class Aside(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.unused = nn.Conv2d(3, 2, 1), nn.Conv2d(3, 2, 1)
+
+        def forward(self, images):
+            self.unused(images)
+            return self.used(images).mean(dim=(2, 3))
+
+    model = Aside()
+    images, classes = torch.randn(1, 3, 4, 4), torch.tensor([[1]])
+    with pytest.raises(ValueError, match="do not depend"):
+        grad_cam(model, images, classes, layer=model.unused)
