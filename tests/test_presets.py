@@ -186,10 +186,11 @@ def test_own_seeds_are_cut_by_the_best_rule_that_no_mask_chooses(name: str) -> N
     assert load(name, *saliency).seeds.saliency_threshold == 0.06  # DRFI, as docs/reproduction.md says it
 
 
-def test_the_published_settings_merge_logits_and_no_other_preset_does() -> None:
+def test_the_published_settings_and_those_on_frozen_features_merge_logits() -> None:
     for name in config.presets():
         cfg = load(name)
-        assert (cfg.masks.merge, cfg.test.merge) == (("logits",) * 2 if name in CLASSES else ("probabilities",) * 2)
+        logits = name in CLASSES or cfg.model.cache_features
+        assert (cfg.masks.merge, cfg.test.merge) == (("logits",) * 2 if logits else ("probabilities",) * 2)
 
 
 def test_inference_sizes() -> None:
