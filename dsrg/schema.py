@@ -453,6 +453,9 @@ class Masks(Inference):
     confidence: Fraction = 0.0
     """Leave a pixel unlabelled where the network, before the CRF, gives its class a probability below this among the
     photograph's own classes; 0 labels all of them."""
+    saliency: NonNegative = 0.0
+    """Where the seeds are cut by saliency, let it speak here too, before the CRF: the odds of background are multiplied
+    by ((1 - s) / s) to this power. 0 leaves it out, 1 counts it as much as the network."""
 
 
 class Supervised(Section):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -29,6 +29,7 @@ SHARES = arrays.arrays(np.float32, (3,), elements=st.floats(0, 1, width=32))
 PIXELS = arrays.arrays(np.float32, (1, 4, 2, 3), elements=st.floats(0, 1, width=32))
 
 
+@settings(deadline=None)
 @given(pixels=PIXELS, shares=SHARES)
 def test_background_keeps_its_bits_and_so_does_what_the_classifier_sees(pixels: np.ndarray, shares: np.ndarray) -> None:
     probs = torch.from_numpy(pixels)

@@ -217,6 +217,7 @@ def write_masks(
     confidence: float = 0.0,
     device: torch.device,
     workers: int,
+    weigh: Callable[[Photo, Tensor], Tensor] | None = None,
 ) -> None:
     """Write directory/<id>.png, the most probable class of each pixel, for every photograph that has none yet.
 
@@ -229,6 +230,7 @@ def write_masks(
         crf_tags, confidence: As in `to_mask`.
         device: Where `probs_of` wants the pixels.
         workers: Processes for the CRF (pydensecrf holds Python's lock); 0 refines in this one.
+        weigh: What else is known of a photograph, from its probabilities (C, H, W) to others.
     """
     todo = [photo for photo in distributed.share(list(photos)) if not (directory / f"{photo.id}.png").is_file()]
     finish = functools.partial(_refine_and_write, crf=crf, crf_tags=crf_tags, confidence=confidence)
@@ -243,6 +245,8 @@ def write_masks(
             copies += seen is not whole
             pixels = planes(seen).to(device)
             probs = probs_of(pixels)
+            if weigh is not None:
+                probs = weigh(photo, probs)
             tags = photo.tags if with_tags else None
             job = processes.portable(probs, workers), processes.portable(pixels, workers), tags
             yield directory / f"{photo.id}.png", whole.shape[:2], *job

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from dsrg import distributed
+from torch import Tensor
+
+from dsrg import distributed, tables
 from dsrg.data.voc import Photo, read_mask_for
 from dsrg.files import pictures
 from dsrg.labels import IGNORE
 from dsrg.metrics import ConfusionMatrix
 from dsrg.run import inference, networks
 from dsrg.run.folder import Figures, Run, Stage
+from dsrg.saliency import weigh_background
+from dsrg.stages.seeds import saliency_of
 
 
 def make_masks(run: Run) -> Stage:
@@ -36,12 +40,28 @@ def make_masks(run: Run) -> Stage:
                 confidence=settings.confidence,
                 device=run.device,
                 workers=run.cfg.workers,
+                weigh=weigher(run),
             )
             return {}
 
         return work
 
     return run.make("masks", prepare, lambda stage: _measure(run, stage) if distributed.is_main() else {})
+
+
+def weigher(run: Run) -> Callable[[Photo, Tensor], Tensor] | None:
+    """What brings a training photograph's saliency into its probabilities (C, H, W), where the run wants that."""
+    folder, weight = run.seeds.saliency_dir, run.cfg.masks.saliency
+    if not weight or folder is None or run.cfg.cue not in tables.SALIENCY_CUES:
+        return None
+    if run.cfg.makes_saliency:
+        run.require("saliency")
+
+    def weigh(photo: Photo, probs: Tensor) -> Tensor:
+        saliency = saliency_of(folder, photo, (probs.shape[1], probs.shape[2])).to(probs.device)
+        return weigh_background(probs[None], saliency, weight)[0]
+
+    return weigh
 
 
 def _measure(run: Run, stage: Stage) -> Figures:

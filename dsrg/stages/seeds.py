@@ -128,6 +128,12 @@ def _read_saliency(folder: Path, photo: Photo) -> np.ndarray:
     return np.array(pictures.read_image(path, "saliency map").convert("L"))
 
 
+def saliency_of(folder: Path, photo: Photo, size: tuple[int, int]) -> Tensor:
+    """A photograph's saliency map at `size`, (1, H, W) in [0, 1]."""
+    grey = torch.from_numpy(_read_saliency(folder, photo)).float() / 255
+    return functional.interpolate(grey[None, None], size, mode="bilinear")[0]
+
+
 @dataclass(frozen=True)
 class Cutter:
     """Cuts seeds from a photograph's CAMs. It travels to other processes, as a Run could not."""
@@ -160,8 +166,7 @@ class Cutter:
         """The photograph's saliency map at `size`, (1, H, W) in [0, 1], where the settings want one."""
         if self.settings.background not in SALIENCY_CUES or self.settings.saliency_dir is None:
             return None
-        grey = torch.from_numpy(_read_saliency(self.settings.saliency_dir, photo)).float() / 255
-        return functional.interpolate(grey[None, None], size, mode="bilinear")[0]
+        return saliency_of(self.settings.saliency_dir, photo, size)
 
 
 def cut_seeds(
