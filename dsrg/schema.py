@@ -122,6 +122,9 @@ class Model(Section):
     """Dropout after fc6 and fc7."""
     pool_features: bool = False
     """Average the backbone's features over 3 x 3 cells before the branches, as the authors' released network does."""
+    standardise: bool = False
+    """Bring each of the backbone's features to mean 0 and deviation 1 over the training photographs before the branches
+    (batch norm without parameters): of use where the backbone is frozen, for its features have any scale."""
     freeze_batch_norm: bool = True
     """Keep the batch-norm statistics and parameters of `weights`; needs weights."""
     freeze_stages: Annotated[int, Field(ge=0, le=5)] = 0

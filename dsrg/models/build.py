@@ -85,6 +85,7 @@ def build_deeplab(
     channels: int = 1024,
     dropout: float = 0.5,
     pool_features: bool = False,
+    standardise: bool = False,
     neck: bool = True,
     freeze_bn: bool = False,
     freeze_stages: int = 0,
@@ -94,7 +95,7 @@ def build_deeplab(
     Args:
         backbone, output_stride, weights, freeze_bn, freeze_stages, neck: As in `build_backbone`.
         num_classes: C, background included.
-        rates, channels, dropout, pool_features: As in `DeepLab`.
+        rates, channels, dropout, pool_features, standardise: As in `DeepLab`.
 
     Raises:
         InputError: an argument is not possible, or the weights do not fit.
@@ -107,7 +108,15 @@ def build_deeplab(
         freeze_bn=freeze_bn,
         neck=neck,
     )
-    model = DeepLab(features, num_classes, rates=rates, channels=channels, dropout=dropout, pool_features=pool_features)
+    model = DeepLab(
+        features,
+        num_classes,
+        rates=rates,
+        channels=channels,
+        dropout=dropout,
+        pool_features=pool_features,
+        standardise=standardise,
+    )
     if tables.backbone(backbone).fc and weights is not None and channels:
         model.copy_fc(vgg16_fc(weights, channels))
     return model

@@ -39,6 +39,7 @@ class DeepLab(nn.Module):
         channels: Width of fc6 and fc7, or 0.
         dropout: Probability of dropping a feature after fc6 and fc7; unused with channels = 0.
         pool_features: Average the features over 3 x 3 cells first (pool5a of the DSRG authors' released network).
+        standardise: Bring each feature to mean 0 and deviation 1 first, by batch norm without parameters.
     """
 
     def __init__(
@@ -50,11 +51,13 @@ class DeepLab(nn.Module):
         channels: int = 1024,
         dropout: float = 0.5,
         pool_features: bool = False,
+        standardise: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.pool_features = pool_features
         depth: int = backbone.out_channels  # type: ignore[assignment]  # nn.Module types attributes as tensors
+        self.standardise = nn.BatchNorm2d(depth, affine=False) if standardise else nn.Identity()
         self.branches = nn.ModuleList(
             Branch(depth, num_classes, rate=rate, channels=channels, dropout=dropout)
             if channels
@@ -64,7 +67,7 @@ class DeepLab(nn.Module):
 
     def forward(self, images: Tensor, cached: bool = False) -> Tensor:
         """Logits (B, C, h, w), before the softmax, of images (B, 3, H, W), or of what is `cached` of them."""
-        features = self.backbone(images, cached) if cached else self.backbone(images)
+        features = self.standardise(self.backbone(images, cached) if cached else self.backbone(images))
         if self.pool_features:
             features = F.avg_pool2d(features, 3, stride=1, padding=1)  # at the edge zeros count, as in Caffe
         logits: Tensor = sum(branch(features) for branch in self.branches)

@@ -28,6 +28,8 @@ LONGEST = 2**20
 _FIELDS = {"rates": "aspp_rates", "channels": "aspp_channels"}
 """The configuration's names of what `build_deeplab` calls otherwise."""
 _ARCHITECTURE = ("backbone", "num_classes", "output_stride", "rates", "channels", "dropout", "pool_features")
+_NEWER = {"neck": True, "standardise": False}
+"""What files of older versions do not say, and what it was then."""
 
 
 def _check_names(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -115,7 +117,8 @@ def parse(metadata: Mapping[str, str], where: str) -> Metadata:
 
 def _architecture(value: Any, num_classes: int, where: str) -> dict[str, Any]:
     """The network's form, within the bounds that a configuration has to keep."""
-    _check_keys(value, _ARCHITECTURE, "architecture", where)
+    value = _NEWER | value if isinstance(value, dict) else value
+    _check_keys(value, (*_ARCHITECTURE, *_NEWER), "architecture", where)
     if value["num_classes"] != num_classes:
         raise InputError(f"{where}: has {num_classes} class names for a network of another number; export it anew.")
     fields = {_FIELDS.get(key, key): given for key, given in value.items() if key != "num_classes"}

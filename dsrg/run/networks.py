@@ -90,6 +90,7 @@ def deeplab_arguments(settings: Model, num_classes: int) -> dict[str, Any]:
         "dropout": settings.dropout,
         "pool_features": settings.pool_features,
         "neck": settings.neck,
+        "standardise": settings.standardise,
     }
 
 

@@ -12,7 +12,10 @@ CHECKPOINT = "checkpoint.pt"
 """In the folder of each stage that trains: its network."""
 SEGMENTER_KEYS = tuple(
     f"model.{key}"
-    for key in ("init", "output_stride", "neck", "pool_features", "aspp_rates", "aspp_channels", "dropout")
+    for key in (
+        *("init", "output_stride", "neck", "standardise", "pool_features"),
+        *("aspp_rates", "aspp_channels", "dropout"),
+    )
 )
 """Keys of the section model on which the classifier and what is made with it do not depend."""
 CAM_KEYS = ("thresholds", "foreground_threshold", "background_threshold", "crf")

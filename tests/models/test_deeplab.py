@@ -145,3 +145,22 @@ def test_another_backbone_is_refused() -> None:
         load_backbone_from(model, classifier.state_dict(), "classifier.pt")
     with pytest.raises(InputError, match="backbone"):
         load_backbone_from(model, {"linear.weight": torch.zeros(1)})
+
+
+def test_standardised_features_do_not_depend_on_their_scale() -> None:
+    class Scaled(TinyBackbone):
+        factor = 1.0
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            features: torch.Tensor = super().forward(images) * self.factor
+            return features
+
+    backbone = Scaled()
+    model = DeepLab(backbone, 3, rates=(1,), channels=0, standardise=True).train()
+    images = torch.randn(4, 3, 33, 33)
+    expected = model(images)
+    backbone.factor = 1000.0
+    torch.testing.assert_close(model(images), expected, atol=1e-4, rtol=1e-3)
+    own = backbone(images)
+    by_hand = (own - own.mean((0, 2, 3), keepdim=True)) / own.var((0, 2, 3), keepdim=True, unbiased=False).sqrt()
+    torch.testing.assert_close(model.branches[0](by_hand), model(images), atol=1e-4, rtol=1e-3)
