@@ -34,7 +34,7 @@ from dsrg.schema import Config, OneOf, Section
 ROOT = Path(__file__).parents[1]
 ELSEWHERE = {"data/README.md": "data.md", "CONTRIBUTING.md": "contributing.md"}
 """Files outside of docs/ that are pages of the site."""
-STANDS_FOR = {"README.md": "index.md", "dsrg/schema.py": "configuration.md"}
+STANDS_FOR = {"README.md": "index.md", "dsrg/schema": "configuration.md"}
 """Files outside of docs/ that a page of the site stands in for."""
 TYPES = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path"}
 WIDTH = 100

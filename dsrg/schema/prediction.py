@@ -1,0 +1,55 @@
+"""Dense prediction, masks and boxes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from dsrg.schema.kinds import Fraction, Merge, NonNegative, Scales, Section, Side
+
+
+class Inference(Section):
+    """Dense prediction of whole photographs."""
+
+    scales: Scales = (0.75, 1.0, 1.25)
+    """Sizes to merge, times the base size."""
+    size: Side | None = None
+    """Long side of the photograph at scale 1, in pixels; null for its own size."""
+    mirror: bool = True
+    """Merge the mirror image too."""
+    merge: Merge = "probabilities"
+    """What scales and mirror images are merged as: the mean of their probabilities; or the softmax of their summed
+    logits, as in the authors' test, which is surer the more they are, so that the CRF changes less."""
+    crf: bool = True
+    """Refine with the dense CRF at full size."""
+
+
+class Masks(Inference):
+    """Pseudo-labels of the training photographs."""
+
+    confidence: Fraction = 0.0
+    """Leave a pixel unlabelled where the network, before the CRF, gives its class a probability below this among the
+    photograph's own classes; 0 labels all of them."""
+    saliency: NonNegative = 0.0
+    """Where the seeds are cut by saliency, let it speak here too, before the CRF: the odds of background are multiplied
+    by ((1 - s) / s) to this power. 0 leaves it out, 1 counts it as much as the network."""
+
+
+class Test(Inference):
+    """Predictions without image-level labels: of the validation split, of dsrg predict, of exported networks."""
+
+    gate: bool = False
+    """Multiply the probabilities of each foreground class by min(1, p / 0.5) before the CRF, with p the stage-1
+    classifier's probability that the photograph shows it. All predictions then need the trained classifier."""
+
+
+class Localize(Section):
+    """Boxes from the classifier's maps."""
+
+    threshold: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """The box is around the largest component of what is above this share of the map's maximum (Zhou et al. 2016)."""
+    size: Side | None = None
+    """Long side of the photographs, in pixels; null for their own size."""
+    saliency_blur: NonNegative = 0.0
+    """Deviation of the Gaussian, in pixels, that smooths saliency maps; 0 leaves them raw."""
