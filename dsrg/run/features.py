@@ -88,7 +88,7 @@ def frozen_features(run: Run, model: nn.Module, size: int) -> Features:
     backbone: Backbone = model.backbone  # type: ignore[assignment]  # nn.Module types attributes as tensors
     about = _about(run, backbone, size)
     key = hashlib.sha256(disk.json_text(about).encode()).hexdigest()[:16]
-    directory = (run.cfg.features_dir or run.directory / "features") / key
+    directory = (run.cfg.features_dir or (run.cfg.shared or run.directory) / "features") / key
     if distributed.is_main():
         directory.mkdir(parents=True, exist_ok=True)
         lock = locks.lock_folder(directory)

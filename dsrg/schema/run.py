@@ -56,7 +56,7 @@ class Config(Section):
     """torch.compile for the networks in training: slow to start, so for long runs. Needs a C++ compiler."""
     features_dir: Path | None = None
     """Folder of the features that model.cache_features keeps, which several runs may share; null for features/ in
-    run_dir."""
+    run_dir, or in the folder that `shared` names."""
     workers: Annotated[int, Field(ge=0, le=256)] = 2
     """Processes that load and augment photographs, and refine masks."""
     data: Data = Data()
