@@ -131,10 +131,7 @@ def to_seeds(
     else:
         raise ValueError(f"background is '{background}'; it must be one of {', '.join(BACKGROUND_CUES)}.")
 
-    is_background = is_background & tags[:, BACKGROUND, None, None]
-    seeds = torch.full(best.shape, IGNORE, dtype=torch.uint8, device=cams.device)
-    seeds = torch.where(is_background, BACKGROUND, seeds)
-    return torch.where(is_foreground, (winner + 1).to(torch.uint8), seeds)
+    return _paint(is_foreground, is_background, winner, tags)
 
 
 def to_joint_seeds(
@@ -174,10 +171,14 @@ def to_joint_seeds(
     best, winner = _own_maps(cams, tags).max(dim=1)
     saliency = _check_saliency(saliency, best, cams)
     is_foreground = (best > cam_foreground) & (saliency > saliency_foreground)
-    is_background = (best < cam_background) & (saliency < saliency_background) & tags[:, BACKGROUND, None, None]
-    seeds = torch.full(best.shape, IGNORE, dtype=torch.uint8, device=cams.device)
-    seeds = torch.where(is_background, BACKGROUND, seeds)
-    return torch.where(is_foreground, (winner + 1).to(torch.uint8), seeds)
+    is_background = (best < cam_background) & (saliency < saliency_background)
+    return _paint(is_foreground, is_background, winner, tags)
+
+
+def _paint(is_foreground: Tensor, is_background: Tensor, winner: Tensor, tags: Tensor) -> Tensor:
+    """Seeds (B, h, w) uint8: the winner's class where there is foreground, else background where the tags have it."""
+    background = torch.where(is_background & tags[:, BACKGROUND, None, None], BACKGROUND, IGNORE)
+    return torch.where(is_foreground, winner + 1, background).to(torch.uint8)
 
 
 def to_labels(cams: Tensor, tags: Tensor, background_threshold: float) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import os
 import shutil
@@ -15,6 +14,7 @@ from torchvision.datasets import SBDataset, VOCSegmentation
 
 from dsrg import distributed
 from dsrg.errors import InputError, reason
+from dsrg.files import disk
 
 
 def download_voc(directory: Path) -> None:
@@ -43,13 +43,13 @@ def download_file(url: str, md5: str) -> Path:
         InputError: the download fails, or what came has another MD5.
     """
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-    if path.is_file() and _md5(path) == md5:
+    if path.is_file() and disk.digest(path, "md5") == md5:
         return path
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(partial), progress=distributed.is_main())
-        found = _md5(partial)
+        found = disk.digest(partial, "md5")
         if found != md5:
             raise InputError(f"{url}: what was downloaded has the MD5 {found} in place of {md5}; try again later.")
         partial.replace(path)
@@ -58,11 +58,6 @@ def download_file(url: str, md5: str) -> Path:
     finally:
         partial.unlink(missing_ok=True)
     return path
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _download(directory: Path, name: str, fetch: Callable[[Path], object]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import io
 import json
 import math
@@ -94,6 +95,20 @@ def read_bytes(path: str | Path, what: str = "file", *, limit: int | None = LARG
     if limit is not None and len(content) > limit:  # it grows, or its size says nothing (/proc)
         raise InputError(f"{path}: has more than {_size(limit)}; check that it is the right file.")
     return content
+
+
+def digest(path: Path, algorithm: str) -> str:
+    """The hash of a file's content, in hexadecimal. (hashlib.file_digest is not in Python 3.10.)
+
+    Args:
+        path: The file.
+        algorithm: As in `hashlib.new`; none that has to be secure.
+    """
+    found = hashlib.new(algorithm, usedforsecurity=False)
+    with path.open("rb") as file:
+        while part := file.read(MIB):
+            found.update(part)
+    return found.hexdigest()
 
 
 def read_at_most(stream: IO[bytes], count: int) -> bytes:

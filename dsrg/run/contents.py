@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dsrg import tables
 from dsrg.data.voc import Photo
+from dsrg.files import disk
 from dsrg.labels import Classes
 
 NAMES = {
@@ -78,8 +79,7 @@ def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
 
 @functools.lru_cache(maxsize=64)
 def _sha256(path: Path, size: int, changed: int) -> str:
-    with path.open("rb") as file:
-        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+    return f"sha256:{disk.digest(path, 'sha256')}"
 
 
 def _digest(lines: Iterable[str]) -> str:
