@@ -16,12 +16,13 @@ from onnx import TensorProto, helper
 from PIL import Image
 from torch.nn import functional
 
-from dsrg import cam, tables
+from dsrg import cam, config, tables
 from dsrg.errors import InputError
 from dsrg.files import disk, pictures, storage
 from dsrg.models.saliency import SaliencyNetwork
 from dsrg.run import results
 from dsrg.run.folder import Run
+from dsrg.stages.masks import weigher
 from dsrg.stages.order import planned
 from dsrg.stages.saliency import make_saliency
 from dsrg.stages.seeds import make_seeds
@@ -267,6 +268,40 @@ def test_maps_of_one_grey_say_the_same_of_every_pixel(grey: int) -> None:
     low, high = cam.otsu_thresholds(counts)
     assert (grey / 255 < low) == (grey == 0)
     assert (grey / 255 > high) == (grey == 255)
+
+
+def test_saliency_speaks_in_the_masks_where_it_cuts_the_seeds(data: Path, tmp_path: Path) -> None:
+    maps = tmp_path / "maps"
+    run = make_run(data, tmp_path / "run", f"seeds.saliency_dir={maps}", "masks.saliency=2")
+    photo = run.train[0]
+    for own in run.train:
+        grey = np.full((SIZE, SIZE), 255, np.uint8)
+        grey[:, : SIZE // 2] = 0
+        maps.mkdir(exist_ok=True)
+        Image.fromarray(grey).save(maps / f"{own.id}.png")
+    weigh = weigher(run)
+    assert weigh is not None
+    probs = torch.full((len(run.classes), SIZE, SIZE), 0.5 / (len(run.classes) - 1))
+    probs[0] = 0.5
+    found = weigh(photo, probs)
+    # even odds, times (0.95 / 0.05)^2 left of the middle and its inverse right of it
+    assert found[0, :, 2].tolist() == pytest.approx([19**2 / (19**2 + 1)] * SIZE)
+    assert found[0, :, -3].tolist() == pytest.approx([1 / (19**2 + 1)] * SIZE)
+    assert weigher(make_run(data, tmp_path / "tags", "masks.saliency=2")) is None
+    assert weigher(make_run(data, tmp_path / "off", f"seeds.saliency_dir={maps}")) is None
+
+
+@pytest.mark.parametrize(("installed", "expected"), [(object(), "u2netp"), (None, None)])
+def test_automatic_saliency_is_decided_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, installed: object, expected: str | None
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: installed)
+    cfg = config.load(None, ["saliency.weights=auto"])
+    assert cfg.saliency.weights == expected
+    written = tmp_path / "config.yaml"
+    written.write_text(config.dump(cfg), encoding="utf-8")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if installed else object())
+    assert config.load(written).saliency.weights == expected
 
 
 def test_another_run_lends_its_maps(data: Path, tmp_path: Path, network: Path) -> None:
