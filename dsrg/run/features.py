@@ -89,14 +89,14 @@ def frozen_features(run: Run, model: nn.Module, size: int) -> Features:
     about = _about(run, backbone, size)
     key = hashlib.sha256(disk.json_text(about).encode()).hexdigest()[:16]
     directory = (run.cfg.features_dir or (run.cfg.shared or run.directory) / "features") / key
-    if distributed.is_main():
-        directory.mkdir(parents=True, exist_ok=True)
+    lock = None
+    if distributed.is_main() and not _is_complete(directory):
         lock = locks.lock_folder(directory)
         _create(run, backbone, size, directory, about)
     distributed.barrier()
     _fill(run, backbone, size, directory)
     distributed.barrier()
-    if distributed.is_main():
+    if lock is not None:
         lock.release()
     return Features(directory)
 
@@ -116,6 +116,11 @@ def _about(run: Run, backbone: Backbone, size: int) -> dict[str, Any]:
         "weights": digest.hexdigest(),
         "amp": run.cfg.amp,
     }
+
+
+def _is_complete(directory: Path) -> bool:
+    files = (_FEATURES, _CHECKS, _ABOUT)
+    return all((directory / name).is_file() for name in files) and bool(Features(directory).checks.all())
 
 
 def _create(run: Run, backbone: Backbone, size: int, directory: Path, about: dict[str, Any]) -> None:
