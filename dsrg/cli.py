@@ -10,7 +10,7 @@ from typing import Any
 
 from dsrg import boundary, config, distributed
 from dsrg.run.folder import Run
-from dsrg.run.table import NETWORKS
+from dsrg.run.table import NETWORKS, STAGES
 
 Option = tuple[str, dict[str, Any]]
 
@@ -87,7 +87,10 @@ def stages(description: str, arguments: Sequence[str] | None, *names: str) -> in
 
     def call(run: Run) -> None:
         from dsrg.stages.order import MAKERS  # here, for the other commands need none of the networks
+        from dsrg.stages.predictions import require_gate
 
+        for network in filter(None, (STAGES[name].predicts for name in names)):
+            require_gate(run, network)
         for name in names if len(names) == 1 else [name for name in names if name in run.stages]:
             stage = MAKERS[name](run)
             if name not in NETWORKS:

@@ -19,6 +19,7 @@ from trained_run import make_trained_run
 from dsrg import config
 from dsrg.app.uploads import read_upload
 from dsrg.data import coco, cues, labelled, own, sources
+from dsrg.data.annotations import read_boxes_for
 from dsrg.data.classes import read_classes
 from dsrg.data.voc import VocFolder
 from dsrg.files import disk, pictures, storage
@@ -59,7 +60,8 @@ def run(file: Path, world: Path) -> Run:
 
 def boxes(file: Path, world: Path) -> object:
     data = folder(world)
-    return data.boxes(data.photos("train")[0], (16, 12))
+    photo = data.photos("train")[0]
+    return read_boxes_for(data.annotation_path(photo), (16, 12), data.classes, photo.path)
 
 
 def plan(file: Path, world: Path) -> object:

@@ -67,7 +67,9 @@ def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ablation of two random seeds whose shared run has one of its own, 5."""
     run_dir = tmp_path_factory.mktemp("runs") / "whole"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Ablation, "_draw", lambda *_: None)  # thirteen charts take three seconds; other tests draw
+        patch.setattr(
+            "dsrg.study.ablate.chart.draw_bars", lambda *_: None
+        )  # thirteen charts take three seconds; other tests draw
         Ablation(make_run(data, run_dir, "seed=5"), (0, 1)).run()
     return run_dir
 
