@@ -11,7 +11,7 @@ import hashlib
 import shutil
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -35,13 +35,15 @@ class Features:
     Args:
         directory: Holds features.npy, (N, 2, D, h, w) float16, and checks.npy, (N, 2) uint32: the checksum of each, 0
             for one that is missing.
+        writable: Whether they are to be filled; reading needs no right to write.
 
     Raises:
         InputError: the files are not what they should be.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, writable: bool = False) -> None:
         self.directory = directory
+        self._mode: Literal["r", "r+"] = "r+" if writable else "r"
         self.values = self._open(_FEATURES, np.float16, 5)
         self.checks = self._open(_CHECKS, np.uint32, 2)
         if self.values.shape[:2] != self.checks.shape:
@@ -60,7 +62,7 @@ class Features:
 
     def _open(self, name: str, kind: type, dimensions: int) -> Any:
         try:
-            array = np.lib.format.open_memmap(self.directory / name, "r+")
+            array = np.lib.format.open_memmap(self.directory / name, self._mode)
         except (OSError, ValueError, SyntaxError, EOFError) as error:
             raise self._broken(name, f"cannot be read ({reason(error)})") from None
         if array.dtype != kind or array.ndim != dimensions:
@@ -143,10 +145,11 @@ def _create(run: Run, backbone: Backbone, size: int, directory: Path, about: dic
 
 def _fill(run: Run, backbone: Backbone, size: int, directory: Path) -> None:
     """Compute what is missing. The checksums tell what has been written whole, even of a process that was killed."""
-    file = Features(directory)
-    todo = [index for index in distributed.share(range(len(run.train))) if not file.checks[index].all()]
+    done = Features(directory).checks.all(axis=1)
+    todo = [index for index in distributed.share(range(len(run.train))) if not done[index]]
     if not todo:
         return
+    file = Features(directory, writable=True)
     still = joint_transform(size=size, resize="warp", scale=(1, 1), mirror=False, colour=0)
     samples = TrainingSet(run.train, None, still, run.cfg.seed)
     loader = make_loader(samples, [[(0, index)] for index in todo], run.cfg.workers, pin=run.device.type == "cuda")
