@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,13 +31,12 @@ def make_saliency(run: Run) -> Stage:
 
         def write(photo: Photo) -> None:
             saliency = network(np.array(pictures.read_image(photo.path)))
-            buffer = io.BytesIO()
-            Image.fromarray(saliency).save(buffer, "PNG")
-            disk.write_bytes(stage.directory / f"{photo.id}.png", buffer.getvalue())
+            content = pictures.encoded(Image.fromarray(saliency), "PNG")
+            disk.write_bytes(stage.directory / f"{photo.id}.png", content)
 
         def work() -> Figures:
             todo = [p for p in distributed.share(run.train) if not (stage.directory / f"{p.id}.png").is_file()]
-            # onnxruntime leaves Python's lock, so threads are as fast as processes and share one network.
+            # onnxruntime leaves Python's lock, so threads do, and share one network.
             with ThreadPoolExecutor(max(1, run.cfg.workers)) as pool:
                 for _ in tqdm(pool.map(write, todo), "saliency", len(todo), disable=not distributed.is_main()):
                     pass
