@@ -55,7 +55,7 @@ class Model(Section):
     the quarters of its blocks."""
     cache_features: bool = False
     """Compute what the frozen stages give once for each photograph and its mirror image, keep it in features_dir, and
-    train on that: many times faster, in half precision. Needs freeze_stages, resize = warp and colour = 0."""
+    train on that, in half precision. Needs freeze_stages, resize = warp and colour = 0."""
     neck: bool = True
     """Keep the 1 x 1 convolution that widens the last features before the pooling (320 to 1,280 channels in MobileNetV2
     and EfficientNet) in the segmentation networks too; false leaves it to the classifier."""
