@@ -26,15 +26,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--seeds", nargs="+", default=["0", "1", "2"], metavar="N", help="all random seeds of the table (default 0 1 2)"
     )
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help=f"train some alone: {', '.join(NAMES)}")
+    parser.add_argument(
+        "--splits", nargs="+", default=[], metavar="NAME", help="measure on each of these (default: data.val_split)"
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as data.root=photos dsrg.lr=1e-3")
     options = parser.parse_args(arguments)
 
     def work() -> None:
-        # argparse gives the overrides that follow --seeds or --only to these.
-        words = [*options.overrides, *options.seeds, *options.only]
+        # argparse gives the overrides that follow one of these options to it.
+        words = [*options.overrides, *options.seeds, *options.only, *options.splits]
         run = Run(config.load(options.cfg, [word for word in words if "=" in word]))
         seeds = [whole(word) for word in options.seeds if "=" not in word]
-        ablation = Ablation(run, seeds, [word for word in options.only if "=" not in word])
+        only, splits = ([word for word in given if "=" not in word] for given in (options.only, options.splits))
+        ablation = Ablation(run, seeds, only, splits)
         run.start()
         ablation.run()
 

@@ -222,6 +222,6 @@ def test_the_classifier_of_a_run_that_shares_it(data: Path, tmp_path: Path) -> N
 def test_the_rows_of_an_ablation_are_gated_as_the_run_is(data: Path, tmp_path: Path) -> None:
     base = make_run(data, tmp_path, GATED, trained=())
     rows = Ablation(base, (0,)).runs.values()
-    assert all(run.cfg.test.gate for run in rows)
+    assert all(run.cfg.test.gate for runs in rows for run in runs)
     assert "The classifier gates" in Ablation(base, (0,)).table()
     assert "gates" not in Ablation(start(data, tmp_path), (0,)).table()

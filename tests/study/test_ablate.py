@@ -6,6 +6,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from demo_run import make_demo_data, start_demo_run
 from PIL import Image
@@ -34,7 +35,7 @@ QUICK = (
     # Large steps, for two of them to change what a random network answers.
     *("dsrg.lr=0.1", "dsrg.last_multiplier=1", "retrain.lr=0.1", "retrain.last_multiplier=1"),
 )
-FOLDERS = ("seed_loss", "boundary_loss", "grow_softmax", "grow_crf", "supervised")
+FOLDERS = ("seed_loss", "boundary_loss", "grow_softmax", "grow_crf", "gate", "supervised")
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -112,15 +113,16 @@ def test_each_variant_has_its_settings_and_its_random_seed(finished: Path) -> No
 
 
 def test_only_the_runs_that_grow_as_configured_are_retrained(finished: Path) -> None:
-    assert {path.parents[1].name for path in finished.rglob("retrain")} == {"grow_softmax"}
+    trained = [path for path in finished.rglob("retrain") if path.parents[1].name != "gate"]
+    assert {path.parents[1].name for path in trained} == {"grow_softmax"}
     assert {path.parents[1].name for path in finished.rglob("masks")} == {"grow_softmax"}
 
 
 def test_a_part_that_the_configuration_switches_off_is_in_the_table_all_the_same() -> None:
     cfg = config.load(ROOT / "configs/demo/resnet18.yaml", ["losses.boundary=false", "grow.enabled=false"])
     changed = {variant.name: config.change(cfg, variant.settings) for variant in variants(cfg)}
-    assert [c.losses.boundary for c in changed.values()] == [False, True, True, True, True, False]
-    assert [c.grow.enabled for c in changed.values()] == [False, False, True, True, True, False]
+    assert [c.losses.boundary for c in changed.values()] == [False, True, True, True, True, True, False]
+    assert [c.grow.enabled for c in changed.values()] == [False, False, True, True, True, True, False]
     assert {variant.name: variant.folder for variant in variants(cfg)}["retraining"] == "grow_crf"
 
 
@@ -131,6 +133,7 @@ def test_the_table_holds_the_stages_figures(finished: Path) -> None:
         "grow_softmax": ("grow_softmax", "dsrg/predictions/val", "dsrg_miou"),
         "grow_crf": ("grow_crf", "dsrg/predictions/val", "dsrg_miou"),
         "retraining": ("grow_softmax", "predictions/val", "retrain_miou"),
+        "gate": ("gate", "predictions/val", "retrain_miou"),
         "supervised": ("supervised", "supervised/predictions/val", "supervised_miou"),
     }
     values = {
@@ -146,10 +149,21 @@ def test_the_table_holds_the_stages_figures(finished: Path) -> None:
         assert row["values"] == dict(zip("01", values[name], strict=True)), name
         assert row["mean"] == pytest.approx(sum(values[name]) / 2)
         assert row["deviation"] == pytest.approx(abs(values[name][0] - values[name][1]) / 2**0.5)
+    above = {"boundary_loss": "seed_loss", "grow_softmax": "boundary_loss", "grow_crf": "boundary_loss"}
+    above |= {"retraining": "grow_softmax", "gate": "retraining", "supervised": "retraining"}
+    gains = {name: [a - b for a, b in zip(values[name], values[other], strict=True)] for name, other in above.items()}
+    assert {n: list(row["gains"].values()) for n, row in results["rows"].items() if row["gains"]} == gains
+
+    def spread(pair: list[float], form: str) -> str:
+        return f"{statistics.mean(pair):{form}} ± {statistics.stdev(pair):.3f}"
+
     lines = (finished / "ablation/ablation.md").read_text().splitlines()
-    assert [[cell.strip() for cell in line.split("|")[3:5]] for line in lines[2:10]] == [
-        [f"{cam:.3f}", "1"],
-        *([f"{statistics.mean(pair):.3f} ± {statistics.stdev(pair):.3f}", "2"] for pair in values.values()),
+    assert [[line.split("|")[column].strip() for column in (2, 3, 5)] for line in lines[2:11]] == [
+        [f"{cam:.3f} (train)", "", "1"],
+        *(
+            [spread(pair, ".3f"), spread(gains[name], "+.3f") if name in gains else "", "2"]
+            for name, pair in values.items()
+        ),
     ]
     own = results["runs"]["grow_softmax"]["1"]
     assert own["figures"].keys() >= {"dsrg_miou", "dsrg_iou", "masks_miou", "retrain_miou"}
@@ -168,8 +182,8 @@ def test_the_same_command_again_does_nothing(
     with Image.open(finished / "ablation/ablation.png") as picture:
         assert picture.size == tuple(int(side * chart.DPI) for side in chart.SIZE)
     out = capsys.readouterr().out
-    assert out.count("finished already") == 13  # the shared stages, and six variants of two random seeds
-    assert "[12/12] fully supervised, random seed 1" in out
+    assert out.count("finished already") == 15  # the shared stages, and seven variants of two random seeds
+    assert "[14/14] fully supervised, random seed 1" in out
     assert (finished / "ablation/ablation.md").read_text().splitlines()[4] in out
 
 
@@ -194,7 +208,12 @@ def test_an_interrupted_ablation_shows_what_it_has_and_continues(
             Ablation(make_run(data, copy, "seed=5", "dsrg.checkpoint_every=1"), (0, 1)).run()
     rows = read(copy / "ablation/ablation.json")["rows"]
     assert {name: len(row["values"]) for name, row in rows.items() if row["values"]} == {"cam": 1, "seed_loss": 1}
-    assert (copy / "ablation/ablation.md").read_text().splitlines()[4].endswith("| - | - |")
+    assert (
+        (copy / "ablation/ablation.md")
+        .read_text()
+        .splitlines()[4]
+        .endswith("| + boundary loss | - |  | seed loss | - |")
+    )
     assert not (copy / "ablation/seed_loss/1").exists()  # the second random seed comes after the whole first one
 
     starts = []
@@ -276,9 +295,33 @@ def test_without_masks_of_the_training_split_the_supervised_row_stays_empty(data
         Ablation(run, [0], ["supervised"])
 
 
+def test_without_saliency_the_same_cams_are_cut_alone(data: Path, copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "maps").mkdir()
+    for photo in make_run(data, tmp_path / "none").train:
+        truth = np.array(Image.open(data / "SegmentationClass" / f"{photo.id}.png"))
+        Image.fromarray(np.where(truth > 0, 255, 0).astype(np.uint8)).save(tmp_path / "maps" / f"{photo.id}.png")
+    for folder in ("seeds", "ablation"):
+        shutil.rmtree(copy / folder)
+    both = ("seed=5", "seeds.background=auto", f"seeds.saliency_dir={tmp_path / 'maps'}")
+    ablation = Ablation(make_run(data, copy, *both), (0,), ["tags_alone"], ["val", "train"])
+    results = ablation.run()
+    assert {name for name, row in results["rows"].items() if row["values"]} == {"cam", "tags_alone"}
+    for split in ("val", "train"):
+        recorded = read(copy / f"ablation/tags_alone/0/predictions/{split}/stage.json")["figures"]["retrain_miou"]
+        assert results["splits"][split]["tags_alone"]["values"] == {"0": recorded}
+    assert len(list(copy.rglob("metrics.jsonl"))) == 2 + 2  # DSRG and retraining; the classifier's, and its copy
+    tags = copy / "ablation/tags_alone/shared"
+    assert (tags / "classifier/checkpoint.pt").read_bytes() == (copy / "classifier/checkpoint.pt").read_bytes()
+    cues = {folder: read(folder / "seeds/stage.json")["settings"]["seeds.background"] for folder in (copy, tags)}
+    assert cues == {copy: "cam_saliency", tags: "cam"}
+    with pytest.raises(InputError, match="--only tags_alone: this configuration has no such row"):
+        Ablation(make_run(data, tmp_path / "other"), (0,), ["tags_alone"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
+        (["--splits", "nowhere"], "nowhere"),
         (["--only", "growing"], "--only growing: no such part of the ablation; name some of seed_loss, boundary_loss,"),
         (["--seeds", "one"], "--seeds one: a random seed is a whole number"),
         (["--seeds", "1", "1"], "--seeds 1 1: name at least one random seed, and none twice"),
