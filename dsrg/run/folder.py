@@ -124,6 +124,7 @@ class Run:
             measured_on=self._val_contents if name == "classifier" else dict,
             check=functools.partial(self._check_file, directory, None if name == "saliency" else len(self.classes)),
             trains=facts.trains,
+            unread=[key for one in (name, *facts.after) for key in STAGES[one].unread],
         )
 
     def directory_of(self, name: str) -> Path:
@@ -238,6 +239,8 @@ class Run:
         del settings["data.annotations"]  # true boxes, which localisation alone reads
         if facts.of_classifier:
             settings = {key: value for key, value in settings.items() if key not in SEGMENTER_KEYS}
+        for key in facts.unread:
+            del settings[key]
         for key in facts.keys:
             settings[key] = self._section(key.partition(".")[0])[key]
         if self._is_shared(facts) and "seed" in settings:

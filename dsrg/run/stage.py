@@ -42,6 +42,7 @@ class Stage:
         measured_on: Likewise, of the files on which the figures alone depend.
         check: Reads one of `files`, or raises InputError; None reads none.
         trains: Whether making the stage anew costs a training.
+        unread: Keys that do not decide on the output, though an older record may have them.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Stage:
         measured_on: Callable[[], Mapping[str, str]] = dict,
         check: Callable[[str], None] | None = None,
         trains: bool = False,
+        unread: Sequence[str] = (),
     ) -> None:
         self.directory = directory
         self.settings = settings
@@ -66,6 +68,7 @@ class Stage:
         self._measured_on = measured_on
         self._check = check
         self._trains = trains
+        self._unread = unread
         self._record = directory / RECORD
         self._begun = 0.0
         self._measured: dict[str, Any] = {}
@@ -168,7 +171,8 @@ class Stage:
         defaults = dict(flatten(Config().model_dump(mode="json")))
         # First those that both have: of the others, a choice among these may be the reason.
         one_sided = self.settings.keys() ^ record.settings.keys()
-        for key in sorted(self.settings.keys() | record.settings.keys(), key=lambda key: (key in one_sided, key)):
+        keys = (self.settings.keys() | record.settings.keys()) - set(self._unread)
+        for key in sorted(keys, key=lambda key: (key in one_sided, key)):
             # A key that a newer version added had its default's effect before.
             before, now = record.settings.get(key, defaults.get(key)), self.settings.get(key)
             if before != now and not self._says_where(key, before, now, known=bool(record.contents)):

@@ -40,6 +40,8 @@ class Facts:
     """Sections of the configuration that decide on it, besides those of `common`."""
     keys: tuple[str, ...] = ()
     """Single keys of other sections that decide on it too."""
+    unread: tuple[str, ...] = ()
+    """Single keys of its own sections that do not."""
     ending: str = ""
     """How the file that it writes for each photograph ends; none where it writes none."""
     of_classifier: bool = False
@@ -125,6 +127,7 @@ STAGES = {
         "dsrg train-supervised",
         "supervised",
         sections=("retrain",),
+        unread=("retrain.start", "retrain.distill", "retrain.rounds", "retrain.settled"),
         trains=True,
         network="fully supervised",
     ),

@@ -15,13 +15,13 @@ from dsrg.data.training import Cached, ResumableBatches, TrainingSet, joint_tran
 from dsrg.errors import InputError
 from dsrg.run import engine, optim
 from dsrg.run.features import frozen_features
-from dsrg.run.folder import Run, Stage
+from dsrg.run.folder import Run
 from dsrg.schema import Train
 
 
 def train(
     run: Run,
-    stage: Stage,
+    directory: Path,
     model: nn.Module,
     step: engine.Step,
     settings: Train,
@@ -30,11 +30,11 @@ def train(
     *,
     pixels: bool = True,
 ) -> None:
-    """Train `model` on the run's training split, continuing the stage's checkpoint where there is one.
+    """Train `model` on the run's training split, continuing the folder's checkpoint where there is one.
 
     Args:
         run: Gives photographs, seed, device.
-        stage: Gives the folder for checkpoint and log.
+        directory: For checkpoint and log.
         model: A network with `last_layers`.
         step: The loss of one batch.
         settings: Input size, augmentation, optimiser, schedule.
@@ -71,7 +71,7 @@ def train(
         step,
         batches,
         engine.Course(*_optimiser(model, settings), settings.iterations),
-        engine.Journal(stage.directory, settings.log_every, settings.checkpoint_every, pictures),
+        engine.Journal(directory, settings.log_every, settings.checkpoint_every, pictures),
         engine.Machine(run.device, run.cfg.amp, run.cfg.compile),
     )
 

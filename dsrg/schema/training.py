@@ -172,6 +172,11 @@ class Retrain(Train):
     distill: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the DSRG network's own probabilities, among a photograph's classes, in what retraining learns beside the
     masks: soft labels where that network is unsure. Full supervision has none."""
+    rounds: PositiveInt = 1
+    """Trainings one after another: each from the second on learns from the masks of the network before, made as the
+    section masks says. retrain.iterations is the length of one."""
+    settled: Fraction = 0.99
+    """No further round where this share of the training photographs' pixels keeps its label."""
     start: Literal["fresh", "dsrg"] = "fresh"
     """Where retraining starts: as DSRG training did, or at the network that it made. Full supervision starts fresh."""
 

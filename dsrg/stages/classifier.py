@@ -41,7 +41,7 @@ def classify(run: Run) -> Stage:
         step = functools.partial(_step, head=settings.head, loss=settings.loss)
 
         def work() -> Figures:
-            train(run, stage, model, step, settings, mask_dir=None, pixels=False)
+            train(run, stage.directory, model, step, settings, mask_dir=None, pixels=False)
             return _figures(*_scores(run, model), run.classes.foreground, settings.loss)
 
         return work

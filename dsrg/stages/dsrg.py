@@ -30,7 +30,7 @@ def train_dsrg(run: Run) -> Stage:
         seeds, model, step = run.require("seeds"), networks.new_deeplab(run), DsrgStep(run.cfg)
 
         def work() -> Figures:
-            train(run, stage, model, step, run.cfg.dsrg, seeds, step.pictures)
+            train(run, stage.directory, model, step, run.cfg.dsrg, seeds, step.pictures)
             return {}
 
         return work

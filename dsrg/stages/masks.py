@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from dsrg.data.voc import Photo, read_mask_for
 from dsrg.files import pictures
 from dsrg.labels import IGNORE
 from dsrg.metrics import ConfusionMatrix
+from dsrg.models.deeplab import DeepLab
 from dsrg.run import inference, networks
 from dsrg.run.folder import Figures, Run, Stage
 from dsrg.saliency import weigh_background
@@ -27,26 +29,38 @@ def make_masks(run: Run) -> Stage:
     """
 
     def prepare(stage: Stage) -> Callable[[], Figures]:
-        model, settings = networks.trained_deeplab(run, "dsrg"), run.cfg.masks
+        model = networks.trained_deeplab(run, "dsrg")
 
         def work() -> Figures:
-            inference.write_masks(
-                networks.probabilities_of(run, model, settings),
-                run.train,
-                stage.directory,
-                with_tags=True,
-                crf=run.cfg.crf.arguments() if settings.crf else None,
-                crf_tags=run.cfg.crf.tags,
-                confidence=settings.confidence,
-                device=run.device,
-                workers=run.cfg.workers,
-                weigh=weigher(run),
-            )
+            write_masks(run, model, stage.directory)
             return {}
 
         return work
 
-    return run.make("masks", prepare, lambda stage: _measure(run, stage) if distributed.is_main() else {})
+    return run.make("masks", prepare, lambda stage: measure_masks(run, stage.directory))
+
+
+def write_masks(run: Run, model: DeepLab, directory: Path) -> None:
+    """Write directory/<id>.png of each training photograph that has none yet, as the section masks says.
+
+    Args:
+        run: The run.
+        model: The network that they come from, in eval mode on the run's device.
+        directory: Where they go.
+    """
+    settings = run.cfg.masks
+    inference.write_masks(
+        networks.probabilities_of(run, model, settings),
+        run.train,
+        directory,
+        with_tags=True,
+        crf=run.cfg.crf.arguments() if settings.crf else None,
+        crf_tags=run.cfg.crf.tags,
+        confidence=settings.confidence,
+        device=run.device,
+        workers=run.cfg.workers,
+        weigh=weigher(run),
+    )
 
 
 def weigher(run: Run) -> Callable[[Photo, Tensor], Tensor] | None:
@@ -64,12 +78,16 @@ def weigher(run: Run) -> Callable[[Photo, Tensor], Tensor] | None:
     return weigh
 
 
-def _measure(run: Run, stage: Stage) -> Figures:
+def measure_masks(run: Run, directory: Path) -> Figures:
+    """masks_coverage and, where ground-truth masks exist, masks_miou of a folder of masks; nothing in processes but the
+    first."""
+    if not distributed.is_main():
+        return {}
     known = run.folder.has_masks(run.train)
 
     def compare(photo: Photo) -> tuple[ConfusionMatrix, int, int]:
         matrix = ConfusionMatrix(len(run.classes))
-        mask = pictures.read_mask(stage.directory / f"{photo.id}.png", len(run.classes))
+        mask = pictures.read_mask(directory / f"{photo.id}.png", len(run.classes))
         labelled = mask != IGNORE
         if known:
             path = run.folder.mask_path(photo)

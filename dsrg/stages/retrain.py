@@ -1,25 +1,61 @@
-"""Ordinary training on dense masks: on the pseudo-labels, and on ground truth for the upper bound."""
+"""Ordinary training on dense masks: on pseudo-labels, in rounds, and on ground truth for the upper bound."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dsrg import distributed
+from dsrg.data.voc import Photo
 from dsrg.errors import InputError
+from dsrg.files import disk, pictures
 from dsrg.labels import IGNORE
 from dsrg.run import inference, networks
 from dsrg.run.folder import Figures, Run, Stage
+from dsrg.run.records import LOG
+from dsrg.run.table import CHECKPOINT
 from dsrg.run.trainer import train
+from dsrg.stages.masks import measure_masks, write_masks
 
 
 def retrain(run: Run) -> Stage:
-    """Ordinary supervised training on the pseudo-labels in masks/."""
-    return _train_on_masks(run, "retrain", lambda: run.require("masks"))
+    """Ordinary supervised training on the pseudo-labels in masks/.
+
+    With retrain.rounds above 1 the trained network makes new masks, on which a new network trains, and so on
+    (retrain/rounds/<number>/, its masks in masks/); the last one's checkpoint and log are the stage's.
+
+    Figures, with several rounds: retrain_rounds, for each of them masks_coverage and, where ground-truth masks exist,
+    masks_miou; from the second on agreement, the share of pixels that keep the label of the round before.
+
+    Raises:
+        InputError: the masks are not there, or retrain.distill or retrain.start needs a DSRG network that is not.
+    """
+
+    def prepare(stage: Stage) -> Callable[[], Figures]:
+        masks, settings = run.require("masks"), run.cfg.retrain
+        model = networks.new_deeplab(run)
+        if settings.start == "dsrg":
+            _load_dsrg(run, "start = dsrg", model)
+        teacher = networks.new_deeplab(run) if settings.distill else None
+        if teacher is not None:
+            _load_dsrg(run, f"distill = {settings.distill}", teacher)
+
+        def work() -> Figures:
+            if settings.rounds > 1:
+                return {"retrain_rounds": _rounds(run, stage.directory, masks, model, teacher)}
+            _train(run, stage.directory, masks, model, teacher)
+            return {}
+
+        return work
+
+    return run.make("retrain", prepare)
 
 
 def train_supervised(run: Run) -> Stage:
@@ -30,39 +66,84 @@ def train_supervised(run: Run) -> Stage:
         InputError: the training split has no ground-truth masks.
     """
 
-    def truth() -> Path:
+    def prepare(stage: Stage) -> Callable[[], Figures]:
         if not run.folder.has_masks(run.train):
             raise InputError(f"{run.folder.mask_dir}: holds no masks to train on; set supervised.enabled=false.")
-        return run.folder.mask_dir
-
-    return _train_on_masks(run, "supervised", truth)
-
-
-def _train_on_masks(run: Run, name: str, masks: Callable[[], Path]) -> Stage:
-    def prepare(stage: Stage) -> Callable[[], Figures]:
-        mask_dir, model, settings = masks(), networks.new_deeplab(run), run.cfg.retrain
-        if name == "retrain" and settings.start == "dsrg":
-            networks.load_trained(run, "dsrg", model)
-        if name == "supervised" and run.cfg.supervised.iterations is not None:
-            settings = settings.model_copy(update={"iterations": run.cfg.supervised.iterations})
-
-        teacher = _teacher(run) if name == "retrain" and settings.distill else None
+        model = networks.new_deeplab(run)
 
         def work() -> Figures:
-            step = functools.partial(_mask_step, grid=settings.grid, teacher=teacher, share=settings.distill)
-            train(run, stage, model, step, settings, mask_dir, pixels=False)
+            _train(run, stage.directory, run.folder.mask_dir, model, None, run.cfg.supervised.iterations)
             return {}
 
         return work
 
-    return run.make(name, prepare)
+    return run.make("supervised", prepare)
 
 
-def _teacher(run: Run) -> nn.Module:
-    """The DSRG network, frozen where the new one is: it reads the same cached features."""
-    model = networks.new_deeplab(run)
+def _load_dsrg(run: Run, wanted_by: str, model: nn.Module) -> None:
+    if not run.has_network("dsrg"):
+        raise InputError(
+            f"{run.directory_of('dsrg')}: holds no trained network, and retrain.{wanted_by} needs it; run dsrg "
+            "train-dsrg first, or set retrain.distill=0 and retrain.start=fresh to learn from the masks alone."
+        )
     networks.load_trained(run, "dsrg", model)
-    return model.to(run.device).to(memory_format=torch.channels_last).eval()
+
+
+def _train(
+    run: Run, directory: Path, masks: Path, model: nn.Module, teacher: nn.Module | None, iterations: int | None = None
+) -> None:
+    """Train on a folder of masks, for `iterations` where they are not retraining's."""
+    settings = run.cfg.retrain
+    if iterations is not None:
+        settings = settings.model_copy(update={"iterations": iterations})
+    if teacher is not None:
+        teacher = teacher.to(run.device).to(memory_format=torch.channels_last).eval()
+    step = functools.partial(_mask_step, grid=settings.grid, teacher=teacher, share=settings.distill)
+    train(run, directory, model, step, settings, masks, pixels=False)
+
+
+def _rounds(
+    run: Run, directory: Path, masks: Path, model: nn.Module, teacher: nn.Module | None
+) -> list[dict[str, Any]]:
+    """Train, make masks, train anew on them; until all rounds are done, or the masks hardly change."""
+    settings, told = run.cfg.retrain, [measure_masks(run, masks)]
+    for number in range(1, settings.rounds + 1):
+        place = directory / "rounds" / f"round{number}"
+        if number > 1:
+            before, masks = masks, place / "masks"
+            masks.mkdir(parents=True, exist_ok=True)
+            write_masks(run, model.eval(), masks)  # type: ignore[arg-type]  # new_deeplab's
+            distributed.barrier()
+            agreement = _agreement(run, before, masks)
+            told.append({"agreement": agreement} | measure_masks(run, masks))
+            if distributed.is_main():
+                print(f"round {number}: {agreement:.1%} of the masks' pixels keep their label", flush=True)
+            if agreement >= settings.settled:
+                break
+            # As each stage begins; and a round that is resumed begins as one that was not interrupted.
+            torch.manual_seed(run.cfg.seed + distributed.rank())
+            teacher, model = (model if settings.distill else None), networks.new_deeplab(run)
+            if settings.start == "dsrg":
+                _load_dsrg(run, "start = dsrg", model)
+        place.mkdir(parents=True, exist_ok=True)
+        _train(run, place, masks, model, teacher)
+        last = place
+    if distributed.is_main():
+        for name in (CHECKPOINT, LOG):
+            disk.write_bytes(directory / name, (last / name).read_bytes())
+    return told
+
+
+def _agreement(run: Run, before: Path, after: Path) -> float:
+    """The share of pixels that have the same label in two folders of the training photographs' masks."""
+
+    def compare(photo: Photo) -> tuple[int, int]:
+        first, second = (pictures.read_mask(folder / f"{photo.id}.png", len(run.classes)) for folder in (before, after))
+        return int((first == second).sum()), first.size
+
+    with ThreadPoolExecutor(max(1, run.cfg.workers)) as pool:
+        same, pixels = (sum(counts) for counts in zip(*pool.map(compare, run.train), strict=True))
+    return same / pixels
 
 
 def _mask_step(
