@@ -11,6 +11,7 @@ from dsrg.cli import guard
 from dsrg.data import cues
 from dsrg.data.classes import read_classes
 from dsrg.errors import InputError
+from dsrg.labels import Classes
 from dsrg.run.folder import Run
 
 
@@ -19,29 +20,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cues", type=Path, required=True, metavar="FILE", help="the pickle, packed with gzip or not")
     parser.add_argument("--list", type=Path, metavar="FILE", help="their input_list.txt: lines '<photograph> <number>'")
+    parser.add_argument(
+        "--classes", metavar="LIST", help="the cues' classes, where the data set has others: a class list, or 'voc'"
+    )
     parser.add_argument("--cfg", metavar="FILE", help="configuration, such as configs/voc12/vgg16_official.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as data.root=photos run_dir=runs/cues")
     options = parser.parse_intermixed_args(arguments)
     if options.cfg is None and (options.list or options.overrides):
-        parser.error("--list and key=value need --cfg; without it the cues are counted alone, as classes of VOC")
+        parser.error("--list and key=value need --cfg; without it the cues are only counted")
     if options.cfg is not None and options.list is None:
         parser.error("--cfg needs --list, which tells the photograph of each number")
 
     def work() -> None:
         if options.cfg is None:
-            voc = read_classes("voc")
+            voc = read_classes(options.classes or "voc")
             print(cues.count(cues.read_cues(options.cues, voc), voc))
         else:
-            _import(options.cues, options.list, Run(config.load(options.cfg, options.overrides)))
+            run = Run(config.load(options.cfg, options.overrides))
+            classes = read_classes(options.classes) if options.classes else run.classes
+            _import(options.cues, options.list, run, classes)
 
     return guard(work)
 
 
-def _import(file: Path, listed: Path, run: Run) -> None:
+def _import(file: Path, listed: Path, run: Run, classes: Classes) -> None:
     if run.cfg.shared is not None:
         raise InputError(f"shared = {run.cfg.shared}: seeds/ is read there; import into that run, or set shared=null.")
     numbers = cues.read_list(listed)
-    found = cues.read_cues(file, run.classes)
+    found = cues.read_cues(file, classes)
+    if classes.names != run.classes.names:
+        found = cues.translate(found, classes, run.classes)
     own, differ = cues.choose(run.train, found, numbers, str(listed))
     directory = run.directory_of("seeds")
     cues.write_seeds(directory, run.train, own, threads=run.cfg.workers)

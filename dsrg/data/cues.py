@@ -103,6 +103,35 @@ def _check_range(where: str, what: str, values: np.ndarray, low: int, stop: int)
         )
 
 
+def translate(cues: Mapping[int, ImageCues], source: Classes, target: Classes) -> dict[int, ImageCues]:
+    """Cues of one list of classes as those of another, by the classes' names.
+
+    Args:
+        cues: By number.
+        source: The classes that they are of.
+        target: The classes of the result. Cues of classes that it lacks become unlabelled, for they may be anything.
+
+    Raises:
+        InputError: the lists have no foreground class in common.
+    """
+    places = {name: index for index, name in enumerate(target.names)}
+    table = np.full(IGNORE + 1, IGNORE, np.uint8)
+    for index, name in enumerate(source.names):
+        table[index] = places.get(name, IGNORE)
+    known = table[: len(source)] != IGNORE
+    if not known[BACKGROUND + 1 :].any():
+        raise InputError(
+            f"{source.source}: no class of the cues is one of {target.source}; name the list that they were made for."
+        )
+
+    def one(own: ImageCues) -> ImageCues:
+        tags = np.zeros(len(target), bool)
+        tags[table[: len(source)][own.tags & known]] = True
+        return ImageCues(tags, table[own.seeds])
+
+    return {number: one(own) for number, own in cues.items()}
+
+
 def read_list(path: Path) -> dict[str, int]:
     """Read the list that tells which photograph each number of the cues means.
 

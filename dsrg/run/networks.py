@@ -64,14 +64,19 @@ def _classifier_arguments(settings: ClassifierSettings, backbone: str, num_class
     }
 
 
-def new_deeplab(run: Run) -> DeepLab:
-    """The segmentation network before its training, its backbone at ImageNet's or the classifier's weights."""
+def new_deeplab(run: Run, freeze_stages: int | None = None) -> DeepLab:
+    """The segmentation network before its training, its backbone at ImageNet's or the classifier's weights.
+
+    Args:
+        run: The run.
+        freeze_stages: Leading backbone stages that do not train; None for model.freeze_stages.
+    """
     settings = run.cfg.model
     model = build_deeplab(
         **deeplab_arguments(settings, len(run.classes)),
         weights=settings.weights,
         freeze_bn=settings.freeze_batch_norm,
-        freeze_stages=settings.freeze_stages,
+        freeze_stages=settings.freeze_stages if freeze_stages is None else freeze_stages,
     )
     if settings.init == "classifier":
         path = run.require("classifier") / CHECKPOINT

@@ -104,6 +104,11 @@ class Config(Section):
                 f"retrain.warmup ({self.retrain.warmup}) must be below supervised.iterations "
                 f"({self.supervised.iterations})"
             )
+        if (self.retrain.freeze_stages or 0) > self.model.freeze_stages:
+            raise ValueError(
+                f"retrain.freeze_stages ({self.retrain.freeze_stages}) must not be above model.freeze_stages "
+                f"({self.model.freeze_stages})"
+            )
         if self.makes_saliency and self.saliency.weights is None:
             raise ValueError(
                 f"seeds.background = {self.cue} needs saliency maps: name a folder of them in seeds.saliency_dir, or a "
@@ -149,6 +154,8 @@ class Config(Section):
             return self
         if not self.model.freeze_stages:
             raise ValueError("model.cache_features needs model.freeze_stages above 0: nothing else is frozen")
+        if self.retrain.freeze_stages == 0:
+            raise ValueError("model.cache_features needs retrain.freeze_stages above 0, or null")
         for name in ("classifier", "dsrg", "retrain"):
             section: Train = getattr(self, name)
             if section.resize != "warp" or section.colour:

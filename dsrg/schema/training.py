@@ -169,6 +169,9 @@ class Retrain(Train):
     """How the learning rate falls."""
     grid: Grid = None
     """Photograph pixels for each cell of the grid on which the loss works; null for every pixel."""
+    freeze_stages: Annotated[int, Field(ge=0, le=5)] | None = None
+    """Leading backbone stages that do not train here and under full supervision, model.freeze_stages or fewer of them;
+    null for as many. With fewer, the last ones learn from the masks what they could not learn from seeds."""
     distill: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the DSRG network's own probabilities, among a photograph's classes, in what retraining learns beside the
     masks: soft labels where that network is unsure. Full supervision has none."""

@@ -17,6 +17,7 @@ from dsrg.data.voc import Photo
 from dsrg.errors import InputError
 from dsrg.files import disk, pictures
 from dsrg.labels import IGNORE
+from dsrg.models.deeplab import DeepLab
 from dsrg.run import inference, networks
 from dsrg.run.folder import Figures, Run, Stage
 from dsrg.run.records import LOG
@@ -40,10 +41,10 @@ def retrain(run: Run) -> Stage:
 
     def prepare(stage: Stage) -> Callable[[], Figures]:
         masks, settings = run.require("masks"), run.cfg.retrain
-        model = networks.new_deeplab(run)
+        model = _new(run)
         if settings.start == "dsrg":
             _load_dsrg(run, "start = dsrg", model)
-        teacher = networks.new_deeplab(run) if settings.distill else None
+        teacher = _new(run) if settings.distill else None
         if teacher is not None:
             _load_dsrg(run, f"distill = {settings.distill}", teacher)
 
@@ -69,7 +70,7 @@ def train_supervised(run: Run) -> Stage:
     def prepare(stage: Stage) -> Callable[[], Figures]:
         if not run.folder.has_masks(run.train):
             raise InputError(f"{run.folder.mask_dir}: holds no masks to train on; set supervised.enabled=false.")
-        model = networks.new_deeplab(run)
+        model = _new(run)
 
         def work() -> Figures:
             _train(run, stage.directory, run.folder.mask_dir, model, None, run.cfg.supervised.iterations)
@@ -78,6 +79,10 @@ def train_supervised(run: Run) -> Stage:
         return work
 
     return run.make("supervised", prepare)
+
+
+def _new(run: Run) -> DeepLab:
+    return networks.new_deeplab(run, run.cfg.retrain.freeze_stages)
 
 
 def _load_dsrg(run: Run, wanted_by: str, model: nn.Module) -> None:
@@ -102,9 +107,7 @@ def _train(
     train(run, directory, model, step, settings, masks, pixels=False)
 
 
-def _rounds(
-    run: Run, directory: Path, masks: Path, model: nn.Module, teacher: nn.Module | None
-) -> list[dict[str, Any]]:
+def _rounds(run: Run, directory: Path, masks: Path, model: DeepLab, teacher: DeepLab | None) -> list[dict[str, Any]]:
     """Train, make masks, train anew on them; until all rounds are done, or the masks hardly change."""
     settings, told = run.cfg.retrain, [measure_masks(run, masks)]
     for number in range(1, settings.rounds + 1):
@@ -112,7 +115,7 @@ def _rounds(
         if number > 1:
             before, masks = masks, place / "masks"
             masks.mkdir(parents=True, exist_ok=True)
-            write_masks(run, model.eval(), masks)  # type: ignore[arg-type]  # new_deeplab's
+            write_masks(run, model.eval(), masks)
             distributed.barrier()
             agreement = _agreement(run, before, masks)
             told.append({"agreement": agreement} | measure_masks(run, masks))
@@ -122,7 +125,7 @@ def _rounds(
                 break
             # As each stage begins; and a round that is resumed begins as one that was not interrupted.
             torch.manual_seed(run.cfg.seed + distributed.rank())
-            teacher, model = (model if settings.distill else None), networks.new_deeplab(run)
+            teacher, model = (model if settings.distill else None), _new(run)
             if settings.start == "dsrg":
                 _load_dsrg(run, "start = dsrg", model)
         place.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """Features of frozen stages, computed once: what they are, how a training on them goes, and what damages them."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from dsrg.run.features import Features, frozen_features
 from dsrg.run.folder import Run
 from dsrg.run.inference import normalise
 from dsrg.stages.classifier import classify
+from dsrg.stages.retrain import retrain
 
 CACHED = (
     *("model.cache_features=true", "model.freeze_batch_norm=false", "model.init=weights", "classifier.size=65"),
@@ -207,6 +209,8 @@ def test_epochs_become_iterations(start: Start) -> None:
     ("override", "named"),
     [
         ("model.freeze_stages=0", "freeze_stages"),
+        ("retrain.freeze_stages=0", "retrain.freeze_stages"),
+        ("retrain.freeze_stages=4", "must not be above model.freeze_stages"),
         ("dsrg.resize=crop", "dsrg.resize"),
         ("retrain.colour=0.1", "retrain.colour"),
     ],
@@ -214,6 +218,16 @@ def test_epochs_become_iterations(start: Start) -> None:
 def test_settings_that_do_not_fit_are_named(start: Start, override: str, named: str) -> None:
     with pytest.raises(InputError, match=named):
         start(override)
+
+
+def test_retraining_may_train_more_stages(start: Start, demo: Path, tmp_path: Path) -> None:
+    run = start("retrain.freeze_stages=2", "retrain.start=fresh", "retrain.warmup=0")
+    shutil.copytree(demo / "SegmentationClass", run.directory / "masks")
+    retrain(run)
+    before = networks.new_deeplab(run).state_dict()
+    after = storage.load_checkpoint(run.directory / "retrain/checkpoint.pt")["model"]
+    changed = {name.split(".")[2] for name in before if "stages" in name and not torch.equal(before[name], after[name])}
+    assert changed == {"2", "3", "4"}
 
 
 def test_a_finer_grid_than_the_networks(demo: Path, tmp_path: Path) -> None:
