@@ -232,6 +232,22 @@ def label_probs(labels: Tensor, tags: Tensor, confidence: float = 0.7) -> Tensor
     return probs.scatter(1, labels[:, None].long(), peak)
 
 
+def with_background(cams: Tensor, tags: Tensor, threshold: float) -> Tensor:
+    """Scores of all classes, as AFA refines them (Ru et al., CVPR 2022, Sect. 3.3): the softmax over the own classes,
+    background at the threshold everywhere. The largest score of a pixel gives `to_labels`.
+
+    Args:
+        cams: (B, K, h, w) in [0, 1], see `normalise`.
+        tags: (B, C) bool.
+        threshold: In 0..1.
+
+    Returns:
+        (B, C, h, w), 0 for absent classes.
+    """
+    scores = torch.cat([torch.full_like(cams[:, :1], threshold), _own_maps(cams, tags)], dim=1)
+    return scores.masked_fill(~tags[:, :, None, None], -torch.inf).softmax(dim=1)
+
+
 def otsu_thresholds(counts: np.ndarray) -> tuple[float, float]:
     """The two thresholds that split values in 0..1 into three groups with the most variance between them (Otsu, "A
     Threshold Selection Method from Gray-Level Histograms", 1979, extended to three groups).

@@ -1,5 +1,7 @@
 """CAM arithmetic against per-pixel loops."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,7 @@ from dsrg.cam import (
     to_joint_seeds,
     to_labels,
     to_seeds,
+    with_background,
 )
 
 SETTINGS = {"foreground_threshold": 0.5, "background_threshold": 0.25, "alpha": 4.0}
@@ -225,6 +228,19 @@ def test_otsu_thresholds_have_the_largest_variance_between_three_groups(counts):
 def test_otsu_thresholds_need_values_and_bins(counts):
     with pytest.raises(ValueError, match="at least 3 bins"):
         otsu_thresholds(np.array(counts))
+
+
+def test_scores_with_background_have_the_labels_as_their_largest():
+    generator = torch.Generator().manual_seed(0)
+    cams = torch.rand(2, 3, 4, 5, generator=generator, dtype=torch.float64)
+    tags = torch.tensor([[True, True, False, True], [True, False, True, False]])
+    cams = cams * tags[:, 1:, None, None]
+    probs = with_background(cams, tags, 0.4)
+    assert torch.equal(probs.argmax(dim=1), to_labels(cams, tags, 0.4).long())
+    assert not probs[~tags].any()
+    for row, column in ((0, 0), (3, 4)):
+        odds = [math.exp(value) for value in (0.4, float(cams[1, 1, row, column]))]
+        assert probs[1, [0, 2], row, column].tolist() == pytest.approx([odd / sum(odds) for odd in odds])
 
 
 def test_label_probs_share_the_rest_among_the_own_classes():

@@ -367,5 +367,16 @@ def test_seeds_by_otsu_and_crf_from_the_same_cams(data: Path, finished: Path, tm
         seeds = pictures.read_mask(tmp_path / "seeds" / f"{photo.id}.png", len(run.classes))
         assert seeds.shape == (64, 64)
         assert photo.tags[seeds[seeds != IGNORE]].all()
+    with pytest.raises(InputError, match=r"crf and par both refine"):
+        make_run(data, tmp_path, *choice, "seeds.par=true")
+    by_crf = {path.name: path.read_bytes() for path in (tmp_path / "seeds").glob("*.png")}
+    shutil.rmtree(tmp_path / "seeds")
+    make_seeds(make_run(data, tmp_path, *choice, "seeds.crf=false", "seeds.par=true"))
+    for photo in run.train:
+        seeds = pictures.read_mask(tmp_path / "seeds" / f"{photo.id}.png", len(run.classes))
+        assert photo.tags[seeds[seeds != IGNORE]].all()
+    assert {path.name: path.read_bytes() for path in (tmp_path / "seeds").glob("*.png")} != by_crf
+    shutil.rmtree(tmp_path / "seeds")
+    make_seeds(run)
     with pytest.raises(InputError, match=r"seeds: was made with crf\.bilateral_srgb = .*, which is now 3"):
         make_seeds(make_run(data, tmp_path, *choice, "crf.bilateral_srgb=3"))

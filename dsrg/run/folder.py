@@ -81,7 +81,7 @@ class Run:
         if self.cfg.makes_saliency:
             changes["saliency_dir"] = self.directory_of("saliency")
         if self.cfg.cue == "cam_saliency":  # these two are of the cue "cam"
-            changes |= {"crf": False, "thresholds": "fixed"}
+            changes |= {"crf": False, "par": False, "thresholds": "fixed"}
         return self.cfg.seeds.model_copy(update=changes)
 
     def start(self) -> None:

@@ -18,7 +18,7 @@ SEGMENTER_KEYS = tuple(
     )
 )
 """Keys of the section model on which the classifier and what is made with it do not depend."""
-CAM_KEYS = ("thresholds", "foreground_threshold", "background_threshold", "crf")
+CAM_KEYS = ("thresholds", "foreground_threshold", "background_threshold", "crf", "par")
 """Keys of the section seeds that the cue "cam_saliency" does not read."""
 CAM_SALIENCY_KEYS = ("cam_foreground", "cam_background", "saliency_foreground", "saliency_background")
 """Those that it alone reads."""

@@ -46,6 +46,8 @@ class Seeds(Section):
     crf: bool = False
     """'cam': refine the classes above the foreground threshold, and background below the other, each by the dense CRF,
     as Ahn et al. 2019 do. The seeds then follow the photograph's edges."""
+    par: bool = False
+    """'cam': as `crf`, by pixel-adaptive refinement (Ru et al. 2022) in place of the dense CRF: cheaper."""
     alpha: Positive = 4.0
     """'power': the exponent; larger means less background."""
     saliency_dir: Path | None = None
@@ -69,8 +71,10 @@ class Seeds(Section):
                 f"background_threshold ({self.background_threshold}) must not be above "
                 f"foreground_threshold ({self.foreground_threshold})"
             )
-        if self.background in ("power", "saliency") and (self.crf or self.thresholds != "fixed"):
-            raise ValueError("crf = true and thresholds = otsu need background = cam, which has two thresholds")
+        if self.background in ("power", "saliency") and (self.crf or self.par or self.thresholds != "fixed"):
+            raise ValueError("crf, par and thresholds = otsu need background = cam, which has two thresholds")
+        if self.crf and self.par:
+            raise ValueError("crf and par both refine the seeds; set one of them to false")
         low, high = self.saliency_background, self.saliency_foreground
         if low is not None and high is not None and low > high:
             raise ValueError(f"saliency_background ({low}) must not be above saliency_foreground ({high})")

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from dsrg import cam, distributed
+from dsrg import cam, distributed, par
 from dsrg.crf import dense_crf
 from dsrg.data.voc import Photo, read_mask_for
 from dsrg.errors import InputError
@@ -186,7 +186,7 @@ def cut_seeds(
         tags: (C,) bool.
         settings: With the thresholds to be used, see `with_thresholds`.
         crf: For `settings.crf`, which refines both cuts of the maps at their size: at the photograph's it takes ten
-            times as long, and the seeds' precision is the same.
+            times as long, and the seeds' precision is the same. `settings.par` refines them at half the photograph's.
         saliency: (1, H, W) in [0, 1], for the cues "saliency" and "cam_saliency" alone.
 
     Returns:
@@ -206,7 +206,7 @@ def cut_seeds(
             saliency_foreground=high,
             saliency_background=low,
         )[0]
-    if not settings.crf:
+    if not (settings.crf or settings.par):
         return cam.to_seeds(
             spread(classes, maps, tags.shape[1], (height, width)),
             tags,
@@ -217,11 +217,16 @@ def cut_seeds(
             saliency=saliency,
             saliency_threshold=settings.saliency_threshold,
         )[0]
-    cams = spread(classes, maps, tags.shape[1])
+    # AFA refines at half the photograph's size, for which PAR's distances are.
+    size = (-(-height // 2), -(-width // 2)) if settings.par else None
+    cams = spread(classes, maps, tags.shape[1], size)
     small = functional.interpolate(pixels[None].float(), cams.shape[-2:], mode="bilinear", antialias=True)
     arguments = crf.arguments(scale=width / cams.shape[-1])
 
     def refined(threshold: float) -> Tensor:
+        if settings.par:
+            scores = par.refine(cam.with_background(cams, tags, threshold)[:, tags[0]], small)
+            return tags[0].nonzero()[:, 0][scores.argmax(dim=1)]
         labels = cam.to_labels(cams, tags, threshold)
         return dense_crf(cam.label_probs(labels, tags), small, tags, **arguments).argmax(dim=1)
 
