@@ -10,5 +10,6 @@ GROUPS = {
         "ablate",
     ),
     "data in and out": ("eval-miou", "import-cues", "make-demo-data"),
+    "help": ("doctor",),
 }  # fmt: skip
 """The commands as `dsrg --help` lists them."""
