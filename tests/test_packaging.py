@@ -10,6 +10,9 @@ from email.parser import Parser
 from pathlib import Path
 
 import pytest
+import yaml
+
+import dsrg
 
 ROOT = Path(__file__).parents[1]
 SOURCES = (
@@ -21,6 +24,9 @@ SOURCES = (
         "MANIFEST.in",
         "README.md",
         "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "CITATION.cff",
+        ".pre-commit-config.yaml",
         "LICENSE",
         "mkdocs.yml",
     ),
@@ -102,3 +108,9 @@ def test_the_unpacked_wheel_works_outside_of_the_checkout(wheel: Path, tmp_path:
     done = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True, check=False)
     assert done.stderr == ""
     assert done.stdout.split() == [str(tmp_path / "site/dsrg/__init__.py"), "mobilenet_v2"]
+
+
+def test_the_citation_names_this_version() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert cited["version"] == dsrg.__version__
+    assert {"cff-version", "title", "message", "authors"} <= cited.keys()
