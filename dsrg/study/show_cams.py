@@ -99,7 +99,7 @@ def show_cams(
     method = method_of(run, method)
     if count < 1:
         raise InputError(f"--count {count}: show at least one photograph.")
-    photos = _find(run, files) if files else run.val
+    photos = find_photos(run, files) if files else run.val
     if not wrong and not files:
         photos = spread(photos, count)
     labelled = {photo.id for photo in photos if photo.tags[1:].any()}
@@ -149,7 +149,7 @@ def method_of(run: Run, method: str | None) -> str:
     return method
 
 
-def _find(run: Run, files: Sequence[str]) -> list[Photo]:
+def find_photos(run: Run, files: Sequence[str]) -> list[Photo]:
     """The files as photographs, with the labels of those that are in a split; all are read here once."""
     known = {photo.path.resolve(): photo for photo in (*run.train, *run.val)}
     photos = []
