@@ -18,7 +18,7 @@ from dsrg.page.vqa import write_page
 from dsrg.run.folder import Run
 from dsrg.study.probe import WEIGHTS
 from dsrg.study.show_cams import find_photos
-from dsrg.study.vqa import Source, Trained, table, train_vqa
+from dsrg.study.vqa import Source, table, train_vqa
 from dsrg.study.vqa_ask import Shown, ask
 
 _FILES = ("questions", "annotations", "photos", "val_questions", "val_annotations", "val_photos")
@@ -42,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cli.option("--question", metavar="TEXT", help="ask: the question"),
         *files,
         cli.option("--groups", type=Path, metavar="FILE", help="train: lines 'animal: cat, dog' for questions by rule"),
-        cli.option("--answers", type=int, default=1000, metavar="N", help="train: answers to know (default 1000)"),
-        cli.option("--weights", choices=WEIGHTS, default="classifier", help="train: what the features are of"),
+        cli.option("--answers", type=int, metavar="N", help="train: answers to know (default 1000)"),
+        cli.option("--weights", choices=WEIGHTS, help="train: what the features are of (default classifier)"),
         cli.option("--count", type=int, default=24, metavar="N", help="answers on the page (default 24)"),
     )
     return cli.main(str(__doc__).partition("\n\n")[0], _call, arguments, *options)
@@ -55,7 +55,7 @@ def _call(run: Run, what: str, files: Sequence[str], question: str | None, count
     if what == "train":
         _train(run, files, question, count, **options)
         return
-    given = [name for name in (*_FILES, "groups") if options[name] is not None]
+    given = [name for name, value in options.items() if value is not None]
     if given:
         raise InputError(f"--{given[0].replace('_', '-')}: is for dsrg vqa train; leave it out.")
     if question is None:
@@ -72,9 +72,7 @@ def _call(run: Run, what: str, files: Sequence[str], question: str | None, count
 def _train(run: Run, files: Sequence[str], question: str | None, count: int, **options: Any) -> None:
     if files or question is not None:
         stray = files[0] if files else "--question"
-        raise InputError(
-            f"{stray}: is for dsrg vqa ask; dsrg vqa train reads questions from --questions."
-        )
+        raise InputError(f"{stray}: is for dsrg vqa ask; dsrg vqa train reads questions from --questions.")
     paths = [options.pop(name) for name in _FILES]
     if any(paths) and not all(paths):
         lacking = _FILES[paths.index(None)].replace("_", "-")
@@ -82,8 +80,10 @@ def _train(run: Run, files: Sequence[str], question: str | None, count: int, **o
     if not distributed.is_main():
         return
     sources = (Source(*paths[:3]), Source(*paths[3:])) if all(paths) else None
-    trained: Trained = train_vqa(run, sources, count=count, **options)
-    print(table(trained.summary))
+    given = {name: value for name, value in options.items() if value is not None}
+    trained = train_vqa(run, sources, count=count, **given)
+    known = trained.summary["answered_by_classes"]
+    print(f"{table(trained.summary)}\n\n{100 * known:.1f} % of the questions have an answer that the layer knows")
     page = write_page(run.directory / "vqa/answers.html", run.directory.resolve().name, trained.shown, trained.summary)
     print(f"\n{page}, results.json, results.md, answers.json, layer.npz")
 

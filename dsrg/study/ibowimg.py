@@ -34,9 +34,11 @@ from dsrg.files import disk, storage
 
 MOST_WORDS = 10_000
 """Words of the vocabulary, the most frequent ones."""
-DECAYS = (1e-4, 1e-3, 1e-2, 1e-1)
+DECAYS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Weights of the squared length that the training chooses from; of the words' first, then of the image's."""
 EPOCHS, BATCH, RATE = 20, 256, 0.01
+STEPS = 500
+"""Iterations at least, for which few questions are seen more than EPOCHS times."""
 LARGEST = 2 * 2**30
 """Bytes of a file of weights."""
 _ARRAYS = ("words", "answers", "word_weight", "image_weight", "bias", "features")
@@ -198,12 +200,14 @@ def fit(
         mean,
         deviation,
     )
-    total = EPOCHS * -(-len(examples.answers) // BATCH)
+    batches = -(-len(examples.answers) // BATCH)
+    epochs = max(EPOCHS, -(-STEPS // batches))
+    total = epochs * batches
     adam = torch.optim.Adam([weights.word, weights.image, weights.bias], lr=RATE)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(adam, total)
     answers, random = torch.from_numpy(examples.answers), np.random.default_rng(seed)
     with tqdm(total=total, desc="training the layer", leave=False) as bar:
-        for _ in range(EPOCHS):
+        for _ in range(epochs):
             order = random.permutation(len(answers))
             for first in range(0, len(order), BATCH):
                 batch = order[first : first + BATCH]

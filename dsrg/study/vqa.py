@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -277,9 +278,10 @@ def _write(out: Path, layer: Layer, summary: Mapping[str, Any], questions: Seque
 
 
 def _chosen(questions: Sequence[Question], count: int) -> list[Question]:
-    """Questions to show, of each type about as many, spread over them."""
+    """Questions to show, of each type as many as far as there are, spread over them."""
     kinds: dict[str, list[Question]] = {}
     for question in questions:
         kinds.setdefault(question.kind, []).append(question)
-    each = -(-count // len(kinds))
-    return [question for own in kinds.values() for question in spread(own, each)][:count]
+    turns = (kind for turn in range(count) for kind, own in kinds.items() if turn < len(own))
+    quota = Counter(itertools.islice(turns, count))
+    return [question for kind, own in kinds.items() for question in spread(own, quota[kind])]
