@@ -6,8 +6,8 @@ GROUPS = {
         "train-classifier", "make-saliency", "make-seeds", "train-dsrg", "make-masks", "retrain", "train-supervised",
     ),
     "look closer": (
-        "report", "show-cams", "show-units", "show-failures", "localize", "probe", "compare-seeds", "compare-masks",
-        "ablate",
+        "report", "show-cams", "show-units", "show-objects", "show-failures", "debug-cams", "localize", "probe", "vqa",
+        "compare-seeds", "compare-masks", "ablate",
     ),
     "data in and out": ("eval-miou", "import-cues", "make-demo-data"),
     "help": ("doctor",),

@@ -57,22 +57,38 @@ def read_cams(
     """
     if not Path(path).exists():
         raise InputError(f"{path}: the CAMs do not exist; run dsrg make-seeds.")
-    with disk.open_regular(path, "CAM file", limit=LARGEST_CAMS) as file:
+    mend = "delete it to have it made anew"
+    found = read_arrays(path, "CAM file", ("classes", "cams"), limit=LARGEST_CAMS, mend=mend)
+    classes, maps = found["classes"], found["cams"]
+    fault = _cam_fault(classes, maps, own, size)
+    if fault:
+        raise InputError(f"{path}: not a readable CAM file ({fault}); {mend}.")
+    return classes.astype(np.int64), maps.astype(np.float32)
+
+
+def read_arrays(path: str | Path, what: str, names: Sequence[str], *, limit: int, mend: str) -> dict[str, np.ndarray]:
+    """Read arrays of an .npz file; nothing in it is run.
+
+    Args:
+        path: The file.
+        what: What it is, for the error.
+        names: The arrays to read; others in it are left alone.
+        limit: Bytes that it may have, packed and unpacked.
+        mend: What to do about one that is broken, for the error.
+
+    Raises:
+        InputError: the file is missing, too large or broken, or lacks one of the arrays.
+    """
+    with disk.open_regular(path, what, limit=limit) as file:
         try:
             with zipfile.ZipFile(file) as archive:
-                if sum(info.file_size for info in archive.infolist()) > LARGEST_CAMS:
+                if sum(info.file_size for info in archive.infolist()) > limit:
                     raise ValueError("too large")
             file.seek(0)
             with np.load(file, allow_pickle=False) as stored:
-                classes, maps = stored["classes"], stored["cams"]
+                return {name: stored[name] for name in names}
         except Exception as error:  # zipfile, zlib, ValueError, KeyError: every way in which a .npz can be broken
-            raise InputError(
-                f"{path}: not a readable CAM file ({reason(error)}); delete it to have it made anew."
-            ) from None
-    fault = _cam_fault(classes, maps, own, size)
-    if fault:
-        raise InputError(f"{path}: not a readable CAM file ({fault}); delete it to have it made anew.")
-    return classes.astype(np.int64), maps.astype(np.float32)
+            raise InputError(f"{path}: not a readable {what} ({reason(error)}); {mend}.") from None
 
 
 def _cam_fault(classes: np.ndarray, maps: np.ndarray, own: np.ndarray | None, size: Sequence[int] | None) -> str | None:

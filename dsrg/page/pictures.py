@@ -95,11 +95,11 @@ def _card(
     layers = {}
     if cam is not None:  # in the colours of all heat maps here
         colours = colormaps[heatmap.COLOUR_MAP](heatmap.resize(cam, (height, width)).clip(0, 1), bytes=True)
-        layers["cam"] = _photo(colours[..., :3])
+        layers["cam"] = photo_uri(colours[..., :3])
     layers |= {name: _mask(mask, (height, width)) for name, mask in masks.items() if mask is not None}
     first = next((name for name in SHOWN_FIRST if name in layers), "")
     labels = [Chip(classes.names[index], colour(index)) for index in photo.own]
-    return Card(photo.id, width, height, _photo(small), layers, first, labels)
+    return Card(photo.id, width, height, photo_uri(small), layers, first, labels)
 
 
 def ranked(run: Run, failure: Failure, network: str) -> Ranked:
@@ -126,7 +126,8 @@ def colour(index: int) -> str:
     return "#{:02x}{:02x}{:02x}".format(*palette()[index].tolist())
 
 
-def _photo(picture: np.ndarray) -> str:
+def photo_uri(picture: np.ndarray) -> str:
+    """A picture (H, W, 3) uint8 as a data URI."""
     return _uri(Image.fromarray(picture), "WEBP", quality=QUALITY, method=6)
 
 

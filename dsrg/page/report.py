@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from dsrg import __version__
 from dsrg.errors import InputError
 from dsrg.files import disk
 from dsrg.labels import BACKGROUND
 from dsrg.page import pictures, record
 from dsrg.page.record import Status
+from dsrg.page.render import render
 from dsrg.run import results
 from dsrg.run.folder import Run
 from dsrg.run.table import FINAL, NETWORKS, STAGES, TRAININGS, predictions_of
@@ -82,8 +78,8 @@ def write_report(run: Run, count: int = 12, shown: Sequence[Example] | None = No
         raise InputError(f"--pictures {count}: choose a number from 1 to {MOST_PICTURES}.")
     found = record.statuses(run)
     context = _context(run, found, examples.examples(run, count) if shown is None else shown)
-    page = _render(context | {"megabytes": 0.0})
-    page = _render(context | {"megabytes": len(page.encode()) / 1e6})
+    filters = {"duration": duration, "code": code}
+    page = render("page.html.j2", context, filters, script="script.js")
     path = run.directory / "report.html"
     disk.write_text(path, page)
     return path
@@ -116,8 +112,6 @@ def _context(run: Run, found: Mapping[str, Status], shown: Sequence[Example]) ->
         "extremes": _extremes(run, found) if measured else None,
         "settings": record.settings(run.cfg),
         "environment": record.environment(run),
-        "made": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        "version": __version__,
     }
 
 
@@ -170,30 +164,6 @@ def _extremes(run: Run, found: Mapping[str, Status]) -> Extremes | None:
         void=count - len(ordered),
         median=statistics.median(failure.miou(network) for failure in ordered),
     )
-
-
-def _render(context: Mapping[str, Any]) -> str:
-    """The page. Every value is escaped: names of classes, photographs and folders are the user's."""
-    environment = Environment(
-        loader=PackageLoader("dsrg.page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["duration"] = duration
-    environment.filters["code"] = code
-    script = _package_text(environment, "script.js")
-    # The browser runs this script and no other, whatever may have slipped into the page.
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template("page.html.j2").render(
-        context, script=Markup(script), style=Markup(_package_text(environment, "style.css")), digest=digest
-    )
-
-
-def _package_text(environment: Environment, name: str) -> str:
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]
 
 
 def code(text: str) -> Markup:

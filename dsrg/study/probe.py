@@ -138,6 +138,7 @@ class Features:
     Attributes:
         size: Side of the network's square input, in pixels.
         output_stride: Pixels of it for each cell of the features.
+        network: The network.
 
     Raises:
         InputError: there are no such weights.
@@ -145,6 +146,7 @@ class Features:
 
     def __init__(self, cfg: Config, weights: str) -> None:
         self.cfg = cfg
+        self.weights = weights
         self.device = distributed.pick_device(cfg.device)
         self._features: Callable[[Tensor], Tensor]
         network: nn.Module
@@ -153,6 +155,7 @@ class Features:
             self._features = classifier.features
         else:
             self._features = network = self._imagenet()
+        self.network = network
         self.output_stride = inference.output_stride(network)
         self.size = grid.nearest(cfg.classifier.size, self.output_stride)
 

@@ -96,10 +96,10 @@ def show_cams(
     Raises:
         InputError: the classifier is not trained, lacks the method, or an argument does not fit.
     """
-    method = _method(run, method)
+    method = method_of(run, method)
     if count < 1:
         raise InputError(f"--count {count}: show at least one photograph.")
-    photos = _find(run, files) if files else run.val
+    photos = find_photos(run, files) if files else run.val
     if not wrong and not files:
         photos = spread(photos, count)
     labelled = {photo.id for photo in photos if photo.tags[1:].any()}
@@ -108,7 +108,7 @@ def show_cams(
     if not distributed.is_main():
         return {}
     model = networks.trained_classifier(run)
-    views = [_view(run, model, photo) for photo in tqdm(photos, "scores")]
+    views = [look(run, model, photo) for photo in tqdm(photos, "scores")]
     mistaken = [view for view in views if view.right is False]
     if wrong:
         mistaken.sort(key=lambda view: -view.scores.max())
@@ -130,7 +130,12 @@ def show_cams(
     return summary
 
 
-def _method(run: Run, method: str | None) -> str:
+def method_of(run: Run, method: str | None) -> str:
+    """The method, or where it is None the first that the run's classifier has.
+
+    Raises:
+        InputError: there is no such method, or the classifier lacks it.
+    """
     head = run.cfg.classifier.head
     own = tables.maps_of(head)
     method = method or own[0]
@@ -144,7 +149,7 @@ def _method(run: Run, method: str | None) -> str:
     return method
 
 
-def _find(run: Run, files: Sequence[str]) -> list[Photo]:
+def find_photos(run: Run, files: Sequence[str]) -> list[Photo]:
     """The files as photographs, with the labels of those that are in a split; all are read here once."""
     known = {photo.path.resolve(): photo for photo in (*run.train, *run.val)}
     photos = []
@@ -157,12 +162,19 @@ def _find(run: Run, files: Sequence[str]) -> list[Photo]:
 
 
 @torch.no_grad()
-def _view(run: Run, model: nn.Module, photo: Photo) -> View:
+def look(run: Run, model: nn.Module, photo: Photo) -> View:
+    """What the classifier says of a photograph, in one forward pass."""
     logits = model(_input(run, model, photo))[0].float()
     several = run.cfg.classifier.loss == "multi_label"
     scores = logits.sigmoid() if several else logits.softmax(0)
     own = frozenset(np.flatnonzero(photo.tags[1:]).tolist())
     return View(photo, own or None, scores.cpu().numpy(), several)
+
+
+def raw_maps(run: Run, model: nn.Module, photo: Photo, labels: Sequence[int], method: str) -> Tensor:
+    """The maps of some classes, 0..K-1, of a photograph in one forward pass: (N, h, w), of any range."""
+    maps: Tensor = tables.part(tables.MAPS[method].place)(model, _input(run, model, photo), torch.tensor([[*labels]]))
+    return maps[0]
 
 
 def _input(run: Run, model: nn.Module, photo: Photo) -> Tensor:
@@ -195,8 +207,7 @@ def _row(run: Run, model: nn.Module, view: View, method: str) -> list[np.ndarray
     """The photograph, its scores, and the heat maps, each with its caption."""
     picture = inference.read_pixels(view.photo).permute(1, 2, 0).numpy()
     labels = [*view.guesses, *view.others]
-    find = tables.part(tables.MAPS[method].place)
-    maps = find(model, _input(run, model, view.photo), torch.tensor([labels]))[0].relu()
+    maps = raw_maps(run, model, view.photo, labels, method).relu()
     peak = maps.amax(dim=(1, 2), keepdim=True)
     maps = maps / torch.where(peak > 0, peak, 1)
     names, best = run.classes.foreground, view.guesses[0]

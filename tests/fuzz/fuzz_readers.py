@@ -18,7 +18,7 @@ from trained_run import make_trained_run
 
 from dsrg import config
 from dsrg.app.uploads import read_upload
-from dsrg.data import coco, cues, labelled, own, sources
+from dsrg.data import coco, cues, labelled, own, sources, vqa, vqa_rules
 from dsrg.data.annotations import read_boxes_for
 from dsrg.data.classes import read_classes
 from dsrg.data.voc import VocFolder
@@ -31,6 +31,7 @@ from dsrg.predict.export import export
 from dsrg.predict.formats import video
 from dsrg.run.folder import Run
 from dsrg.stages.predictions import compare_folders
+from dsrg.study.ibowimg import Layer
 
 ALL = Classes(NAMES, "classes.txt")
 
@@ -101,6 +102,12 @@ def log(file: Path, world: Path) -> object:
     return record.read_log(run(file, world).stage("classifier"))
 
 
+def questions(file: Path, world: Path) -> object:
+    """The two files of questions, of which one is spoilt."""
+    del file
+    return vqa.read_questions(world / "vqa/questions.json", world / "vqa/annotations.json", world / "photos")
+
+
 TABLE = "labels.csv"
 NETWORK = "trained/retrain/checkpoint.pt"
 
@@ -121,6 +128,10 @@ READERS = (
     Reader("table for probe", TABLE, lambda file, world: labelled.read_labelled(file, world / "photos")),
     Reader("table for predict", TABLE, tags),
     Reader("COCO annotations", "coco.json", plan, form.JSON),
+    Reader("VQA questions", "vqa/questions.json", questions, form.JSON),
+    Reader("VQA annotations", "vqa/annotations.json", questions, form.JSON),
+    Reader("groups for VQA", "vqa/groups.txt", of(vqa_rules.read_groups, ALL)),
+    Reader("VQA layer", "vqa/layer.npz", of(Layer.read), form.ARRAYS),
     Reader("photograph", "photos/a.jpg", of(pictures.read_image)),
     Reader("photograph, upright", "photos/b.png", of(pictures.read_upright)),
     Reader("upload", "photos/a.jpg", of(read_upload, long_side=64)),
@@ -159,6 +170,7 @@ def make_world(world: Path) -> None:
     for place in ("masks", "true"):
         pictures.write_mask(world / place / "a.png", quadrants(16, 12, 0))
     (world / "coco.json").write_text(json.dumps(coco_values()))
+    _make_vqa(world / "vqa")
     storage.write_cams(world / "a.npz", [1, 2], np.random.default_rng(0).random((2, 3, 4)).astype(np.float32))
     _make_networks(world)
     made = run(world, world).stage("classifier")
@@ -172,6 +184,17 @@ def make_world(world: Path) -> None:
     with video.write_video(world / "clip.mp4", 25) as write:
         for shade in range(0, 80, 10):
             write(np.full((32, 48, 3), shade, np.uint8))
+
+
+def _make_vqa(folder: Path) -> None:
+    made = [
+        vqa.Made(name, f"is there a {label}?", "is there", "yes/no", "yes")
+        for name, label in (("a.jpg", "cat"), ("b.png", "dog"))
+    ]
+    vqa.write_questions(made, "train", folder / "questions.json", folder / "annotations.json")
+    (folder / "groups.txt").write_text("animal: cat, dog\nthing: traffic light, cat\n")
+    weights = (np.ones(shape, np.float32) for shape in ((3, 2), (2, 4), (2,)))
+    Layer(("is", "there", "a"), ("yes", "no"), *weights, features="classifier:0").write(folder / "layer.npz")
 
 
 def coco_values() -> dict[str, object]:

@@ -8,16 +8,14 @@ import pytest
 import torch
 from helpers import Tool, check_refusal, make_voc
 from PIL import Image
+from sure_run import CONFIG, make_run, words
 
-from dsrg import config, explain
+from dsrg import explain
 from dsrg.data.voc import Photo
 from dsrg.draw import heatmap, tiles
-from dsrg.files import storage
 from dsrg.run import networks
-from dsrg.run.folder import Run
 from dsrg.study.show_cams import TILE, VERDICTS, View, _row, show_cams
 
-ROOT = Path(__file__).parents[2]
 LABELS = {"t0": "cat", "t1": "dog", "v0": "cat", "v1": "dog", "v2": "cat dog", "v3": "traffic light;"}
 
 
@@ -25,22 +23,6 @@ LABELS = {"t0": "cat", "t1": "dog", "v0": "cat", "v1": "dog", "v2": "cat dog", "
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     splits = {"train": ("t0", "t1"), "val": ("v0", "v1", "v2", "v3")}
     return make_voc(tmp_path_factory.mktemp("data"), splits, size=(60, 45), labels=LABELS)
-
-
-def words(data: Path, run_dir: Path, *overrides: str) -> list[str]:
-    small = ("workers=0", "device=cpu", "cam.output_stride=16", "classifier.acol_channels=4", "localize.size=64")
-    return [f"data.root={data}", f"run_dir={run_dir}", *small, *overrides]
-
-
-def make_run(data: Path, run_dir: Path, *overrides: str) -> Run:
-    """A run whose classifier says cat for sure and perhaps dog, whatever it sees."""
-    run = Run(config.load(ROOT / "configs/demo/resnet18.yaml", words(data, run_dir, *overrides)))
-    torch.manual_seed(0)
-    state = networks.new_classifier(run).state_dict()
-    if "linear.bias" in state:
-        state["linear.bias"] = torch.tensor([3.0, 1.0, -3.0])
-    storage.save_checkpoint(run_dir / "classifier/checkpoint.pt", {"model": state})
-    return run
 
 
 def test_verdicts_tell_what_was_predicted_and_what_is_true() -> None:
@@ -61,7 +43,7 @@ def test_photographs_are_spread_over_the_split_with_fewer_classes_than_five(
     data: Path, tmp_path: Path, tool: Tool
 ) -> None:
     make_run(data, tmp_path)
-    code, out, _ = tool("show_cams", "--cfg", ROOT / "configs/demo/resnet18.yaml", "--count", 2, *words(data, tmp_path))
+    code, out, _ = tool("show_cams", "--cfg", CONFIG, "--count", 2, *words(data, tmp_path))
     assert code == 0
     told = json.loads((tmp_path / "explain/cams-cam.json").read_text())
     assert [shown["id"] for shown in told["shown"]] == ["v0", "v3"]
@@ -102,7 +84,7 @@ def test_files_of_a_split_have_labels_and_others_none(data: Path, tmp_path: Path
     make_run(data, tmp_path)
     stranger = tmp_path / "stranger.png"
     Image.new("RGB", (50, 30), (200, 10, 10)).save(stranger)
-    call = ("show_cams", "--cfg", ROOT / "configs/demo/resnet18.yaml", data / "JPEGImages/t1.jpg", stranger)
+    call = ("show_cams", "--cfg", CONFIG, data / "JPEGImages/t1.jpg", stranger)
     assert tool(*call, *words(data, tmp_path))[0] == 0
     known, unknown = json.loads((tmp_path / "explain/cams-cam-files.json").read_text())["shown"]
     assert (known["labels"], known["right"]) == (["dog"], False)
@@ -140,12 +122,12 @@ def test_every_method_draws(data: Path, tmp_path: Path, method: str) -> None:
 def test_acol_is_the_method_of_its_head(data: Path, tmp_path: Path, tool: Tool) -> None:
     assert show_cams(make_run(data, tmp_path, "classifier.head=acol", "seeds.source=acol"), count=1)["method"] == "acol"
     overrides = words(data, tmp_path, "classifier.head=acol", "seeds.source=acol")
-    call = ("show_cams", "--cfg", ROOT / "configs/demo/resnet18.yaml", "--method", "cam", *overrides)
+    call = ("show_cams", "--cfg", CONFIG, "--method", "cam", *overrides)
     check_refusal(tool(*call), "--method cam", "classifier.head = gap", "grad_cam")
 
 
 def test_what_is_missing_is_one_sentence(data: Path, tmp_path: Path, tool: Tool) -> None:
-    call = ("show_cams", "--cfg", ROOT / "configs/demo/resnet18.yaml", *words(data, tmp_path))
+    call = ("show_cams", "--cfg", CONFIG, *words(data, tmp_path))
     check_refusal(tool(*call), tmp_path / "classifier")
     check_refusal(tool(*call, "--count", 0), "--count 0")
     check_refusal(tool(*call, "--method", "acol"), "--method acol", "classifier.head = acol")
