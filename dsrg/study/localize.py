@@ -21,8 +21,7 @@ from dsrg.data.voc import Photo, read_mask_for
 from dsrg.draw import heatmap, tiles
 from dsrg.errors import InputError
 from dsrg.files import disk
-from dsrg.models.acol import ACoL
-from dsrg.models.classifier import Classifier
+from dsrg.models.build import AnyClassifier
 from dsrg.run import inference, networks
 from dsrg.run.folder import Run, Stage
 from dsrg.study.comparison import check_comparable, methods_of, network_names
@@ -195,7 +194,7 @@ class Localizer:
         self.method = method
 
     @functools.cached_property
-    def model(self) -> Classifier | ACoL:
+    def model(self) -> AnyClassifier:
         """The classifier, read when the first photograph asks for it."""
         return networks.trained_classifier(self.run)
 
