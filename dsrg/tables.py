@@ -89,6 +89,7 @@ MAPS = {
     "grad_cam": Maps("dsrg.explain:grad_cam", "Grad-CAM", per_cell=True),
     "grad_cam_pp": Maps("dsrg.explain:grad_cam_pp", "Grad-CAM++"),
     "saliency": Maps("dsrg.explain:saliency", "saliency", seeds=False),
+    "saliency_cut": Maps("dsrg.run.graph_cut:saliency_graph_cut", "saliency and GraphCut", seeds=False),
     "acol": Maps("dsrg.explain:acol", "ACoL", head="acol", dense=True, erases=True),
 }
 """Maps of a trained classifier."""
