@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _import(file: Path, listed: Path, run: Run) -> None:
     if run.cfg.shared is not None:
         raise InputError(f"shared = {run.cfg.shared}: seeds/ is read there; import into that run, or set shared=null.")
+    run.check_classes("seeds")
     numbers = cues.read_list(listed)
     found = cues.read_cues(file, run.classes)
     own, differ = cues.choose(run.train, found, numbers, str(listed))
