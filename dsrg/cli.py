@@ -89,6 +89,7 @@ def stages(description: str, arguments: Sequence[str] | None, *names: str) -> in
         from dsrg.stages.order import MAKERS  # here, for the other commands need none of the networks
         from dsrg.stages.predictions import require_gate
 
+        run.check_classes(*names)  # before the first of them takes its hours
         for network in filter(None, (STAGES[name].predicts for name in names)):
             require_gate(run, network)
         for name in names if len(names) == 1 else [name for name in names if name in run.stages]:

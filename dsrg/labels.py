@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -16,6 +17,8 @@ IGNORE = 255
 """Index of a pixel without a label: "unlabelled" in seeds, "void" in ground truth."""
 BACKGROUND_NAMES = ("background", "_background_")
 """What lists of classes call class 0; the second is LabelMe's."""
+MOST_CLASSES = 30_000
+"""Classes that a data set may have; the largest release of ImageNet has 21,841."""
 LONGEST_NAME = 100
 """Letters of a class's name."""
 _MOST_SHOWN = 25
@@ -57,16 +60,34 @@ class Classes:
         """Names of the K = C - 1 foreground classes."""
         return self.names[1:]
 
+    def check_masks(self) -> None:
+        """Refuse masks of more classes than a byte has numbers for, background and void beside them.
+
+        Raises:
+            InputError: there are more.
+        """
+        if len(self) > IGNORE:
+            raise InputError(
+                f"{self.source}: names {len(self.foreground):,} classes, and the most that 8-bit masks hold is "
+                f"{IGNORE - 1} and background; train-classifier, show-cams and localize take more, for what makes or "
+                "reads masks take some off.",
+                "too many classes",
+            )
+
     def by_name(self, values: Iterable[float]) -> dict[str, float | None]:
         """One value for each of the C classes, by name; None for nan."""
         numbers = map(float, values)
         return {name: None if value != value else value for name, value in zip(self.names, numbers, strict=True)}
 
+    @cached_property
+    def _indices(self) -> dict[str, int]:
+        return {name: index for index, name in enumerate(self.names)}
+
     def index(self, name: str, where: str) -> int:
         """Class index of `name`; `where` names the file that holds it, for the error."""
         try:
-            return self.names.index(name)
-        except ValueError:
+            return self._indices[name]
+        except KeyError:
             known = ", ".join(self.foreground[:_MOST_SHOWN])
             if len(self.foreground) > _MOST_SHOWN:
                 known += f" and {len(self.foreground) - _MOST_SHOWN} more"

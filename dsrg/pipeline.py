@@ -20,6 +20,7 @@ def run_pipeline(run: Run) -> dict[str, Any]:
     Returns:
         The content of results.json.
     """
+    run.check_classes(*planned(run))
     figures: dict[str, Any] = {}
     seconds: dict[str, float] = {}
     for name in planned(run):

@@ -33,6 +33,9 @@ class Backbone:
     """Whether what is cut off has weights, which a network that is not cut then lacks."""
     fc: bool = False
     """Whether fc6 and fc7 of DeepLab's branches can start from its fully connected layers."""
+    own_head: bool = False
+    """Whether its own classification head has fully connected layers (classifier.head = own); where it has none, the
+    head is global average pooling and one linear layer (gap)."""
 
 
 NAMED_WEIGHTS = ("torchvision", "timm")
@@ -42,11 +45,13 @@ BACKBONES = {
     "resnet18": Backbone("dsrg.models.architectures:RESNET18"),
     "resnet50": Backbone("dsrg.models.architectures:RESNET50"),
     "resnet101": Backbone("dsrg.models.architectures:RESNET101"),
-    "vgg16": Backbone("dsrg.models.architectures:VGG16", batch_norm=False, cut=True, fc=True),
-    "alexnet": Backbone("dsrg.models.architectures:ALEXNET", batch_norm=False, cut=True),
+    "vgg16": Backbone("dsrg.models.architectures:VGG16", batch_norm=False, cut=True, fc=True, own_head=True),
+    "alexnet": Backbone("dsrg.models.architectures:ALEXNET", batch_norm=False, cut=True, own_head=True),
     "googlenet": Backbone("dsrg.models.architectures:GOOGLENET", cut=True, cut_weights=True),
+    "nin": Backbone("dsrg.models.nin:NIN", batch_norm=False),
 }
-"""Networks without their classification head, by torchvision's names."""
+"""Networks without their classification head, by torchvision's names; NIN, which torchvision lacks, has no weights to
+download."""
 BACKBONE_FAMILIES = {
     "timm/": Backbone(
         "dsrg.models.timm_network:architecture",
@@ -84,6 +89,7 @@ MAPS = {
     "grad_cam": Maps("dsrg.explain:grad_cam", "Grad-CAM", per_cell=True),
     "grad_cam_pp": Maps("dsrg.explain:grad_cam_pp", "Grad-CAM++"),
     "saliency": Maps("dsrg.explain:saliency", "saliency", seeds=False),
+    "saliency_cut": Maps("dsrg.run.graph_cut:saliency_graph_cut", "saliency and GraphCut", seeds=False),
     "acol": Maps("dsrg.explain:acol", "ACoL", head="acol", dense=True, erases=True),
 }
 """Maps of a trained classifier."""

@@ -8,7 +8,9 @@ from dsrg.explain import cam, grad_cam, grad_cam_pp, saliency
 from dsrg.models.acol import ACoL
 from dsrg.models.classifier import Classifier
 
-METHODS = {name: tables.part(maps.place) for name, maps in tables.MAPS.items()}
+METHODS = {
+    name: tables.part(maps.place) for name, maps in tables.MAPS.items() if maps.place.startswith("dsrg.explain:")
+}
 LAYER_METHODS = {"cam": cam, "grad_cam": grad_cam, "grad_cam_pp": grad_cam_pp}
 """The methods that take a layer."""
 PLAIN_METHODS = {**LAYER_METHODS, "saliency": saliency}

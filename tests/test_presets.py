@@ -15,6 +15,7 @@ from dsrg.models.deeplab import DeepLab
 from dsrg.run import inference, networks, trainer
 from dsrg.run.folder import Run
 from dsrg.stages.dsrg import DsrgStep
+from dsrg.study.comparison import network_name
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 CLASSES = {"voc12/vgg16_official": 21, "voc12/resnet101": 21, "coco14/vgg16": 81}
@@ -113,6 +114,43 @@ def test_classifier_shapes(name: str) -> None:
         model = networks.new_classifier(unweighted(name))
         assert model(torch.empty(2, 3, SIZE, SIZE)).shape == (2, CLASSES[name] - 1)
         assert model.activation_maps(torch.empty(1, 3, SIZE, SIZE)).shape == (1, CLASSES[name] - 1, 21, 21)
+
+
+TABLES = {
+    # the network's name in the tables, the grid and the depth of what is pooled or read at 225 pixels, its parameters
+    "alexnet": ("alexnet", (256, 6, 6), 61_100_840),
+    "alexnet_gap": ("alexnet-GAP", (1024, 15, 15), 5_855_016),
+    "alexnet_star_gap": ("alexnet*-GAP", (512, 15, 15), 6_522_664),
+    "googlenet": ("googlenet", (1024, 8, 8), 6_624_904),
+    "googlenet_gap": ("googlenet-GAP", (1024, 15, 15), 11_967_656),
+    "googlenet_gmp": ("googlenet-GMP", (1024, 15, 15), 11_967_656),
+    "nin": ("nin-GAP", (1024, 8, 8), 7_595_176),
+    "vgg16": ("vgg16", (512, 7, 7), 138_357_544),
+    "vgg16_gap": ("vgg16-GAP", (1024, 15, 15), 20_459_304),
+}
+"""The networks of the CAM paper's tables 1 and 2, by their presets in configs/imagenet."""
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_networks_of_the_cam_papers_tables(name: str) -> None:
+    title, grid, parameters = TABLES[name]
+    cfg = load(f"imagenet/{name}")
+    assert network_name(cfg) == title
+    assert (cfg.classifier.loss, cfg.classifier.size) == ("single_label", 225)
+    model = cfg.model.model_copy(update={"weights": None})
+    run = SimpleNamespace(cfg=cfg.model_copy(update={"model": model}), classes=range(1001))
+    with torch.device("meta"):
+        network = networks.new_classifier(cast(Run, run))
+        images = torch.empty(2, 3, 225, 225)
+        assert network.features(images).shape == (2, *grid)
+        assert network(images).shape == (2, 1000)
+    assert sum(parameter.numel() for parameter in network.parameters()) == parameters
+
+
+def test_every_preset_of_imagenet_is_a_network_of_the_tables() -> None:
+    assert {name for name in config.presets() if name.startswith("imagenet/")} == {
+        f"imagenet/{name}" for name in TABLES
+    }
 
 
 def test_parameter_counts() -> None:

@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         classes = read_classes(options.classes)
+        classes.check_masks()
         colours = None if options.palette is None else read_colours(options.palette, classes)
         pairs, notes = pair_masks(options.pred, options.gt)
         matrix = compare_masks(pairs, classes, colours)

@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _import(file: Path, listed: Path, run: Run, classes: Classes) -> None:
     if run.cfg.shared is not None:
         raise InputError(f"shared = {run.cfg.shared}: seeds/ is read there; import into that run, or set shared=null.")
+    run.check_classes("seeds")
     numbers = cues.read_list(listed)
     found = cues.read_cues(file, classes)
     if classes.names != run.classes.names:

@@ -1,4 +1,4 @@
-"""Bring photographs with image-level labels, PASCAL VOC 2012 with SBD, or COCO into the layout that the stages read."""
+"""Bring photographs with labels, PASCAL VOC 2012 with SBD, COCO or ImageNet into the layout that the stages read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dsrg.cli import guard
-from dsrg.data import coco, own, voc_sbd
+from dsrg.data import coco, imagenet, own, voc_sbd
 from dsrg.data.prepare import Plan, check_root, write_set
 from dsrg.errors import InputError
 
@@ -18,6 +18,7 @@ examples:
   VOC 2012, train_aug:    dsrg prepare-data --voc VOCdevkit/VOC2012 --sbd benchmark_RELEASE/dataset --root data/voc12
   the same, downloaded:   dsrg prepare-data --voc downloads/voc --sbd downloads/sbd --download --root data/voc12
   COCO:                   dsrg prepare-data --coco coco --year 2014 --root data/coco --link
+  ImageNet, ILSVRC 2012:  dsrg prepare-data --imagenet ILSVRC --root data/imagenet --link symbolic
   COCO's format:          dsrg prepare-data --coco-json annotations.json --photos photos --root data/mine
 """
 
@@ -68,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     voc.add_argument(
         "--label-source", choices=("xml", "masks"), help="image-level labels from VOC's XML (the default) or from masks"
     )
+    ilsvrc = parser.add_argument_group("ImageNet")
+    ilsvrc.add_argument(
+        "--imagenet", type=Path, metavar="DIR", help="holds train/<synset>/, val/, lists and boxes of ILSVRC 2012"
+    )
     instances = parser.add_argument_group("COCO")
     instances.add_argument("--coco", type=Path, metavar="DIR", help="holds annotations/, train<year>/ and val<year>/")
     instances.add_argument("--year", type=int, choices=(2014, 2017), help="of --coco")
@@ -87,6 +92,8 @@ def _plan(options: argparse.Namespace) -> Plan:
         return coco.plan_coco(options.coco, options.year)
     if options.coco_json is not None:
         return coco.plan_json(options.coco_json, options.photos, val=val)
+    if options.imagenet is not None:
+        return imagenet.plan_imagenet(options.imagenet, threads=options.threads)
     if options.voc is None:
         return own.plan_own(options.photos, options.labels, val=val)
     if options.download:
@@ -106,6 +113,7 @@ def _check_options(options: argparse.Namespace) -> None:
     allowed = {
         "--coco": {"--year"},
         "--coco-json": {"--photos", "--val"},
+        "--imagenet": set(),
         "--voc": {"--sbd", "--download", "--label-source"},
         "--photos": {"--labels", "--val"},
     }
@@ -113,7 +121,7 @@ def _check_options(options: argparse.Namespace) -> None:
     given = [flag for flag in sorted(flags) if getattr(options, flag[2:].replace("-", "_")) not in (None, False)]
     sources = [flag for flag in allowed if flag in given]
     if not sources:
-        raise InputError("name what to prepare: --photos, --voc, --coco or --coco-json (see --help).")
+        raise InputError("name what to prepare: --photos, --voc, --coco, --coco-json or --imagenet (see --help).")
     source = sources[0]
     for flag in given:
         if flag not in {source, *allowed[source]}:

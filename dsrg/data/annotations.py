@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from dsrg.labels import Classes
 LARGEST = 16 * disk.MIB
 """Bytes of an annotation; VOC's largest has 30 KB."""
 MOST_OBJECTS = 20_000
+Edges = tuple[float, float, float, float]
 
 
 def read_boxes_for(path: Path, size: tuple[int, int], classes: Classes, photo: Path) -> LabelledBoxes:
@@ -40,17 +42,7 @@ def read_boxes_for(path: Path, size: tuple[int, int], classes: Classes, photo: P
     for element in _read_objects(path, "measure with masks"):
         name = element.findtext("name", "").strip()
         indices.append(classes.index(name, str(path)))
-        edges = [
-            " ".join(element.findtext(f"bndbox/{edge}", "none").split())[:20]
-            for edge in ("xmin", "ymin", "xmax", "ymax")
-        ]
-        try:
-            left, top, right, bottom = map(float, edges)
-        except ValueError:
-            raise InputError(
-                f"{path}: the box of a '{name}' is xmin, ymin, xmax, ymax = {', '.join(edges)}; write four numbers.",
-                "box wrong",
-            ) from None
+        left, top, right, bottom = _edges(element, name, path)
         # A fraction of a pixel beyond the edge is rounding; nan fails every comparison.
         if not (0 < left <= right < size[0] + 1 and 0 < top <= bottom < size[1] + 1):
             raise InputError(
@@ -79,6 +71,46 @@ def read_label_names(path: Path, otherwise: str) -> list[str]:
     return [element.findtext("name", "").strip() for element in _read_objects(path, otherwise)]
 
 
+def read_plain_boxes(path: Path) -> tuple[list[tuple[str, Edges]], tuple[float, float] | None]:
+    """The objects of an annotation in VOC's form, nothing taken for granted of their names and numbers.
+
+    Args:
+        path: The annotation.
+
+    Returns:
+        Each object's name and xmin, ymin, xmax, ymax as they are written; and the width and height that the annotation
+        says the photograph has, None where it says none.
+
+    Raises:
+        InputError: the file is missing or broken, or a box is not of four finite numbers.
+    """
+    root = _read_root(path, "restore it")
+    found = []
+    for element in _objects_of(root, path):
+        name = element.findtext("name", "").strip()
+        found.append((name, _edges(element, name, path)))
+    try:
+        size = (float(root.findtext("size/width", "0")), float(root.findtext("size/height", "0")))
+    except ValueError:
+        size = (0.0, 0.0)
+    return found, size if all(0 < side < math.inf for side in size) else None
+
+
+def _edges(element: ElementTree.Element, name: str, path: Path) -> Edges:
+    """The four numbers of an object's box, as they are written."""
+    edges = [
+        " ".join(element.findtext(f"bndbox/{edge}", "none").split())[:20] for edge in ("xmin", "ymin", "xmax", "ymax")
+    ]
+    try:
+        left, top, right, bottom = map(float, edges)
+    except ValueError:
+        raise InputError(
+            f"{path}: the box of a '{name[:60]}' is xmin, ymin, xmax, ymax = {', '.join(edges)}; write four numbers.",
+            "box wrong",
+        ) from None
+    return left, top, right, bottom
+
+
 class _NoDoctype(ElementTree.TreeBuilder):
     """Refuses a document type before what it defines is read: a few lines of entities make gigabytes of text."""
 
@@ -88,15 +120,23 @@ class _NoDoctype(ElementTree.TreeBuilder):
 
 def _read_objects(path: Path, otherwise: str) -> list[ElementTree.Element]:
     """The objects of a VOC XML annotation; `otherwise` says what helps where the file is missing."""
+    return _objects_of(_read_root(path, otherwise), path)
+
+
+def _read_root(path: Path, otherwise: str) -> ElementTree.Element:
     if not path.exists():
         raise InputError(f"{path}: the annotation does not exist; add it or {otherwise}.", "annotation missing")
     try:
         content = disk.read_bytes(path, "annotation", limit=LARGEST)
-        objects = ElementTree.fromstring(content, ElementTree.XMLParser(target=_NoDoctype())).findall("object")
+        return ElementTree.fromstring(content, ElementTree.XMLParser(target=_NoDoctype()))
     except InputError as error:
         raise InputError(str(error), "annotation unreadable") from None
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # an unknown encoding is one of two
         raise InputError(f"{path}: not valid XML ({error}); replace the file.", "annotation unreadable") from None
+
+
+def _objects_of(root: ElementTree.Element, path: Path) -> list[ElementTree.Element]:
+    objects = root.findall("object")
     if len(objects) > MOST_OBJECTS:
         raise InputError(
             f"{path}: names {len(objects):,} objects, and {MOST_OBJECTS:,} are the most; check the file.",

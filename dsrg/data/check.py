@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dsrg.data.photograph import describe_left_out, is_system
-from dsrg.data.voc import Photo, Refuse, VocFolder, no_object, shows_object
+from dsrg.data.voc import Photo, Refuse, VocFolder, no_object, reporting, shows_object
 from dsrg.errors import InputError
 from dsrg.files import pictures
 from dsrg.labels import BACKGROUND, IGNORE
@@ -144,6 +144,10 @@ def check_data(
     masked: set[str] = set()
     for own in splits.values() if masks else ():
         masked |= _with_masks(folder, own, found)
+    if masked and len(folder.classes) > IGNORE:
+        with reporting(note, folder.mask_dir, ""):
+            folder.classes.check_masks()
+        masked = set()
     boxed = {name for name, photo in photos.items() if boxes and folder.annotation_path(photo).is_file()}
     found += _without_annotation(folder, photos, boxed)
     found += _left_out(folder, photos, masks)

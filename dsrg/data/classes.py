@@ -7,10 +7,10 @@ from pathlib import Path
 
 from dsrg.errors import InputError
 from dsrg.files import disk
-from dsrg.labels import BACKGROUND_NAMES, IGNORE, PRESETS, Classes, fault_of_name
+from dsrg.labels import BACKGROUND_NAMES, MOST_CLASSES, PRESETS, Classes, fault_of_name
 
 LARGEST_LIST = disk.MIB
-"""Bytes of a class list; 255 names of 100 letters have a tenth at most."""
+"""Bytes of a class list; 21,841 names of 30 letters have six tenths."""
 
 
 def read_classes(path: str | Path) -> Classes:
@@ -27,8 +27,8 @@ def read_classes(path: str | Path) -> Classes:
         raise InputError(f"{path}: the class list does not exist; write one class name a line, 'background' first.")
     text = disk.read_text(path, "class list", limit=LARGEST_LIST)
     names = tuple(line.strip() for line in text.split("\n") if line.strip())
-    if len(names) > IGNORE:
-        raise InputError(f"{path}: {len(names):,} classes are listed, but 8-bit masks hold at most {IGNORE}.")
+    if len(names) > MOST_CLASSES:
+        raise InputError(f"{path}: {len(names):,} classes are listed, and {MOST_CLASSES:,} are the most; check it.")
     if len(names) < 2 or names[0] not in BACKGROUND_NAMES:
         raise InputError(f"{path}: the first line must be 'background' and at least one class must follow.")
     for name in names:

@@ -135,7 +135,7 @@ def plan_json(path: Path, photos: Path | None = None, *, val: float = 0.1) -> Pl
         InputError: as `read_instances`; or there are too few photographs or too many classes.
     """
     found = read_instances(path, photos or path.parent)
-    classes = check_names(list(dict.fromkeys(found.categories.values())), path)
+    classes = check_names(list(dict.fromkeys(found.categories.values())), path, masks=True)
     splits = split_off({item.id: item.labels for item in found.items}, val)
     return Plan(classes, found.items, splits, {"kind": "coco", "files": [_fingerprint(path)]}, found.notes)
 

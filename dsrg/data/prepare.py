@@ -23,7 +23,7 @@ from dsrg.errors import InputError
 from dsrg.files import disk, locks, pictures
 from dsrg.files.manifest import FILE as MANIFEST
 from dsrg.files.manifest import Manifest, Recorder, identity
-from dsrg.labels import IGNORE, fault_of_name
+from dsrg.labels import IGNORE, MOST_CLASSES, fault_of_name
 
 RECORD = "source.json"
 """In an unfinished folder: what it is made from."""
@@ -44,8 +44,8 @@ class Item:
     """A mask's file to copy, or what makes the mask, (H, W) uint8."""
     size: tuple[int, int] | None = None
     """Width and height in pixels that the annotation is for, where one gives them."""
-    annotation: Path | None = None
-    """A VOC XML annotation to copy."""
+    annotation: Path | Callable[[], bytes] | None = None
+    """A VOC XML annotation to copy, or what makes its content."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,13 @@ def check_root(root: Path) -> None:
         raise InputError(f"{root}: is not empty; choose another --root.")
 
 
-def check_names(names: Sequence[str], where: str | Path) -> tuple[str, ...]:
+def check_names(names: Sequence[str], where: str | Path, *, masks: bool = False) -> tuple[str, ...]:
     """The class list for foreground classes: background first, then `names`.
 
     Args:
         names: Names of the foreground classes.
         where: What holds them, for the error.
+        masks: Whether the data set has masks, which hold fewer classes.
 
     Raises:
         InputError: there is none or there are too many, two differ at most in case, or one cannot stand in a list of
@@ -93,8 +94,10 @@ def check_names(names: Sequence[str], where: str | Path) -> tuple[str, ...]:
     """
     if not names:
         raise InputError(f"{where}: holds no class; there must be one at least.")
-    if len(names) >= IGNORE:
+    if masks and len(names) >= IGNORE:
         raise InputError(f"{where}: {len(names)} classes are too many, 8-bit masks hold {IGNORE - 1} and background.")
+    if len(names) >= MOST_CLASSES:
+        raise InputError(f"{where}: {len(names):,} classes are too many; {MOST_CLASSES - 1:,} are the most.")
     seen: dict[str, str] = {"background": "background, class 0 of every data set"}
     for name in names:
         if fault_of_name(name):
@@ -317,7 +320,11 @@ def _put(manifest: Manifest, item: Item, *, num_classes: int, link: Link | None)
             pictures.write_mask(target, mask)
         size = (mask.shape[1], mask.shape[0])
     if item.annotation is not None:
-        put_file(item.annotation, partial / "Annotations" / f"{item.id}.xml", link)
+        target = partial / "Annotations" / f"{item.id}.xml"
+        if isinstance(item.annotation, Path):
+            put_file(item.annotation, target, link)
+        else:
+            disk.write_bytes(target, item.annotation())
     anew = put_photograph(item.photo, photo, link=link, size=size)
     Recorder(partial).note(photo, made_from, photo)
     return anew

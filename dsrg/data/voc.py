@@ -113,6 +113,7 @@ class VocFolder:
         else:
             names = self._names_from_xml(ids, refuse)
         photos = []
+        shared: dict[bytes, np.ndarray] = {}  # a million photographs of a thousand classes would take a gigabyte
         for name in ids:
             if name not in files:
                 missing = self.image_dir / f"{name}.jpg"
@@ -122,6 +123,7 @@ class VocFolder:
                 )
                 refuse(InputError(sentence, "photograph missing"), missing, name)
             tags = self._tags(name, names.get(name, []), refuse)
+            tags = shared.setdefault(tags.tobytes(), tags)
             if name in files:
                 photos.append(Photo(name, files[name][-1], tags))
         return photos
@@ -148,9 +150,16 @@ class VocFolder:
     def has_masks(self, photos: Sequence[Photo]) -> bool:
         """Whether every one of the photographs has a ground-truth mask.
 
-        Where only some have, as in VOC's train_aug without SBD's masks, the answer is no, with a warning.
+        Where only some have, as in VOC's train_aug without SBD's masks, the answer is no, with a warning; and so it is
+        where there are more classes than a mask can hold.
         """
         paths = [self.mask_path(photo) for photo in photos]
+        if len(self.classes) > IGNORE and any(map(os.path.lexists, paths)):
+            warnings.warn(
+                f"{self.mask_dir}: the masks are not read, for 8 bits do not hold {len(self.classes) - 1:,} classes",
+                stacklevel=2,
+            )
+            return False
         return _all_there(paths, "masks", "this split is not measured; weak training does not need them")
 
     def has_boxes(self, photos: Sequence[Photo]) -> bool:

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import functools
-import io
-import zlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import scipy.io
 from tqdm import tqdm
 
 from dsrg.data.annotations import read_label_names
 from dsrg.data.ids import check_id, read_ids
+from dsrg.data.matlab import read_mat
 from dsrg.data.prepare import Item, Plan
 from dsrg.errors import InputError
-from dsrg.files import disk, pictures
+from dsrg.files import pictures
 from dsrg.labels import BACKGROUND, IGNORE, VOC, Classes
 
 TRAIN_AUG_SIZE = 10582
 """Photographs of train_aug with the official lists (Chen et al., DeepLab, ICLR 2015)."""
-LARGEST_MAT = 8 * disk.MIB
-"""Bytes of an annotation of SBD; the largest has 50 KB."""
-LARGEST_UNPACKED = 64 * disk.MIB
-"""Bytes of one of its parts when unpacked; a mask of 500 x 500 has 0.25 million."""
 LabelSource = Literal["xml", "masks"]
 
 
@@ -82,36 +76,16 @@ def read_sbd_mask(path: Path) -> np.ndarray:
     """
     if not path.exists():
         raise InputError(f"{path}: the annotation of SBD does not exist; unpack the archive anew.")
-    content = disk.read_bytes(path, "annotation of SBD", limit=LARGEST_MAT)
+    struct = read_mat(path, "GTcls", "annotation of SBD")
     try:
-        _check_unpacked(content)
-        mask = np.asarray(
-            scipy.io.loadmat(io.BytesIO(content), variable_names=["GTcls"])["GTcls"][0, 0]["Segmentation"]
-        )
-    except Exception as error:  # MatReadError, zlib.error, KeyError, ValueError, OSError: every way to be broken
+        mask = np.asarray(struct[0, 0]["Segmentation"])
+    except (IndexError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a readable annotation of SBD ({error}); unpack the archive anew.") from None
     if mask.ndim != 2 or mask.dtype.kind not in "ui" or mask.size == 0 or mask.max() >= len(VOC):
         raise InputError(
             f"{path}: its Segmentation is no mask of the classes 0 to {len(VOC) - 1}; unpack the archive anew."
         )
     return mask.astype(np.uint8)
-
-
-def _check_unpacked(content: bytes) -> None:
-    """Refuse a MATLAB file that unpacks to more than any mask: scipy asks for what it says before it looks.
-
-    Behind a head of 128 bytes each element has its kind (15: packed with zlib) and length in four bytes each.
-    """
-    order: Literal["little", "big"] = "big" if content[126:128] == b"MI" else "little"
-    place = 128
-    while place + 8 <= len(content):
-        kind, length = (int.from_bytes(content[start : start + 4], order) for start in (place, place + 4))
-        place += 8
-        if kind == 15:
-            unpacked = zlib.decompressobj().decompress(content[place : place + length], LARGEST_UNPACKED + 1)
-            if len(unpacked) > LARGEST_UNPACKED:
-                raise ValueError(f"it unpacks to more than {LARGEST_UNPACKED:,} bytes")
-        place += length
 
 
 def plan_voc(voc: Path, sbd: Path | None = None, *, label_source: LabelSource = "xml", threads: int = 4) -> Plan:

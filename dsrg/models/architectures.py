@@ -5,8 +5,10 @@ A stage belongs to each of the five halvings of the resolution; stage n (from 1)
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -52,6 +54,11 @@ class Architecture:
     """Its neck, where it has one."""
     adapt: Callable[[Any, Mapping[str, Any]], dict[str, Any]] | None = None
     """Fits a state_dict of another input size to the network; None where the size changes nothing."""
+    published: Callable[[Any], Stages] | None = None
+    """As `split`, with the network's own pools, which its fully connected layers were trained on; None where it has no
+    such layers."""
+    hidden: Callable[[], nn.Sequential] | None = None
+    """Likewise what stands between the features and the last linear layer, with torchvision's parameter names."""
 
 
 def _make_mobilenet_v2() -> Any:
@@ -84,33 +91,52 @@ def _make_plain(name: str) -> Any:
     with torch.device("meta"):  # no memory, no initialisation for the head: 124 million parameters in VGG16
         network = torchvision.models.get_model(name, weights=None)
     network.classifier = nn.Identity()
-    network.to_empty(device=device)
-    for key, parameter in network.named_parameters():  # as torchvision does in VGG
+    init_convolutions(network.to_empty(device=device))
+    return network
+
+
+def init_convolutions(network: nn.Module) -> None:
+    """Initial values of convolutions without batch norm, as torchvision has them in VGG."""
+    for key, parameter in network.named_parameters():
         if key.endswith("bias"):
             nn.init.zeros_(parameter)
         else:
             nn.init.kaiming_normal_(parameter, mode="fan_out", nonlinearity="relu")
-    return network
 
 
-def _split_vgg16(network: Any) -> Stages:
+def _make_hidden(name: str) -> nn.Sequential:
+    """VGG's or AlexNet's pooling to a grid of one size, and its fully connected layers but for the last."""
+    device = torch.get_default_device()
+    with torch.device("meta"):
+        network = torchvision.models.get_model(name, weights=None)
+    layers = OrderedDict(avgpool=network.avgpool, flatten=nn.Flatten(), classifier=network.classifier[:-1])
+    hidden = nn.Sequential(layers).to_empty(device=device)
+    for key, parameter in hidden.named_parameters():  # as torchvision does in VGG
+        if key.endswith("bias"):
+            nn.init.zeros_(parameter)
+        else:
+            nn.init.normal_(parameter, std=0.01)
+    return hidden
+
+
+def _split_vgg16(network: Any, published: bool = False) -> Stages:
     """The five blocks of convolutions, each with its pool; 3 x 3 pools put 321 pixels on 41, as in DeepLab."""
     stages: Stages = [[]]
     for layer in network.features:
         if isinstance(layer, nn.MaxPool2d):
-            stages[-1].append(nn.MaxPool2d(3, stride=2, padding=1))
+            stages[-1].append(layer if published else nn.MaxPool2d(3, stride=2, padding=1))
             stages.append([])
         else:
             stages[-1].append(layer)
     return stages[:NUM_STAGES]
 
 
-def _split_alexnet(network: Any) -> Stages:
+def _split_alexnet(network: Any, published: bool = False) -> Stages:
     """The first convolution halves twice, so that the first stage is empty. The last holds pool5 alone."""
     stages: Stages = [[], []]
     for layer in network.features:
         if isinstance(layer, nn.MaxPool2d):
-            stages.append([RectifiedMaxPool2d(3, stride=2)])
+            stages.append([layer if published else RectifiedMaxPool2d(3, stride=2)])
         else:
             stages[-1].append(layer)
     return stages
@@ -143,6 +169,22 @@ MOBILENET_V2 = Architecture(_make_mobilenet_v2, _split_mobilenet_v2, ("classifie
 RESNET18 = _resnet("resnet18", 512)
 RESNET50 = _resnet("resnet50", 2048)
 RESNET101 = _resnet("resnet101", 2048)
-VGG16 = Architecture(lambda: _make_plain("vgg16"), _split_vgg16, ("classifier.",), 512, 512)
-ALEXNET = Architecture(lambda: _make_plain("alexnet"), _split_alexnet, ("classifier.",), 256, 256)
+VGG16 = Architecture(
+    lambda: _make_plain("vgg16"),
+    _split_vgg16,
+    ("classifier.",),
+    512,
+    512,
+    published=partial(_split_vgg16, published=True),
+    hidden=partial(_make_hidden, "vgg16"),
+)
+ALEXNET = Architecture(
+    lambda: _make_plain("alexnet"),
+    _split_alexnet,
+    ("classifier.",),
+    256,
+    256,
+    published=partial(_split_alexnet, published=True),
+    hidden=partial(_make_hidden, "alexnet"),
+)
 GOOGLENET = Architecture(_make_googlenet, _split_googlenet, ("fc.", "aux1.", "aux2."), 1024, 832)

@@ -42,6 +42,8 @@ class Backbone(nn.Module):
         frozen_bn: batch norm keeps its ImageNet statistics and affine parameters.
         neck: that many layers at the end of the last stage are the network's neck, which widens the last features.
         neck_left_out: that many of its layers are left out.
+        published: convolutions and pools pad as in the network as published, so that the grid is no longer
+            (H - 1) // output_stride + 1 cells a side.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Backbone(nn.Module):
         frozen_bn: bool = False,
         neck: int = 0,
         neck_left_out: int = 0,
+        published: bool = False,
     ) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
@@ -63,6 +66,7 @@ class Backbone(nn.Module):
         self.output_stride = output_stride
         self.frozen_stages = frozen_stages
         self.frozen_bn = frozen_bn
+        self.published = published
         self.stages[:frozen_stages].requires_grad_(False)
         self.train()
 
@@ -135,6 +139,7 @@ def build_backbone(
     freeze_bn: bool = False,
     cut: bool = False,
     neck: bool = True,
+    published: bool = False,
 ) -> Backbone:
     """Make a backbone.
 
@@ -148,6 +153,7 @@ def build_backbone(
         cut: Leave out the last halving and what follows it: AlexNet ends at conv5, VGG16 at conv5-3, GoogLeNet at
             inception4e, as in Zhou et al. 2016, "Learning deep features for discriminative localization", Sect. 3.
         neck: Keep the 1 x 1 convolution that widens the last features before the pooling, in networks that have one.
+        published: Pad as the network does as published, which its own fully connected layers need; at stride 32.
 
     Raises:
         InputError: an argument is out of range, the download failed, or the file does not fit the network exactly.
@@ -156,23 +162,28 @@ def build_backbone(
         raise InputError(f"output_stride {output_stride} is not possible; choose 8, 16 or 32.")
     if not 0 <= freeze_stages <= NUM_STAGES:
         raise InputError(f"freeze_stages {freeze_stages} is not possible; choose 0 to {NUM_STAGES}.")
-    architecture = _architecture(name)
+    architecture = architecture_of(name)
     if cut and architecture.cut_channels is None:
         known = ", ".join(key for key, backbone in BACKBONES.items() if backbone.cut)
         raise InputError(f"{name} is not among the networks that the CAM paper cuts ({known}).")
     if cut and output_stride == max(OUTPUT_STRIDES):
         raise InputError(f"output_stride {output_stride} is not possible with {name} cut at stride 16; choose 8 or 16.")
+    if published and (architecture.published is None or cut or output_stride != max(OUTPUT_STRIDES)):
+        known = " and ".join(key for key, line in BACKBONES.items() if line.own_head)
+        raise InputError(
+            f"{name}, output_stride {output_stride}: padded as published are {known}, whole, at stride 32."
+        )
     network = architecture.strided(output_stride) if architecture.strided else architecture.make()
     if weights is not None:
-        state = _read_weights(name, weights)
+        state = read_weights(name, weights)
         body = {key: value for key, value in state.items() if not key.startswith(architecture.head)}
         if architecture.adapt is not None:
             body = architecture.adapt(network, body)
         load_strictly(network, body, f"{weights} (weights of {name})")
-    stages = architecture.split(network)
+    stages = architecture.published(network) if published and architecture.published else architecture.split(network)
     if cut:
         _remove_last_halving(stages)
-    if architecture.strided is None:
+    if architecture.strided is None and not published:
         _set_output_stride([layer for stage in stages for layer in stage], output_stride)
     channels = architecture.cut_channels if cut and architecture.cut_channels else architecture.out_channels
     layers = architecture.neck.layers if architecture.neck else 0
@@ -187,6 +198,7 @@ def build_backbone(
         frozen_bn=freeze_bn,
         neck=layers if neck else 0,
         neck_left_out=0 if neck else layers,
+        published=published,
     )
 
 
@@ -255,7 +267,7 @@ def vgg16_fc(weights: str | Path, channels: int = 1024) -> dict[str, Tensor]:
     """
     if channels < 1 or 4096 % channels:
         raise InputError(f"channels {channels} cannot be drawn from VGG16's 4096 evenly; use 1024 or a power of two.")
-    state = _read_weights("vgg16", weights)
+    state = read_weights("vgg16", weights)
     shapes = {
         "classifier.0.weight": (4096, 25088),
         "classifier.0.bias": (4096,),
@@ -279,7 +291,8 @@ def vgg16_fc(weights: str | Path, channels: int = 1024) -> dict[str, Tensor]:
     return {key: value.float().clone() for key, value in tensors.items()}  # copies: let go of the 500 MB behind
 
 
-def _architecture(name: str) -> Architecture:
+def architecture_of(name: str) -> Architecture:
+    """The architecture of a backbone; raises InputError where the name is not known."""
     try:
         found = tables.part(tables.backbone(name).place)
     except KeyError:
@@ -289,9 +302,9 @@ def _architecture(name: str) -> Architecture:
     return architecture
 
 
-def _read_weights(name: str, weights: str | Path) -> Mapping[str, Any]:
+def read_weights(name: str, weights: str | Path) -> Mapping[str, Any]:
     """torchvision's state_dict of the network `name`, downloaded or from a file, without wrappers and prefixes."""
-    download = _architecture(name).download
+    download = architecture_of(name).download
     if download is not None and str(weights) in tables.NAMED_WEIGHTS:
         return download()
     if str(weights) == "torchvision":

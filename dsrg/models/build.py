@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from dsrg import tables
 from dsrg.errors import InputError
@@ -13,8 +13,10 @@ from dsrg.models.acol import ACoL
 from dsrg.models.backbone import Backbone, build_backbone, load_strictly, vgg16_fc
 from dsrg.models.classifier import Classifier
 from dsrg.models.deeplab import DeepLab
+from dsrg.models.own_head import OwnHead, hidden_layers
 
-HEADS = ("gap", "acol")
+HEADS = ("gap", "acol", "own")
+AnyClassifier: TypeAlias = Classifier | ACoL | OwnHead
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,12 @@ class Head:
     """What stands on a classifier's features."""
 
     kind: str = "gap"
-    """"gap" for `Classifier`, "acol" for `ACoL`."""
+    """"gap" for `Classifier`, "acol" for `ACoL`, "own" for `OwnHead`."""
     pooling: str = "avg"
-    """As in `Classifier`, like the following two."""
+    """As in `Classifier`, like the following three."""
     dropout: float = 0.0
     conv: int = 0
+    convs: int = 1
     channels: int = 1024
     """As in `ACoL`, like the following."""
     threshold: float = 0.6
@@ -46,7 +49,7 @@ def build_classifier(
     head: Head = Head(),
     freeze_bn: bool = False,
     freeze_stages: int = 0,
-) -> Classifier | ACoL:
+) -> AnyClassifier:
     """The classifier of stage 1.
 
     With convolutions of its own before the pooling (`Head.cuts`), AlexNet, VGG16 and GoogLeNet are
@@ -62,6 +65,7 @@ def build_classifier(
     """
     if head.kind not in HEADS:
         raise InputError(f"the head '{head.kind}' is not known; choose one of {', '.join(HEADS)}.")
+    hidden = hidden_layers(backbone, weights) if head.kind == "own" else None
     features = build_backbone(
         backbone,
         output_stride=output_stride,
@@ -69,10 +73,15 @@ def build_classifier(
         freeze_stages=freeze_stages,
         freeze_bn=freeze_bn,
         cut=tables.backbone(backbone).cut and head.cuts,
+        published=head.kind == "own",
     )
+    if hidden is not None:
+        return OwnHead(features, hidden, num_classes - 1)
     if head.kind == "acol":
         return ACoL(features, num_classes - 1, channels=head.channels, threshold=head.threshold)
-    return Classifier(features, num_classes - 1, pooling=head.pooling, dropout=head.dropout, conv=head.conv)
+    return Classifier(
+        features, num_classes - 1, pooling=head.pooling, dropout=head.dropout, conv=head.conv, convs=head.convs
+    )
 
 
 def build_deeplab(
@@ -123,7 +132,7 @@ def build_deeplab(
 
 
 def load_backbone_from(
-    model: Classifier | ACoL | DeepLab, checkpoint_state_dict: Mapping[str, Any], source: str = "the checkpoint"
+    model: AnyClassifier | DeepLab, checkpoint_state_dict: Mapping[str, Any], source: str = "the checkpoint"
 ) -> None:
     """Copy the backbone of a trained network (of a classifier, say) into `model.backbone`.
 

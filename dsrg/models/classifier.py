@@ -12,7 +12,7 @@ POOLINGS = ("avg", "max")
 
 
 class Classifier(nn.Module):
-    """Backbone, a convolution where the paper adds one, global pooling, linear layer (Zhou et al. 2016, "Learning
+    """Backbone, convolutions where the paper adds them, global pooling, linear layer (Zhou et al. 2016, "Learning
     deep features for discriminative localization", Sect. 2 and 3).
 
     Args:
@@ -21,6 +21,7 @@ class Classifier(nn.Module):
         pooling: "avg", or "max" (each feature's maximum over the image).
         dropout: Probability of dropping a pooled feature in training.
         conv: Filters of a 3 x 3 convolution with ReLU before the pooling, and then D; 0 for none.
+        convs: How many such convolutions.
 
     Raises:
         InputError: `pooling` is neither.
@@ -34,6 +35,7 @@ class Classifier(nn.Module):
         pooling: str = "avg",
         dropout: float = 0.0,
         conv: int = 0,
+        convs: int = 1,
     ) -> None:
         super().__init__()
         if pooling not in POOLINGS:
@@ -42,7 +44,7 @@ class Classifier(nn.Module):
         self.pooling = pooling
         self.dropout = nn.Dropout(dropout)
         depth: int = backbone.out_channels  # type: ignore[assignment]  # nn.Module types attributes as tensors
-        self.conv = conv3_relu(depth, conv) if conv else nn.Identity()
+        self.conv = conv3_relu(depth, conv, convs) if conv else nn.Identity()
         self.linear = nn.Linear(conv or depth, num_foreground)
         nn.init.normal_(self.linear.weight, std=0.01)
         nn.init.zeros_(self.linear.bias)

@@ -58,10 +58,14 @@ class InputScale(nn.Module):
         return images * self.scale + self.shift
 
 
-def conv3_relu(depth: int, filters: int) -> nn.Sequential:
-    """A 3 x 3 convolution (stride 1, padding 1) and a ReLU, with initial values that keep the features' scale."""
-    conv = nn.Conv2d(depth, filters, 3, padding=1)
-    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-    assert conv.bias is not None
-    nn.init.zeros_(conv.bias)
-    return nn.Sequential(conv, nn.ReLU(inplace=True))
+def conv3_relu(depth: int, filters: int, count: int = 1) -> nn.Sequential:
+    """`count` times a 3 x 3 convolution (stride 1, padding 1) and a ReLU, with initial values that keep the features'
+    scale."""
+    layers: list[nn.Module] = []
+    for channels in [depth, *[filters] * (count - 1)]:
+        conv = nn.Conv2d(channels, filters, 3, padding=1)
+        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+        assert conv.bias is not None
+        nn.init.zeros_(conv.bias)
+        layers += [conv, nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)

@@ -62,6 +62,7 @@ def _from_run(folder: Path, device: str, network: str | None) -> Segmenter:
     cfg = config.load(folder / "config.yaml", trained=True)
     name = _choose(folder, network)
     classes = _classes(folder, cfg)
+    classes.check_masks()
     architecture = deeplab_arguments(cfg.model, len(classes))
     path = folder / STAGES[name].folder / CHECKPOINT
     state = storage.load_network(path)

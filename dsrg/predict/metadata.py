@@ -30,6 +30,8 @@ _FIELDS = {"rates": "aspp_rates", "channels": "aspp_channels"}
 _ARCHITECTURE = ("backbone", "num_classes", "output_stride", "rates", "channels", "dropout", "pool_features")
 _NEWER = {"neck": True, "standardise": False}
 """What files of older versions do not say, and what it was then."""
+_NEWER_GATE = {"convs": 1}
+"""Likewise of the gate."""
 
 
 def _check_names(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -129,6 +131,7 @@ def _architecture(value: Any, num_classes: int, where: str) -> dict[str, Any]:
 
 def _classifier(value: Any, where: str) -> Classifier:
     """The gate's form, within the same bounds."""
+    value = _NEWER_GATE | value if isinstance(value, dict) else value
     _check_keys(value, gating.KEYS, GATE, where)
     found: Classifier = _valid(TypeAdapter(Classifier), value, f"{where}: {GATE}")
     return found

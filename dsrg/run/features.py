@@ -117,6 +117,7 @@ def _about(run: Run, backbone: Backbone, size: int) -> dict[str, Any]:
         "output_stride": backbone.output_stride,
         "weights": digest.hexdigest(),
         "amp": run.cfg.amp,
+        **({"published": True} if backbone.published else {}),
     }
 
 

@@ -176,6 +176,11 @@ class Run:
             raise InputError(f"{stage.directory}: is not finished; run {STAGES[name].command} first.")
         return stage.directory
 
+    def check_classes(self, *names: str) -> None:
+        """Refuse more classes than the masks of one of these stages hold; raises InputError."""
+        if any(STAGES[name].masks for name in names):
+            self.classes.check_masks()
+
     def make(
         self,
         name: str,
@@ -193,6 +198,7 @@ class Run:
         Raises:
             InputError: as `prepare`, `Stage.finished` and `require`.
         """
+        self.check_classes(name)
         stage = self.stage(name)
         if stage.finished:
             return stage

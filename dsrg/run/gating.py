@@ -15,7 +15,7 @@ from dsrg.run import inference
 from dsrg.schema import Classifier as Settings
 
 KEYS = (
-    *("head", "pooling", "conv", "acol_channels", "acol_threshold"),
+    *("head", "pooling", "conv", "convs", "acol_channels", "acol_threshold"),
     *("output_stride", "size", "resize", "loss"),
 )
 """Keys of the section classifier on which the gate depends, besides the trained weights."""

@@ -9,10 +9,8 @@ import torch
 from torch import nn
 
 from dsrg.files import storage
-from dsrg.models.acol import ACoL
 from dsrg.models.backbone import load_strictly
-from dsrg.models.build import Head, build_classifier, build_deeplab, load_backbone_from
-from dsrg.models.classifier import Classifier
+from dsrg.models.build import AnyClassifier, Head, build_classifier, build_deeplab, load_backbone_from
 from dsrg.models.deeplab import DeepLab
 from dsrg.run import inference
 from dsrg.run.folder import Run
@@ -22,7 +20,7 @@ from dsrg.schema import Classifier as ClassifierSettings
 from dsrg.schema import Inference, Model
 
 
-def new_classifier(run: Run) -> Classifier | ACoL:
+def new_classifier(run: Run) -> AnyClassifier:
     """The classifier before its training."""
     settings = run.cfg.model
     return build_classifier(
@@ -34,7 +32,7 @@ def new_classifier(run: Run) -> Classifier | ACoL:
     )
 
 
-def trained_classifier(run: Run) -> Classifier | ACoL:
+def trained_classifier(run: Run) -> AnyClassifier:
     """The classifier after its training, in eval mode at the CAMs' output stride, on the run's device."""
     stride = run.cfg.cam.output_stride or run.cfg.classifier.output_stride
     arguments = _classifier_arguments(run.cfg.classifier, run.cfg.model.backbone, len(run.classes))
@@ -58,6 +56,7 @@ def _classifier_arguments(settings: ClassifierSettings, backbone: str, num_class
             settings.head,
             settings.pooling,
             conv=settings.conv,
+            convs=settings.convs,
             channels=settings.acol_channels,
             threshold=settings.acol_threshold,
         ),

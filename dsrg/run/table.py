@@ -44,6 +44,8 @@ class Facts:
     """Single keys of its own sections that do not."""
     ending: str = ""
     """How the file that it writes for each photograph ends; none where it writes none."""
+    masks: bool = True
+    """Whether it makes masks, or learns from them: more classes than those hold are refused."""
     of_classifier: bool = False
     """Whether it is made with the classifier alone, before any segmentation network."""
     shared: bool = False
@@ -65,6 +67,7 @@ STAGES = {
         "classifier",
         sections=("classifier",),
         of_classifier=True,
+        masks=False,
         shared=True,
         trains=True,
     ),
@@ -76,6 +79,7 @@ STAGES = {
         ("cam",),
         ("seeds.source",),
         ending=".npz",
+        masks=False,
         of_classifier=True,
         shared=True,
     ),
@@ -86,6 +90,7 @@ STAGES = {
         sections=("saliency",),
         common=("data",),
         ending=".png",
+        masks=False,
         shared=True,
     ),
     "seeds": Facts(
@@ -149,6 +154,7 @@ LOCALIZE = Facts(
     ("classifier",),
     ("localize",),
     ("cam.output_stride", "data.annotations"),
+    masks=False,
     of_classifier=True,
 )
 """The boxes that the classifier's maps give: made on demand, once for each split and method, and so no line above."""

@@ -49,6 +49,9 @@ class Localize(Section):
 
     threshold: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """The box is around the largest component of what is above this share of the map's maximum (Zhou et al. 2016)."""
+    tight_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.4
+    """That of the tight boxes in the heuristic choice of five boxes for three classes; the loose ones are cut at
+    `threshold`. The paper names no number; its released code cuts at 100 / 255."""
     size: Side | None = None
     """Long side of the photographs, in pixels; null for their own size."""
     saliency_blur: NonNegative = 0.0

@@ -166,6 +166,24 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _check_own_head(self) -> Config:
+        if self.classifier.head != "own":
+            return self
+        name = self.model.backbone
+        if not tables.backbone(name).own_head:
+            known = " and ".join(key for key, line in tables.BACKBONES.items() if line.own_head)
+            raise ValueError(
+                f"classifier.head = own is for {known}, whose heads are fully connected; that of {name} is global "
+                "pooling and one linear layer, which is classifier.head = gap"
+            )
+        for section, stride in (("classifier", self.classifier.output_stride), ("cam", self.cam.output_stride)):
+            if stride not in (None, 32):
+                raise ValueError(f"{section}.output_stride = {stride}: classifier.head = own has {name}'s own, 32")
+        if self.test.gate:
+            raise ValueError("test.gate needs classifier.head = gap or acol; own is a baseline of the boxes alone")
+        return self
+
+    @model_validator(mode="after")
     def _check_cut(self) -> Config:
         name = self.model.backbone
         backbone = tables.backbone(name)

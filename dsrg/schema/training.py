@@ -123,14 +123,17 @@ class Classifier(Train):
 
     output_stride: Literal[8, 16, 32] = 16
     """Photograph pixels for each cell of the feature map while training."""
-    head: Literal["gap", "acol"] = "gap"
+    head: Literal["gap", "acol", "own"] = "gap"
     """'gap': global pooling and a linear layer (CAM); 'acol': two classifiers, the second of which does not see what
-    the first has found (ACoL)."""
+    the first has found (ACoL); 'own': the fully connected layers that AlexNet and VGG16 were published with, which have
+    no CAM: the baseline of the CAM paper's tables."""
     pooling: Literal["avg", "max"] = "avg"
     """'gap': global pooling before the linear layer."""
     conv: ChannelsOrNone = 0
     """'gap': filters of a 3 x 3 convolution before the pooling; 0 for none. The CAM paper adds one of 1024 to AlexNet,
     VGG16 and GoogLeNet, which are then cut off before their last halving (conv5, conv5-3, inception4e), as there."""
+    convs: Annotated[int, Field(ge=1, le=8)] = 1
+    """'gap': how many such convolutions, one after the other; the CAM paper's AlexNet* has two."""
     acol_channels: Channels = 1024
     """'acol': filters of each of the two 3 x 3 convolutions of a classifier. AlexNet, VGG16, GoogLeNet are cut too."""
     acol_threshold: Fraction = 0.6
@@ -143,6 +146,10 @@ class Classifier(Train):
     def _check_head(self) -> Classifier:
         if self.head == "acol" and (self.conv or self.pooling != "avg"):
             raise ValueError("head = acol has its own convolutions and averages; leave conv at 0 and pooling at avg")
+        if self.head == "own" and (self.conv or self.pooling != "avg"):
+            raise ValueError("head = own has fully connected layers; leave conv at 0 and pooling at avg")
+        if self.convs > 1 and not self.conv:
+            raise ValueError(f"convs = {self.convs} needs conv, the filters of each, which is 0; set it to 512, say")
         return self
 
 

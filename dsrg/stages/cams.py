@@ -14,8 +14,7 @@ from dsrg import distributed
 from dsrg.data.voc import Photo, read_mask_for
 from dsrg.files import pictures, storage
 from dsrg.metrics import ConfusionMatrix
-from dsrg.models.acol import ACoL
-from dsrg.models.classifier import Classifier
+from dsrg.models.build import AnyClassifier
 from dsrg.run import inference, networks
 from dsrg.run.folder import Figures, Run, Stage
 
@@ -47,7 +46,7 @@ def make_cams(run: Run) -> Stage:
     return run.make("cams", prepare, measure)
 
 
-def write_maps(run: Run, model: Classifier | ACoL, photos: Sequence[Photo], directory: Path, source: str) -> None:
+def write_maps(run: Run, model: AnyClassifier, photos: Sequence[Photo], directory: Path, source: str) -> None:
     """Write directory/<id>.npz, the maps of one source at the scales of the section cam, for each of the photographs.
 
     Args:

@@ -103,7 +103,7 @@ def _refuse_several_labels(run: Run) -> None:
 def _step(model: nn.Module, batch: dict[str, Tensor], iteration: int, *, head: str, loss: str) -> dict[str, Tensor]:
     """The loss of one batch; of ACoL, the sum of its two classifiers'."""
     tags = batch["tags"]
-    if head == "gap":
+    if head != "acol":
         return {"loss": label_loss(forward(model, batch), tags, loss)}
     first, second = (label_loss(logits, tags, loss) for logits in forward(model, batch, tags))
     return {"loss": first + second, "loss_a": first, "loss_b": second}

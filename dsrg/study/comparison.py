@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from dsrg import tables
 from dsrg.data.voc import Photo
 from dsrg.errors import InputError
 from dsrg.run import contents
@@ -22,9 +23,16 @@ def network_names(runs: Sequence[Run]) -> list[str]:
 
 
 def network_name(cfg: Config) -> str:
-    """The classifier's backbone and GAP or GMP (global average or maximum pooling) or ACoL, as the papers name them."""
-    head = {"avg": "GAP", "max": "GMP"}[cfg.classifier.pooling] if cfg.classifier.head == "gap" else "ACoL"
-    return f"{cfg.model.backbone}-{head}"
+    """The classifier's backbone and GAP or GMP (global average or maximum pooling) or ACoL, as the papers name them: a
+    star for the second convolution of AlexNet*, and nothing but the backbone for a network as published, AlexNet or
+    VGG16 with its own head and GoogLeNet without the CAM paper's convolution."""
+    classifier, name = cfg.classifier, cfg.model.backbone
+    backbone = tables.backbone(name)
+    whole = backbone.cut and not backbone.own_head and not classifier.conv and classifier.pooling == "avg"
+    if classifier.head == "own" or (classifier.head == "gap" and whole):
+        return name
+    pooled = {"avg": "GAP", "max": "GMP"}[classifier.pooling]
+    return f"{name}{'*' if classifier.convs > 1 else ''}-{'ACoL' if classifier.head == 'acol' else pooled}"
 
 
 def check_comparable(runs: Sequence[Run]) -> None:

@@ -93,6 +93,27 @@ class TopErrors(Sums):
         return errors
 
 
+def five_boxes(classes: np.ndarray, loose: np.ndarray, tight: np.ndarray) -> LabelledBoxes:
+    """The heuristic choice of five guesses of Zhou et al. 2016, Sect. 3.2 and Table 3: a loose and a tight box for the
+    likeliest class and the next, a loose one for the third.
+
+    It trades classes for boxes: the right class is mostly among the first three, and a second box of another size may
+    fit where the first does not. The order is that of the authors' released code.
+
+    Args:
+        classes: (N,) likeliest first.
+        loose: (N or more, 4) the box of each, cut at a low share of the map's maximum.
+        tight: (N, 4) the box of each, cut at a higher one.
+
+    Returns:
+        Up to five guesses, fewer of fewer than three classes.
+    """
+    chosen = [(0, loose), (0, tight), (1, loose), (1, tight), (2, loose)]
+    there = [(number, boxes[number]) for number, boxes in chosen if number < len(classes)]
+    numbers, boxes = zip(*there, strict=True)
+    return LabelledBoxes(classes[list(numbers)], np.stack(boxes))
+
+
 class GtKnown(Sums):
     """Localisation accuracy with the class given: share of the (image, class) pairs whose box is right.
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,25 +21,17 @@ from dsrg.data.voc import Photo, read_mask_for
 from dsrg.draw import heatmap, tiles
 from dsrg.errors import InputError
 from dsrg.files import disk
-from dsrg.models.acol import ACoL
-from dsrg.models.classifier import Classifier
+from dsrg.models.build import AnyClassifier
 from dsrg.run import inference, networks
 from dsrg.run.folder import Run, Stage
+from dsrg.schema import Localize as LocalizeSettings
+from dsrg.study import localize_tables
 from dsrg.study.comparison import check_comparable, methods_of, network_names
-from dsrg.study.localization import TOPS, GtKnown, MaxBoxAcc, PixelAveragePrecision, Sums, TopErrors
+from dsrg.study.localization import TOPS, GtKnown, MaxBoxAcc, PixelAveragePrecision, Sums, TopErrors, five_boxes
 
 TOP = TOPS[-1]
 """Number of guesses for each photograph: its likeliest classes, and a box for each."""
-COLUMNS = {
-    "top1_classification_error": "top-1 cls. error",
-    "top5_classification_error": "top-5 cls. error",
-    "top1_localization_error": "top-1 loc. error",
-    "top5_localization_error": "top-5 loc. error",
-    "gt_known_accuracy": "GT-known",
-    "max_box_acc": "MaxBoxAcc",
-    "max_box_acc_v2": "MaxBoxAccV2",
-    "pxap": "PxAP",
-}
+HEURISTIC = f"top{TOP}_heuristic_error"
 BOXES_ARE = "x0, y0, x1, y1 in pixels of the photograph, from 0, half-open: width x1 - x0, height y1 - y0"
 UNJUDGED = (240, 228, 66)
 """Colour of a predicted box where there is no truth to judge it by."""
@@ -51,12 +43,13 @@ def localize(
     """Box the objects of a split by each method with each run's classifier, draw some, and measure all.
 
     Writes, in each run's folder, localize/<split>/<method>/ with boxes.json and pictures/<id>.png, and in the first
-    run's localize/<split>/ the table, localize.md and localize.json. A method that is finished is not done again; its
-    missing pictures are drawn.
+    run's localize/<split>/ the three tables of the CAM paper (`dsrg.study.localize_tables`), localize.md and
+    localize.json. A method that is finished is not done again; its missing pictures are drawn.
 
-    boxes.json holds method, split, threshold, what `boxes` are, and `photographs`: for each `image` (its id), width,
-    height, and two lists of {label, score, box}: `predicted`, the likeliest classes, likeliest first, and `own`, those
-    of its image-level labels. The score is the class's probability.
+    boxes.json holds method, split, threshold, tight_threshold, what `boxes` are, and `photographs`: for each `image`
+    (its id), width, height, and three lists of {label, score, box}: `predicted`, the likeliest classes, likeliest
+    first, `heuristic`, the five boxes of `dsrg.study.localization.five_boxes`, and `own`, those of its image-level
+    labels. The score is the class's probability.
 
     Args:
         runs: With trained classifiers, on one data set.
@@ -87,7 +80,8 @@ def localize(
         stage = box_photographs(localizer, truth, f"{name}, {method}")
         draw_photographs(localizer, truth, stage, pictures)
         what = {"network": name, "method": method, "run_dir": str(run.directory)}
-        rows.append(what | {"threshold": run.cfg.localize.threshold} | stage.figures)
+        thresholds = {name: getattr(run.cfg.localize, name) for name in ("threshold", "tight_threshold")}
+        rows.append(what | thresholds | stage.figures)
     results = {
         "split": split,
         "classes": len(runs[0].classes.foreground),
@@ -98,8 +92,9 @@ def localize(
     if distributed.is_main():
         directory = runs[0].directory / "localize" / split
         disk.write_json(directory / "localize.json", results)
-        disk.write_text(directory / "localize.md", table(results) + "\n")
-        print(f"{table(results)}\n\n{directory / 'localize.md'}, localize.json, <method>/boxes.json in each run")
+        text = localize_tables.tables(results)
+        disk.write_text(directory / "localize.md", text + "\n")
+        print(f"{text}\n\n{directory / 'localize.md'}, localize.json, <method>/boxes.json in each run")
     return results
 
 
@@ -154,6 +149,15 @@ class Truth:
         return read_mask_for(self._folder.mask_path(photo), size[::-1], len(self._folder.classes), photo.path)
 
 
+class Boxes(NamedTuple):
+    """What the maps of one photograph give, in pixels."""
+
+    loose: np.ndarray
+    """(N, 4) int64, one of each of the answer's maps, see `dsrg.boxes.map_boxes`."""
+    five: LabelledBoxes
+    """The heuristic's choice among the boxes of the likeliest classes, see `dsrg.study.localization.five_boxes`."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a classifier says of one photograph and where it looked, class by class."""
@@ -169,9 +173,11 @@ class Answer:
     guesses: int
     """How many are the likeliest."""
 
-    def boxes(self, threshold: float) -> np.ndarray:
-        """(N, 4) int64, see `dsrg.boxes.map_boxes`."""
-        return map_boxes(self.maps, self.size, threshold)
+    def boxes(self, settings: LocalizeSettings) -> Boxes:
+        """What the maps give."""
+        loose = map_boxes(self.maps, self.size, settings.threshold)
+        tight = map_boxes(self.maps[: self.guesses], self.size, settings.tight_threshold)
+        return Boxes(loose, five_boxes(self.classes[: self.guesses], loose, tight))
 
 
 class Localizer:
@@ -180,7 +186,7 @@ class Localizer:
     The photograph enters once, as it is and at `localize.size`: class scores and maps are of the same input.
 
     - Saliency maps are as they come, noise included, unless localize.saliency_blur smooths them. (Simonyan et al. do
-      not cut them at a threshold: they segment the photograph by colour models learnt from them.)
+      not cut them at a threshold: that is the method saliency_cut.)
     - ACoL erases the likeliest class for the maps of the likeliest classes, and the photograph's own classes for
       their maps, where the class is given. (The authors' released code erases the true class for both.) The map's
       minimum, which is above 0, is subtracted, as for seeds.
@@ -195,7 +201,7 @@ class Localizer:
         self.method = method
 
     @functools.cached_property
-    def model(self) -> Classifier | ACoL:
+    def model(self) -> AnyClassifier:
         """The classifier, read when the first photograph asks for it."""
         return networks.trained_classifier(self.run)
 
@@ -239,21 +245,22 @@ def _of(find: explain.Method, model: nn.Module, images: Tensor, columns: np.ndar
 
 
 class Measures(Sums):
-    """Every figure of the table. `truth` may lack classes whose pixels a mask leaves void; these are left out."""
+    """Every figure of the tables. `truth` may lack classes whose pixels a mask leaves void; these are left out."""
 
-    sums = ("top", "known", "box", "pixels")
+    sums = ("top", "five", "known", "box", "pixels")
 
     def __init__(self, num_classes: int) -> None:
-        self.top, self.known, self.box = TopErrors(), GtKnown(), MaxBoxAcc()
+        self.top, self.five, self.known, self.box = TopErrors(), TopErrors(), GtKnown(), MaxBoxAcc()
         self.pixels = PixelAveragePrecision(num_classes)
 
-    def update(self, answer: Answer, boxes: np.ndarray, truth: LabelledBoxes, mask: np.ndarray | None) -> None:
-        """Take in one photograph: the answer, its boxes (N, 4), the true ones and the mask, where there is one."""
+    def update(self, answer: Answer, boxes: Boxes, truth: LabelledBoxes, mask: np.ndarray | None) -> None:
+        """Take in one photograph: the answer, its boxes, the true ones and the mask, where there is one."""
         if not len(truth.classes):
             return
         guesses, own = slice(answer.guesses), slice(answer.guesses, None)
-        self.top.update(LabelledBoxes(answer.classes[guesses], boxes[guesses]), truth)
-        self.known.update(LabelledBoxes(answer.classes[own], boxes[own]), truth)
+        self.top.update(LabelledBoxes(answer.classes[guesses], boxes.loose[guesses]), truth)
+        self.five.update(boxes.five, truth)
+        self.known.update(LabelledBoxes(answer.classes[own], boxes.loose[own]), truth)
         maps = inference.enlarge(answer.maps[own][None], answer.size)[0].cpu().numpy()
         for label, score_map in zip(answer.classes[own], maps, strict=True):
             if (truth.classes == label).any():
@@ -266,6 +273,7 @@ class Measures(Sums):
         figures = self.top.result() | self.known.result() | self.box.result() | self.pixels.result()
         if len(self.pixels.counts) - 1 <= TOP:  # all classes are guesses: it would be 0 whatever the network says
             del figures[f"top{TOP}_classification_error"]
+        figures[HEURISTIC] = self.five.result()[f"top{TOP}_localization_error"]
         return figures | {"measured": self.top.images}
 
 
@@ -276,15 +284,17 @@ def box_photographs(localizer: Localizer, truth: Truth, title: str) -> Stage:
     """
     run, method = localizer.run, localizer.method
     stage = run.localization(truth.split, method)
-    if stage.finished and stage.figures.get("truth") == truth.source:  # masks may have come or gone since
+    # Masks may have come or gone since; and older versions did not measure the heuristic.
+    measured = stage.finished and stage.figures.get("truth") == truth.source
+    if measured and (truth.source is None or HEURISTIC in stage.figures):
         return stage
     if stage.foreign:
         raise InputError(f"{stage.directory}: was put there by you (it has no stage.json); move it away first.")
     stage.begin()
-    threshold, entries, measures = run.cfg.localize.threshold, dict[str, Any](), Measures(len(run.classes))
+    settings, entries, measures = run.cfg.localize, dict[str, Any](), Measures(len(run.classes))
     for photo in tqdm(distributed.share(truth.photos), title, disable=not distributed.is_main()):
         answer = localizer(photo)
-        boxes = answer.boxes(threshold)
+        boxes = answer.boxes(settings)
         entries[photo.id] = _entry(photo.id, answer, boxes, run.classes.names)
         true = truth.boxes(photo, answer.size)
         if true is not None:
@@ -297,7 +307,8 @@ def box_photographs(localizer: Localizer, truth: Truth, title: str) -> Stage:
         content = {
             "method": method,
             "split": truth.split,
-            "threshold": threshold,
+            "threshold": settings.threshold,
+            "tight_threshold": settings.tight_threshold,
             "boxes": BOXES_ARE,
             "photographs": [entries[photo.id] for photo in truth.photos],
         }
@@ -306,13 +317,24 @@ def box_photographs(localizer: Localizer, truth: Truth, title: str) -> Stage:
     return stage
 
 
-def _entry(name: str, answer: Answer, boxes: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-    objects = [
-        {"label": names[label], "score": round(float(score), 6), "box": box.tolist()}
-        for label, score, box in zip(answer.classes, answer.scores, boxes, strict=True)
-    ]
-    sizes = {"width": answer.size[1], "height": answer.size[0]}
-    return {"image": name, **sizes, "predicted": objects[: answer.guesses], "own": objects[answer.guesses :]}
+def _entry(name: str, answer: Answer, boxes: Boxes, names: Sequence[str]) -> dict[str, Any]:
+    scores = dict(zip(answer.classes.tolist(), answer.scores.tolist(), strict=True))
+
+    def listed(classes: np.ndarray, found: np.ndarray) -> list[dict[str, Any]]:
+        return [
+            {"label": names[label], "score": round(scores[label], 6), "box": box}
+            for label, box in zip(classes.tolist(), found.tolist(), strict=True)
+        ]
+
+    objects = listed(answer.classes, boxes.loose)
+    return {
+        "image": name,
+        "width": answer.size[1],
+        "height": answer.size[0],
+        "predicted": objects[: answer.guesses],
+        "heuristic": listed(*boxes.five),
+        "own": objects[answer.guesses :],
+    }
 
 
 def draw_photographs(localizer: Localizer, truth: Truth, stage: Stage, count: int) -> None:
@@ -330,7 +352,7 @@ def _picture(answer: Answer, photo: Photo, truth: Truth, run: Run) -> np.ndarray
     heat = answer.maps[0].relu().cpu().numpy()
     pixels = inference.read_pixels(photo).permute(1, 2, 0).contiguous().numpy()
     picture = heatmap.paint(pixels, heat / (heat.max() or 1))
-    box, label = answer.boxes(run.cfg.localize.threshold)[:1], answer.classes[0]
+    box, label = answer.boxes(run.cfg.localize).loose[:1], answer.classes[0]
     title, colour = f"{run.classes.names[label]} {answer.scores[0]:.2f}", UNJUDGED
     true = truth.boxes(photo, answer.size)
     if true is not None and len(true.classes):
@@ -341,31 +363,3 @@ def _picture(answer: Answer, photo: Photo, truth: Truth, run: Run) -> np.ndarray
         verdict = "right" if right else "wrong box" if len(rivals) else "wrong class"
         title, colour = f"{title}, {verdict}", heatmap.RIGHT if right else heatmap.WRONG
     return heatmap.draw_boxes(picture, box, colour, [title])
-
-
-def table(results: dict[str, Any]) -> str:
-    """The content of localize.json as a Markdown table, and what its figures are."""
-    lines = ["| network | method | " + " | ".join(COLUMNS.values()) + " |", "|---|---|" + "---:|" * len(COLUMNS)]
-    for row in results["rows"]:
-        values = [row.get(key) for key in COLUMNS]
-        cells = ["-" if value is None or value != value else f"{value:.3f}" for value in values]
-        lines.append(" | ".join([f"| {row['network']}", row["method"], *cells]) + " |")
-    return "\n".join(lines) + "\n\n" + " ".join(_remarks(results))
-
-
-def _remarks(results: dict[str, Any]) -> Iterator[str]:
-    rows, count = results["rows"], results["photographs"]
-    if results["truth"] is None:
-        yield f"{count} photographs of the split {results['split']}; without masks or annotations nothing is measured."
-        return
-    measured = min(row["measured"] for row in rows)
-    yield f"{measured} of the {count} photographs of the split {results['split']} have a true box"
-    yield {"annotations": "(XML annotations).", "masks": "(masks: one a class, around all of its objects)."}[
-        results["truth"]
-    ]
-    thresholds = ", ".join(f"{value:g}" for value in sorted({row["threshold"] for row in rows}))
-    yield f"Boxes are cut at {thresholds} of the map's maximum, the thresholds of MaxBoxAcc and V2 by the ground truth."
-    if results["classes"] <= TOP:
-        yield f"With {results['classes']} classes the top {TOP} are all of them."
-    if all(row.get("pxap") is None or row["pxap"] != row["pxap"] for row in rows):
-        yield "PxAP needs masks."

@@ -16,6 +16,7 @@ from dsrg.errors import InputError
 from dsrg.files import disk
 from dsrg.labels import BACKGROUND
 from dsrg.models.acol import ACoL
+from dsrg.models.build import AnyClassifier
 from dsrg.models.classifier import Classifier
 from dsrg.run import inference, networks
 from dsrg.run.folder import Run
@@ -77,13 +78,15 @@ def show_units(run: Run, name: str, units: int = 5, images: int = 6) -> dict[str
     return summary
 
 
-def _linear(model: Classifier | ACoL) -> Classifier:
-    if isinstance(model, ACoL):
-        raise InputError(
-            "classifier.head = acol: its classifiers end in convolutions, with no linear layer behind pooling whose "
-            "weights rank the units; show the units of a run with classifier.head = gap."
-        )
-    return model
+def _linear(model: AnyClassifier) -> Classifier:
+    if isinstance(model, Classifier):
+        return model
+    ends = {True: "acol: its classifiers end in convolutions", False: "own: it ends in fully connected layers"}
+    head = ends[isinstance(model, ACoL)]
+    raise InputError(
+        f"classifier.head = {head}, with no linear layer behind pooling whose weights rank the units; show the units "
+        "of a run with classifier.head = gap."
+    )
 
 
 @torch.no_grad()

@@ -91,7 +91,7 @@ def test_a_broken_download_is_one_sentence(tool: Tool, tmp_path: Path, monkeypat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "name what to prepare: --photos, --voc, --coco or --coco-json"),
+        ((), "name what to prepare: --photos, --voc, --coco, --coco-json or --imagenet"),
         (("--labels", "x.csv"), "name what to prepare"),
         (("--photos", "x", "--voc", "y"), "--photos: does not go with --voc"),
         (("--coco", "x", "--voc", "y", "--year", "2014"), "--voc: does not go with --coco"),

@@ -60,7 +60,7 @@ def large_mat() -> bytes:
 
 
 BOMBS: list[tuple[Callable[[Path], object], Callable[[], bytes], str]] = [
-    (read_classes, many_classes, "100,001 classes are listed, but 8-bit masks hold at most 255"),
+    (read_classes, many_classes, "100,001 classes are listed, and 30,000 are the most"),
     (read_classes, lambda: b"background\n" + b"c" * 2_000_000, "a class list may have 1"),
     (read_classes, lambda: b"background\n" + b"c" * 5000, "has 5000 letters, and 100 are the most"),
     (read_classes, lambda: b"background\nc\x1b[2Jat", "holds a control character"),
@@ -89,7 +89,7 @@ def test_bombs_are_refused_within_bounds(
 ) -> None:
     monkeypatch.setattr("dsrg.data.array_pickle.LARGEST", 2**24)  # the real ones would take the test seconds
     monkeypatch.setattr("dsrg.data.array_pickle.MOST_STEPS", 10_000)
-    monkeypatch.setattr("dsrg.data.voc_sbd.LARGEST_UNPACKED", 2**20)
+    monkeypatch.setattr("dsrg.data.matlab.LARGEST_UNPACKED", 2**20)
     path = tmp_path / "file"
     path.write_bytes(make())
     tracemalloc.start()

@@ -223,9 +223,12 @@ def test_ids_are_names_without_blanks_and_differ_in_any_case() -> None:
 
 def test_class_names() -> None:
     assert check_names(["a", "b c"], "here") == ("background", "a", "b c")
-    assert len(check_names([f"c{k}" for k in range(254)], "here")) == 255
+    for count, masks in ((254, True), (1000, False)):
+        assert len(check_names([f"c{k}" for k in range(count)], "here", masks=masks)) == 1 + count
+    with pytest.raises(InputError, match="here: 255 classes are too many, 8-bit masks hold 254 and background"):
+        check_names([f"c{k}" for k in range(255)], "here", masks=True)
     for names, message in (
-        ([f"c{k}" for k in range(255)], "here: 255 classes are too many, 8-bit masks hold 254"),
+        ([f"c{k}" for k in range(30_000)], "here: 30,000 classes are too many; 29,999 are the most"),
         ([], "here: holds no class"),
         (["a", "A"], "the class 'A' has the same name as 'a'"),
         (["a\nb"], "is empty or has"),

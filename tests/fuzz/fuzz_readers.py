@@ -14,11 +14,12 @@ import numpy as np
 import torchvision
 import yaml
 from helpers import NAMES, make_voc, quadrants
+from imagenet_files import photo_name, write_boxes, write_kit, write_photos, write_words
 from trained_run import make_trained_run
 
 from dsrg import config
 from dsrg.app.uploads import read_upload
-from dsrg.data import coco, cues, labelled, own, sources, vqa, vqa_rules
+from dsrg.data import coco, cues, imagenet, labelled, own, sources, vqa, vqa_rules
 from dsrg.data.annotations import read_boxes_for
 from dsrg.data.classes import read_classes
 from dsrg.data.voc import VocFolder
@@ -71,6 +72,12 @@ def plan(file: Path, world: Path) -> object:
     return [item.mask() if callable(item.mask) else item.mask for item in planned.items]
 
 
+def ilsvrc(file: Path, world: Path) -> object:
+    """The planned data set of ImageNet with its annotations."""
+    planned = imagenet.plan_imagenet(world / "imagenet", threads=1)
+    return [item.annotation() if callable(item.annotation) else item.labels for item in planned.items]
+
+
 def tags(file: Path, world: Path) -> object:
     found, _ = sources.find_sources([world / "photos"], recursive=False, without=None)
     return sources.read_tags(file, found, ALL)
@@ -110,6 +117,7 @@ def questions(file: Path, world: Path) -> object:
 
 TABLE = "labels.csv"
 NETWORK = "trained/retrain/checkpoint.pt"
+KIT = "imagenet/ILSVRC2012_devkit_t12/data"
 
 
 def pairs(file: Path, world: Path) -> object:
@@ -132,6 +140,10 @@ READERS = (
     Reader("VQA annotations", "vqa/annotations.json", questions, form.JSON),
     Reader("groups for VQA", "vqa/groups.txt", of(vqa_rules.read_groups, ALL)),
     Reader("VQA layer", "vqa/layer.npz", of(Layer.read), form.ARRAYS),
+    Reader("ImageNet's synsets", "imagenet/LOC_synset_mapping.txt", ilsvrc),
+    Reader("ImageNet's numbers", f"{KIT}/ILSVRC2012_validation_ground_truth.txt", ilsvrc),
+    Reader("ImageNet's development kit", f"{KIT}/meta.mat", ilsvrc),
+    Reader("ImageNet's boxes", f"imagenet/ILSVRC2012_bbox_val_v3/val/{photo_name(1)}.xml", ilsvrc),
     Reader("photograph", "photos/a.jpg", of(pictures.read_image)),
     Reader("photograph, upright", "photos/b.png", of(pictures.read_upright)),
     Reader("upload", "photos/a.jpg", of(read_upload, long_side=64)),
@@ -171,6 +183,8 @@ def make_world(world: Path) -> None:
         pictures.write_mask(world / place / "a.png", quadrants(16, 12, 0))
     (world / "coco.json").write_text(json.dumps(coco_values()))
     _make_vqa(world / "vqa")
+    for write in (write_photos, write_words, write_kit, write_boxes):
+        write(world / "imagenet")
     storage.write_cams(world / "a.npz", [1, 2], np.random.default_rng(0).random((2, 3, 4)).astype(np.float32))
     _make_networks(world)
     made = run(world, world).stage("classifier")

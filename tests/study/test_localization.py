@@ -13,7 +13,7 @@ from scipy import ndimage
 from sklearn.metrics import average_precision_score
 
 from dsrg.boxes import LabelledBoxes
-from dsrg.study.localization import GtKnown, MaxBoxAcc, PixelAveragePrecision, TopErrors
+from dsrg.study.localization import GtKnown, MaxBoxAcc, PixelAveragePrecision, TopErrors, five_boxes
 
 LEFT, RIGHT, HALF, THIRD, FAR = (0, 0, 4, 4), (4, 0, 8, 4), (0, 0, 4, 2), (0, 1, 4, 3), (20, 20, 24, 24)
 """IoU with LEFT: 1, 0, exactly 0.5, exactly 0.5, 0; HALF and THIRD have 1/3 in common."""
@@ -50,6 +50,22 @@ def test_top_errors_by_hand() -> None:
             "top5_localization_error": 2 / 5,
         }
     )
+
+
+def test_the_heuristics_five_boxes_by_hand() -> None:
+    """Loose boxes alone are wrong for classes 7 and 3; the second class's tight one is right, and no fifth class is."""
+    loose = np.array([FAR, RIGHT, LEFT, LEFT, LEFT])
+    tight = np.array([RIGHT, LEFT, FAR, FAR, FAR])
+    found = five_boxes(np.array([7, 3, 5, 4, 6]), loose, tight)
+    assert found.classes.tolist() == [7, 7, 3, 3, 5]
+    assert found.boxes.tolist() == [list(box) for box in (FAR, RIGHT, RIGHT, LEFT, LEFT)]
+    for label, error in ((7, 1), (3, 0), (5, 0), (4, 1), (6, 1)):  # 4 and 6 have a right loose box, and no place
+        measure = TopErrors()
+        measure.update(found, labelled((label, LEFT)))
+        assert measure.result()["top5_localization_error"] == error
+    two = five_boxes(np.array([2, 1]), loose[:2], tight[:2])
+    assert two.classes.tolist() == [2, 2, 1, 1]
+    assert two.boxes.tolist() == [list(box) for box in (FAR, RIGHT, RIGHT, LEFT)]
 
 
 def test_top_five_of_fewer_classes_takes_all_of_them() -> None:

@@ -25,7 +25,9 @@ from dsrg.run.folder import Run
 from dsrg.stages.cams import make_cams
 from dsrg.stages.seeds import make_seeds
 from dsrg.study.compare_seeds import source_table
-from dsrg.study.localize import COLUMNS, Localizer, Measures, Truth, localize
+from dsrg.study.localize import HEURISTIC, Localizer, Measures, Truth, localize
+from dsrg.study.localize_tables import CLASSIFICATION, LOCALIZATION
+from dsrg.study.localize_tables import tables as localize_tables
 
 ROOT = Path(__file__).parents[2]
 QUICK = (
@@ -40,7 +42,7 @@ KINDS = {
 TRAIN, VAL = 5, 4
 """Photographs."""
 METHODS = tuple(tables.MAPS)
-OWN = {"gap": METHODS[:4], "gmp": METHODS[:4], "acol": METHODS[1:]}
+OWN = {"gap": METHODS[:5], "gmp": METHODS[:5], "acol": METHODS[1:]}
 """The methods that each classifier has."""
 
 
@@ -267,18 +269,20 @@ def test_the_table_has_a_row_for_each_network_and_method(boxed: tuple[list[Run],
                 for method in own]  # fmt: skip
     assert [(row["network"], row["method"]) for row in results["rows"]] == expected
     missing = "top5_classification_error"  # of five classes, which the guesses exhaust
+    columns = {*CLASSIFICATION, *LOCALIZATION, HEURISTIC} - {missing}
     for row in results["rows"]:
-        assert all(0 <= row[column] <= 1 for column in COLUMNS if column != missing), row
+        assert all(0 <= row[column] <= 1 for column in columns), row
         assert row["top1_classification_error"] <= row["top1_localization_error"]
         assert row["top5_localization_error"] <= row["top1_localization_error"]
         assert missing not in row
         assert row["measured"] == VAL
-    assert len({row["top1_classification_error"] for row in results["rows"][:4]}) == 1
+    assert len({row["top1_classification_error"] for row in results["rows"][:5]}) == 1
     folder = runs[0].directory / "localize" / "val"
     assert disk.read_json(folder / "localize.json") == json.loads(json.dumps(results))
     lines = (folder / "localize.md").read_text().splitlines()
-    assert len(lines) == 2 + len(expected) + 2
-    assert {line.count("|") for line in lines[:-2]} == {3 + len(COLUMNS)}
+    table = [line.count("|") for line in lines if line.startswith("|")]
+    assert table == [4] * (2 + len(KINDS)) + [3 + len(LOCALIZATION)] * (2 + len(expected)) + [5] * (2 + len(expected))
+    assert lines[-1] == localize_tables(results).splitlines()[-1]
     assert f"{VAL} of the {VAL} photographs" in lines[-1]
     assert "With 5 classes the top 5 are all of them." in lines[-1]
 
@@ -311,6 +315,12 @@ def test_boxes_are_those_of_the_maps_one_class_at_a_time(boxed: tuple[list[Run],
                 if method == "acol":
                     maps = maps - maps.min()
                 np.testing.assert_allclose(found["box"], map_boxes(maps, (64, 64), 0.2)[0], atol=1)
+                if place < 2:
+                    both = entry["heuristic"][2 * place : 2 * place + 2]
+                    assert [one["label"] for one in both] == [found["label"]] * 2
+                    assert both[0] == found
+                    np.testing.assert_allclose(both[1]["box"], map_boxes(maps, (64, 64), 0.4)[0], atol=1)
+            assert entry["heuristic"][4:] == entry["predicted"][2:3]
 
 
 def test_errors_are_those_of_the_written_boxes(boxed: tuple[list[Run], dict[str, Any]]) -> None:
@@ -318,14 +328,15 @@ def test_errors_are_those_of_the_written_boxes(boxed: tuple[list[Run], dict[str,
     rows = iter(results["rows"])
     for run, own in zip(runs, OWN.values(), strict=True):
         for method in own:
-            wrong, known = {"top1": 0, "top5": 0, "class": 0}, []
+            wrong, known = {"top1": 0, "top5": 0, "class": 0, "heuristic": 0}, []
             entries = disk.read_json(run.directory / "localize" / "val" / method / "boxes.json")["photographs"]
             for photo, entry in zip(run.val, entries, strict=True):
                 truth = true_boxes(run, photo)
-                right = [
-                    found["label"] in truth and overlap(found["box"], truth[found["label"]]) >= 0.5
-                    for found in entry["predicted"]
-                ]
+                right, five = (
+                    [found["label"] in truth and overlap(found["box"], truth[found["label"]]) >= 0.5 for found in boxes]
+                    for boxes in (entry["predicted"], entry["heuristic"])
+                )
+                wrong["heuristic"] += not any(five)
                 wrong["top1"] += not right[0]
                 wrong["top5"] += not any(right)
                 wrong["class"] += entry["predicted"][0]["label"] not in truth
@@ -334,6 +345,7 @@ def test_errors_are_those_of_the_written_boxes(boxed: tuple[list[Run], dict[str,
             assert row["top1_localization_error"] == pytest.approx(wrong["top1"] / VAL)
             assert row["top5_localization_error"] == pytest.approx(wrong["top5"] / VAL)
             assert row["top1_classification_error"] == pytest.approx(wrong["class"] / VAL)
+            assert row[HEURISTIC] == pytest.approx(wrong["heuristic"] / VAL)
             assert row["gt_known_accuracy"] == pytest.approx(np.mean(known))
 
 
@@ -352,6 +364,16 @@ def test_pictures_are_drawn_where_they_are_missing_and_finished_boxes_stay(
     assert localize([run], ["cam"], pictures=3)["rows"] == boxed[1]["rows"][:1]
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert sorted(path.name for path in (folder / "pictures").iterdir()) == names[:3]
+
+
+def test_boxes_of_before_the_heuristic_are_measured_anew(data: Path, trained: Path, tmp_path: Path) -> None:
+    run = copy_run(data, trained, "gap", tmp_path / "run")
+    first = localize([run], ["cam"], pictures=0)
+    record = run.directory / "localize/val/cam/stage.json"
+    content = disk.read_json(record)
+    del content["figures"][HEURISTIC], content["settings"]["localize.tight_threshold"]
+    disk.write_json(record, content)
+    assert localize([make_run(data, run.directory)], ["cam"], pictures=0) == first
 
 
 def test_other_settings_are_refused_and_the_blur_is_of_saliency_alone(
@@ -437,7 +459,7 @@ def test_measures_of_two_processes_add_up(boxed: tuple[list[Run], dict[str, Any]
         true = truth.boxes(photo, answer.size)
         assert true is not None
         for part in (parts[0], parts[1 + number % 2]):
-            part.update(answer, answer.boxes(0.2), true, truth.mask(photo, answer.size))
+            part.update(answer, answer.boxes(run.cfg.localize), true, truth.mask(photo, answer.size))
     parts[1] += parts[2]
     assert parts[1].result() == parts[0].result()
     row = next(row for row in boxed[1]["rows"] if row["network"] == "mobilenet_v2-GMP")
@@ -455,7 +477,7 @@ def test_what_does_not_go_together_is_refused(data: Path, trained: Path, tmp_pat
         return str(caught.value)
 
     assert refusal([gap], ["cam", "lime"]) == (
-        "--methods lime: no such method; name some of cam, grad_cam, grad_cam_pp, saliency, acol."
+        "--methods lime: no such method; name some of cam, grad_cam, grad_cam_pp, saliency, saliency_cut, acol."
     )
     assert "--methods acol: needs a classifier with classifier.head = acol" in refusal([gap, gmp], ["cam", "acol"])
     assert "its classifier, mobilenet_v2-ACoL, has no maps by cam" in refusal([gap, acol], ["cam"])
