@@ -366,8 +366,8 @@ def test_the_schema_and_the_networks_agree_on_the_backbones() -> None:
 
 
 def test_every_head_has_maps_of_its_own_and_those_that_any_has() -> None:
-    assert tables.maps_of("gap") == ["cam", "grad_cam", "grad_cam_pp", "saliency"]
-    assert tables.maps_of("acol") == ["acol", "grad_cam", "grad_cam_pp", "saliency"]
+    assert tables.maps_of("gap") == ["cam", "grad_cam", "grad_cam_pp", "saliency", "saliency_cut"]
+    assert tables.maps_of("acol") == ["acol", "grad_cam", "grad_cam_pp", "saliency", "saliency_cut"]
     assert {maps.head for maps in tables.MAPS.values()} == {None, *HEADS} - {"own"}
 
 
