@@ -142,8 +142,9 @@ def write_questions(made: Sequence[Made], split: str, questions: Path, annotatio
 def _content(path: Path, key: str) -> dict[str, Any]:
     """A file's object, in which `key` is a list of objects."""
     what = f"file of {key}"
-    content = disk.read_json(path, what, limit=LARGEST)
-    rows = content.get(key) if isinstance(content, dict) else None
+    read = disk.read_json(path, what, limit=LARGEST)
+    content: dict[str, Any] = read if isinstance(read, dict) else {}
+    rows = content.get(key)
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"{path}: holds no list '{key}' of objects, as VQA's {what} does; check that it is that file.")
     if len(rows) > MOST:
@@ -154,7 +155,7 @@ def _content(path: Path, key: str) -> dict[str, Any]:
 def _by_id(path: Path, key: str, rows: Sequence[dict[str, Any]]) -> dict[int, dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {}
     for place, row in enumerate(rows):
-        number = row.get("question_id")
+        number = row.get("question_id", -1)
         if not _is_number(number):
             raise InputError(f"{path}: {key}[{place}] has no whole number 'question_id'; correct the file.")
         if found.setdefault(number, row) is not row:
@@ -167,10 +168,10 @@ def _is_number(value: Any) -> bool:
 
 
 def _image(path: Path, row: Mapping[str, Any]) -> int:
-    number = row.get("image_id")
+    number = row.get("image_id", -1)
     if not _is_number(number):
         raise InputError(f"{path}: question_id {row['question_id']} has no whole number 'image_id'; correct the file.")
-    return int(number)  # type: ignore[arg-type]  # `_is_number` has looked
+    return int(number)
 
 
 def _text(path: Path, row: Mapping[str, Any], key: str) -> str:

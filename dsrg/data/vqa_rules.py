@@ -145,8 +145,8 @@ def questions_of(scene: Scene, classes: Classes, groups: Groups) -> Iterator[Mad
         number = sum(count for name, count in scene.objects.items() if name in members)
         if number or not scene.labels & members:  # else a mask hides what the label says
             yield ask(f"how many {plural(group)} are there?", "how many", "number", str(number))
-    for side, there in (("left", lambda x: x < 0.5), ("right", lambda x: x >= 0.5)):
-        found = [name for name, x in scene.centres.items() if there(x)]
+    for side in ("left", "right"):
+        found = [name for name, x in scene.centres.items() if (x < 0.5) == (side == "left")]
         if len(found) == 1 and abs(scene.centres[found[0]] - 0.5) >= ASIDE:
             yield ask(f"what is on the {side}?", "what is on the", "other", found[0])
 

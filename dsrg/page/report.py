@@ -17,7 +17,7 @@ from dsrg.files import disk
 from dsrg.labels import BACKGROUND
 from dsrg.page import pictures, record
 from dsrg.page.record import Status
-from dsrg.page.render import render
+from dsrg.page.render import Filters, render
 from dsrg.run import results
 from dsrg.run.folder import Run
 from dsrg.run.table import FINAL, NETWORKS, STAGES, TRAININGS, predictions_of
@@ -78,7 +78,7 @@ def write_report(run: Run, count: int = 12, shown: Sequence[Example] | None = No
         raise InputError(f"--pictures {count}: choose a number from 1 to {MOST_PICTURES}.")
     found = record.statuses(run)
     context = _context(run, found, examples.examples(run, count) if shown is None else shown)
-    filters = {"duration": duration, "code": code}
+    filters: Filters = {"duration": duration, "code": code}
     page = render("page.html.j2", context, filters, script="script.js")
     path = run.directory / "report.html"
     disk.write_text(path, page)

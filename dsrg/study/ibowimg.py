@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -84,8 +84,10 @@ class Layer:
     def scores(self, questions: Sequence[str], pooled: np.ndarray | None) -> np.ndarray:
         """Scores (N, A) before the softmax, of questions and the pooled features (N, D) of their photographs."""
         bags = Bags.of([[row for row in self.places(text) if row is not None] for text in questions])
-        scores = bags.sums(torch.from_numpy(self.word_weight)).numpy() + self.bias
-        return scores if pooled is None else scores + pooled @ self.image_weight.T
+        scores: np.ndarray = bags.sums(torch.from_numpy(self.word_weight)).numpy() + self.bias
+        if pooled is not None:
+            scores = scores + pooled @ self.image_weight.T
+        return scores
 
     def write(self, path: Path) -> None:
         """Write the layer as an .npz file."""
@@ -152,6 +154,10 @@ class Examples:
         words = [self.words[number] for number in numbers.tolist()]
         return Examples(words, self.photos[numbers], self.answers[numbers], self.pooled)
 
+    def blind(self) -> Examples:
+        """The questions without their photographs' features."""
+        return replace(self, pooled=None)
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -192,10 +198,11 @@ def fit(
     depth = 0 if pooled is None else pooled.shape[1]
     mean, deviation = torch.zeros(depth), torch.ones(depth)
     if pooled is not None:
-        seen = pooled[torch.from_numpy(np.unique(examples.photos))]
-        mean, deviation = seen.mean(dim=0), seen.std(dim=0, correction=0).clamp(min=1e-6)
+        own = pooled[torch.from_numpy(np.unique(examples.photos))]
+        mean, deviation = own.mean(dim=0), own.std(dim=0, correction=0).clamp(min=1e-6)
     weights = Weights(
-        *(torch.zeros(shape, requires_grad=True) for shape in ((num_words, num_answers), (num_answers, depth))),
+        torch.zeros(num_words, num_answers, requires_grad=True),
+        torch.zeros(num_answers, depth, requires_grad=True),
         torch.zeros(num_answers, requires_grad=True),
         mean,
         deviation,
@@ -217,7 +224,7 @@ def fit(
                 decays = ((word_decay, weights.word), (image_decay, weights.image))
                 loss = loss + sum(decay / 2 * weight.square().sum() for decay, weight in decays)
                 adam.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 adam.step()
                 falling.step()
                 bar.update()

@@ -114,8 +114,9 @@ class MapMass:
 
     def large(self, photo: Photo, label: int) -> np.ndarray:
         """A class's map, rectified, at the photograph's size, (H, W) float32."""
-        height, width = self.mask(photo).shape
-        return enlarged(raw_maps(self.run, self.model, photo, [label], self.method), (height, width))[0]
+        (large,) = enlarged(raw_maps(self.run, self.model, photo, [label], self.method), self.mask(photo).shape)
+        found: np.ndarray = large
+        return found
 
     def mask(self, photo: Photo) -> np.ndarray:
         """The mask (H, W) uint8 of a photograph that has one."""
@@ -184,7 +185,8 @@ def label_sums(maps: Tensor, mask: np.ndarray, num_labels: int, fraction: float)
 
     def over(weights: np.ndarray) -> np.ndarray:
         # 256 bins whatever the mask holds, so that those of void can be cut off.
-        return np.bincount(labels, weights, IGNORE + 1)[:num_labels]
+        sums: np.ndarray = np.bincount(labels, weights, IGNORE + 1)[:num_labels]
+        return sums
 
     rows = (len(maps), num_labels)
     mass = np.array([over(one.ravel()) for one in large.astype(np.float64)]).reshape(rows)

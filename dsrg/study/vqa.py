@@ -204,20 +204,15 @@ def _fit(
     """The layer and that of words alone, and the decays that both were trained with."""
     sizes = (len(vocabulary), len(known))
     learn, check = _divide(examples, seed)
-    blind = Examples(examples.words, examples.photos, examples.answers, None)
-    words = ibowimg.choose_decay(*_without(learn, check), *sizes, word_decay=None, seed=seed)
+    words = ibowimg.choose_decay(learn.blind(), check.blind(), *sizes, word_decay=None, seed=seed)
     image = ibowimg.choose_decay(learn, check, *sizes, word_decay=words, seed=seed)
     both = ibowimg.fit(examples, *sizes, word_decay=words, image_decay=image, seed=seed)
-    alone = ibowimg.fit(blind, *sizes, word_decay=words, image_decay=0.0, seed=seed)
+    alone = ibowimg.fit(examples.blind(), *sizes, word_decay=words, image_decay=0.0, seed=seed)
     layers = {
         BOTH: ibowimg.to_layer(both, vocabulary, known, digest),
         WORDS: ibowimg.to_layer(alone, vocabulary, known),
     }
     return layers, {"words": words, "image": image}
-
-
-def _without(*parts: Examples) -> list[Examples]:
-    return [Examples(part.words, part.photos, part.answers, None) for part in parts]
 
 
 def _divide(examples: Examples, seed: int) -> tuple[Examples, Examples]:
