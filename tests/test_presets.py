@@ -216,7 +216,7 @@ def rate(settings: schema.Train, iteration: int) -> float:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_own_seeds_are_cut_by_the_best_rule_that_no_mask_chooses(name: str) -> None:
-    """As voc6 has it; its seeds are measured in docs/reproduction.md."""
+    """As voc6 has it; its seeds are measured in docs/voc6.md."""
     cfg = load(name)
     assert (cfg.seeds.background, cfg.seeds.thresholds, cfg.seeds.crf) == ("cam", "otsu", True)
     assert cfg.seeds == load("voc6/mobilenet_v2").seeds
