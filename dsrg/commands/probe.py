@@ -1,4 +1,4 @@
-"""Linear SVMs on a network's pooled features for any labels: how well they tell them, and where they look."""
+"""Linear SVMs on a network's pooled features for any labels: how well they tell them, and boxes of where they look."""
 
 import argparse
 from collections.abc import Sequence
@@ -17,9 +17,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=Path,
         required=True,
         metavar="PATH",
-        help="table with the columns image,labels, or one folder a label",
+        help="table with the columns image,labels, where a row without a label is a negative; or one folder a label",
     )
     parser.add_argument("--photos", type=Path, metavar="DIR", help="photographs of the CSV (default: beside it)")
+    parser.add_argument("--negatives", type=Path, metavar="DIR", help="further photographs with none of the labels")
+    parser.add_argument(
+        "--mine",
+        type=int,
+        metavar="N",
+        help="hard-negative mining: begin with N negatives of each label, and add up to N in each round",
+    )
+    parser.add_argument(
+        "--annotations", type=Path, metavar="DIR", help="VOC's XML of the photographs, to measure the boxes on"
+    )
     parser.add_argument(
         "--weights",
         choices=WEIGHTS,

@@ -16,7 +16,7 @@ from dsrg.data.voc import spread
 from dsrg.errors import InputError
 from dsrg.page.vqa import write_page
 from dsrg.run.folder import Run
-from dsrg.study.probe import WEIGHTS
+from dsrg.study.probe_features import WEIGHTS
 from dsrg.study.show_cams import find_photos
 from dsrg.study.vqa import Source, table, train_vqa
 from dsrg.study.vqa_ask import Shown, ask

@@ -99,8 +99,15 @@ def read_labels(path: Path, known: Collection[str] = (), refuse: Refuse = raise_
     return LabelTable(rows, notes + [f"{path}: {note}" for note in decided])
 
 
-def labels_by_photograph(photos: Path, table: Path) -> tuple[dict[Path, list[str]], list[str], Found]:
+def labels_by_photograph(
+    photos: Path, table: Path, *, unlabelled: bool = False
+) -> tuple[dict[Path, list[str]], list[str], Found]:
     """The labels of a folder's photographs, found as `PhotoIndex` does; the table's notes; and what else lies there.
+
+    Args:
+        photos: The folder.
+        table: The table.
+        unlabelled: Take rows without a label too: photographs that show none of them.
 
     Raises:
         InputError: as `read_labels`; a row has no label, or names no photograph, several, or one that has a row.
@@ -113,9 +120,9 @@ def labels_by_photograph(photos: Path, table: Path) -> tuple[dict[Path, list[str
         file = index.only(image, table)
         if file in labels:
             raise InputError(f"{table}: '{image}' is listed twice; write its labels on one line.")
-        if not names:
+        if not names and not unlabelled:
             raise InputError(f"{table}: '{image}' has no label; write one, or remove the line.")
-        labels[file] = list(names)
+        labels[file] = list(names or ())
     others = [path for path in found.others if path.resolve() != table.resolve()]
     return labels, notes, found._replace(others=others)
 

@@ -81,6 +81,18 @@ def wrap(text: str, room: int, size: int) -> list[str]:
     return [*lines, line] if line or not lines else lines
 
 
+def fonts(letters: str) -> list[str]:
+    """Files of the fonts that have all of some letters: matplotlib's own, then the system's, each file's name once."""
+    own = sorted(map(str, (Path(get_data_path()) / "fonts/ttf").glob("*.ttf")))
+    found: dict[str, str] = {}
+    for path in (*own, *_system()):
+        name = Path(path).name
+        # LastResort has every letter, each as a box.
+        if not name.startswith("LastResort") and set(map(ord, letters)) <= _letters(path) and _fits(path):
+            found.setdefault(name, path)
+    return list(found.values())
+
+
 def families(texts: Iterable[str]) -> list[str]:
     """Names of the fonts that matplotlib needs to draw `readable` texts, in the order to try them in."""
     paths = dict.fromkeys(_file_of(letter) for text in texts for letter in readable(text))

@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from tqdm import tqdm
 
-from dsrg import distributed, grid
-from dsrg.boxes import map_boxes
 from dsrg.data.labelled import Labelled, read_labelled
-from dsrg.data.voc import Photo, spread
-from dsrg.data.warped import warped
+from dsrg.data.voc import spread
 from dsrg.draw import heatmap, tiles
 from dsrg.errors import InputError
 from dsrg.files import disk, storage
-from dsrg.models.backbone import build_backbone
-from dsrg.run import inference, networks
-from dsrg.run.folder import Run
+from dsrg.run import inference
 from dsrg.schema import Config
-from dsrg.study.svm import Svm, figures, fit, has_one_label_each, hold_out
+from dsrg.study.mining import Mined, mine
+from dsrg.study.probe_features import WEIGHTS, Features, Found, Look, Round
+from dsrg.study.svm import Svm, choose_c, figures, fit, has_one_label_each, hold_out, unit_length
 
-BATCH = 16
-"""Photographs in one forward pass."""
-FRACTION = 0.2
-"""The box is around the largest component above this share of the map's maximum (Zhou et al. 2016, Sect. 3.2)."""
 TILE = 200
 """Long side of a picture, in pixels."""
 FULL, CROP = "full image", "crop by CAM"
 """The first round's pictures, and the second's."""
-WEIGHTS = ("imagenet", "classifier")
-"""Where the features may come from: model.weights, or the run's trained classifier."""
+FIRST = "{}, before mining"
+BOX_FIGURES = {
+    "label_precision": "detections: label right",
+    "box_precision": "label and box right",
+    "label_recall": "labels detected",
+    "box_recall": "with the right box",
+    "pointing": "pointing",
+    "gt_known_accuracy": "GT-known",
+    "max_box_acc": "MaxBoxAcc",
+    "max_box_acc_v2": "MaxBoxAccV2",
+}
+"""Of the boxes of the photographs held out, and what the table calls them (`dsrg.study.detections`)."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,11 @@ class Probe:
     """What to probe, and how."""
 
     labels: Path
-    """A CSV 'image,labels', or a folder with one folder a label."""
+    """A CSV 'image,labels', in which a row without a label is a plain negative; or a folder with one folder a label."""
     photos: Path | None = None
     """Folder of the CSV's photographs; None for the CSV's own."""
+    negatives: Path | None = None
+    """Folder of further photographs that show none of the labels."""
     weights: str = "imagenet"
     """One of WEIGHTS."""
     out: Path | None = None
@@ -58,6 +60,10 @@ class Probe:
     """Second round on crops, where each photograph has one label."""
     count: int = 12
     """Photographs, of those held out, to draw heat maps of."""
+    mine: int | None = None
+    """Negatives to begin with, and to add in each round of hard-negative mining; None learns from all at once."""
+    annotations: Path | None = None
+    """Folder of VOC's XML, whose boxes measure those of the detections; None measures none."""
 
 
 def run_probe(cfg: Config, what: Probe) -> dict[str, Any]:
@@ -67,9 +73,9 @@ def run_probe(cfg: Config, what: Probe) -> dict[str, Any]:
     of the label that the SVM holds for the likeliest, above FRACTION of its maximum; the features of what is in the
     box; new SVMs on those. Training and held-out photographs are cut out alike, without a look at their labels.
 
-    Photographs and crops are squeezed to classifier.size, or what is nearest to it on the network's grid. Writes
-    probe.json (settings, figures, predictions), weights.npz (names, weight (K, D), bias (K,), c; crop_weight,
-    crop_bias, crop_c), maps.png.
+    Photographs and crops are squeezed to classifier.size, or what is nearest to it on the network's grid. With
+    `Probe.mine` the SVMs learn in rounds (`dsrg.study.mining`). Writes probe.json (settings, figures, predictions),
+    weights.npz (names, weight (K, D), bias (K,), c; crop_weight, crop_bias, crop_c), maps.png.
 
     Returns:
         The content of probe.json.
@@ -78,14 +84,13 @@ def run_probe(cfg: Config, what: Probe) -> dict[str, Any]:
         InputError: a photograph is missing or broken, a label has too few photographs, or an argument does not fit.
     """
     _check(what)
-    labelled = read_labelled(what.labels, what.photos)
+    labelled = read_labelled(what.labels, what.photos, what.negatives)
     train, held = _divide(labelled, what, cfg.seed)
     shown = np.array(spread(held.tolist(), what.count))
     features = Features(cfg, what.weights)
-    rounds, found = _rounds(features, what, labelled, train, shown)
-    summary = _summary(features, what, labelled, (train, held), rounds) | {
-        "predictions": _predictions(labelled, rounds, found.boxes, held)
-    }
+    rounds, found = _rounds(features, what, labelled, train, held, shown)
+    summary = _summary(features, what, labelled, (train, held), rounds) | found.figures
+    summary["predictions"] = _predictions(labelled, rounds, found, held)
     out = what.out or cfg.run_dir / "probe" / what.labels.stem
     rows = [_row(labelled, number, rounds, found) for number in shown.tolist()]
     disk.write_json(out / "probe.json", summary)
@@ -100,113 +105,20 @@ def run_probe(cfg: Config, what: Probe) -> dict[str, Any]:
 
 
 def table(summary: dict[str, Any]) -> str:
-    """The figures as a Markdown table."""
+    """The figures as Markdown tables."""
     lines = ["| features of | accuracy | mAP | C |", "|---|---:|---:|---:|"]
-    lines += [
-        f"| {name} | {part['accuracy']:.3f} | {part['mean_average_precision']:.3f} | {part['c']:g} |"
-        for name, part in summary["figures"].items()
-    ]
+    for name, part in summary["figures"].items():
+        accuracy = f"{part['accuracy']:.3f}" if part["accuracy"] == part["accuracy"] else "-"
+        lines.append(f"| {name} | {accuracy} | {part['mean_average_precision']:.3f} | {part['c']:g} |")
+    for name, label in summary.get("mining", {}).items():
+        counts = ", ".join(map(str, label["negatives"]))
+        lines.append(f"\n{name}: {len(label['negatives'])} rounds with {counts} of {label['of']} negatives")
+    boxes = summary.get("boxes")
+    if boxes:
+        names = [name for name in BOX_FIGURES if boxes[name] == boxes[name]]
+        lines += ["", "| " + " | ".join(BOX_FIGURES[name] for name in names) + " |", "|" + "---:|" * len(names)]
+        lines.append("| " + " | ".join(f"{boxes[name]:.3f}" for name in names) + " |")
     return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class Round:
-    """SVMs on the features of one kind of picture."""
-
-    svm: Svm
-    decisions: np.ndarray
-    """(N, K) decision values of all photographs."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """Where the SVM's maps point."""
-
-    boxes: np.ndarray
-    """(N, 4) int64, the box of each photograph's likeliest label."""
-    maps: dict[int, dict[int, np.ndarray]]
-    """By photograph to be shown and by label, its likeliest and its own: (h, w) in [0, 1]."""
-
-
-class Features:
-    """A frozen network from photographs to features.
-
-    Args:
-        cfg: Names the network, its weights, output stride and input size.
-        weights: One of WEIGHTS.
-
-    Attributes:
-        size: Side of the network's square input, in pixels.
-        output_stride: Pixels of it for each cell of the features.
-        network: The network.
-
-    Raises:
-        InputError: there are no such weights.
-    """
-
-    def __init__(self, cfg: Config, weights: str) -> None:
-        self.cfg = cfg
-        self.weights = weights
-        self.device = distributed.pick_device(cfg.device)
-        self._features: Callable[[Tensor], Tensor]
-        network: nn.Module
-        if weights == "classifier":
-            network = classifier = networks.trained_classifier(Run(cfg))
-            self._features = classifier.features
-        else:
-            self._features = network = self._imagenet()
-        self.network = network
-        self.output_stride = inference.output_stride(network)
-        self.size = grid.nearest(cfg.classifier.size, self.output_stride)
-
-    def _imagenet(self) -> nn.Module:
-        cfg = self.cfg
-        if cfg.model.weights is None:
-            raise InputError(
-                "model.weights = null: there are no ImageNet weights; name a file, or probe the run's classifier with "
-                "--weights classifier."
-            )
-        network: nn.Module = build_backbone(
-            cfg.model.backbone,
-            output_stride=cfg.cam.output_stride or cfg.classifier.output_stride,
-            weights=cfg.model.weights,
-            freeze_bn=False,
-        )
-        return network.to(self.device).to(memory_format=torch.channels_last).eval()
-
-    @torch.no_grad()
-    def __call__(self, images: Tensor) -> Tensor:
-        """Features (B, D, h, w) float32 of images (B, 3, S, S) uint8."""
-        return self._features(inference.normalise(images.to(self.device))).float()
-
-    def pool(self, photos: Sequence[Photo], title: str, boxes: np.ndarray | None = None) -> np.ndarray:
-        """Globally averaged features (N, D) of photographs, or of one box (N, 4) of each."""
-        pooled = []
-        with tqdm(total=len(photos), desc=title) as bar:
-            for images, _ in warped(photos, self.size, batch=BATCH, boxes=boxes, threads=self.cfg.workers):
-                pooled.append(self(images).mean(dim=(2, 3)).cpu())
-                bar.update(len(images))
-        return torch.cat(pooled).numpy()
-
-    def look(self, labelled: Labelled, svm: Svm, likeliest: np.ndarray, shown: np.ndarray) -> Found:
-        """The box of each photograph's likeliest label (N,), and the maps of the photographs to be shown."""
-        boxes: list[np.ndarray] = []
-        maps: dict[int, dict[int, np.ndarray]] = {}
-        to_show = set(shown.tolist())
-        with tqdm(total=len(labelled.photos), desc="boxes") as bar:
-            for images, sizes in warped(labelled.photos, self.size, batch=BATCH, threads=self.cfg.workers):
-                for every, size in zip(svm.maps(self(images)), sizes, strict=True):
-                    number = len(boxes)
-                    best = int(likeliest[number])
-                    boxes.append(map_boxes(every[best, None], size, FRACTION)[0])
-                    if number in to_show:
-                        own = [best, *(k for k in np.flatnonzero(labelled.tags[number]).tolist() if k != best)]
-                        positive = every[own].relu()
-                        peak = positive.amax(dim=(1, 2), keepdim=True)
-                        unit = (positive / torch.where(peak > 0, peak, 1)).cpu().numpy()
-                        maps[number] = dict(zip(own, unit, strict=True))
-                bar.update(len(images))
-        return Found(np.stack(boxes), maps)
 
 
 def _check(what: Probe) -> None:
@@ -216,6 +128,8 @@ def _check(what: Probe) -> None:
         raise InputError(f"--held-out {what.held_out}: must lie between 0 and 1, the share to measure on.")
     if what.c is not None and not what.c > 0:
         raise InputError(f"--c {what.c}: must be above 0.")
+    if what.mine is not None and what.mine < 1:
+        raise InputError(f"--mine {what.mine}: add at least one negative a round, or leave it out.")
     if what.count < 1:
         raise InputError(f"--count {what.count}: draw at least one photograph.")
 
@@ -243,27 +157,30 @@ def _divide(labelled: Labelled, what: Probe, seed: int) -> tuple[np.ndarray, np.
 
 
 def _rounds(
-    features: Features, what: Probe, labelled: Labelled, train: np.ndarray, shown: np.ndarray
+    features: Features, what: Probe, labelled: Labelled, train: np.ndarray, held: np.ndarray, shown: np.ndarray
 ) -> tuple[dict[str, Round], Found]:
     """The SVMs on whole photographs and, where there is a second round, on crops; and where the first ones point."""
 
     def work(title: str, boxes: np.ndarray | None = None) -> Round:
         pooled = features.pool(labelled.photos, title, boxes)
-        svm = fit(
-            pooled[train],
-            labelled.tags[train],
-            c=what.c,
-            seed=features.cfg.seed,
-            threads=features.cfg.workers,
-        )
-        return Round(svm, svm.decide(pooled))
+        learnt, seed, threads = (pooled[train], labelled.tags[train]), features.cfg.seed, features.cfg.workers
+        if what.mine is None:
+            svm = fit(*learnt, c=what.c, seed=seed, threads=threads)
+            return Round(svm, svm.decide(pooled))
+        c = what.c or choose_c(unit_length(learnt[0]), learnt[1], seed, threads)
+        mined = mine(*learnt, c=c, add=what.mine, seed=seed, threads=threads)
+        return Round(mined.last, mined.last.decide(pooled), mined, mined.first.decide(pooled))
 
     rounds = {FULL: work("features")}
-    found = features.look(labelled, rounds[FULL].svm, rounds[FULL].decisions.argmax(axis=1), shown)
-    if what.crops and has_one_label_each(labelled.tags):
-        rounds[CROP] = work("features of crops", found.boxes)
+    again = what.crops and has_one_label_each(labelled.tags)
+    to_see = range(len(labelled.photos)) if again else held.tolist()
+    look = Look(frozenset(held.tolist()), what.annotations)
+    found = features.look(labelled, to_see, rounds[FULL], frozenset(shown.tolist()), look)
+    if again:
+        best = rounds[FULL].decisions.argmax(axis=1).tolist()
+        rounds[CROP] = work("features of crops", np.stack([found.boxes[number][k] for number, k in enumerate(best)]))
     elif what.crops:
-        print("photographs with several labels: the second round, of crops, is left out")
+        print("not one label a photograph: the second round, of crops, is left out")
     return rounds, found
 
 
@@ -275,7 +192,12 @@ def _summary(
     rounds: dict[str, Round],
 ) -> dict[str, Any]:
     train, held = parts
-    cfg = features.cfg
+    cfg, mined = features.cfg, rounds[FULL].mined
+    measured = {}
+    for name, part in rounds.items():
+        if part.before is not None:
+            measured[FIRST.format(name)] = {"c": part.svm.c} | figures(part.before[held], labelled.tags[held])
+        measured[name] = {"c": part.svm.c} | figures(part.decisions[held], labelled.tags[held])
     return {
         "labels": {name: int(count) for name, count in zip(labelled.names, labelled.tags.sum(axis=0), strict=True)},
         "photographs": {"train": len(train), "held_out": len(held)},
@@ -285,12 +207,19 @@ def _summary(
             "output_stride": features.output_stride,
             "size": features.size,
             "held_out": what.held_out,
+            "mine": what.mine,
             "seed": cfg.seed,
         },
-        "figures": {
-            name: {"c": part.svm.c} | figures(part.decisions[held], labelled.tags[held])
-            for name, part in rounds.items()
-        },
+        "figures": measured,
+        **({} if mined is None else {"mining": _mining(labelled.names, mined, labelled.tags[train])}),
+    }
+
+
+def _mining(names: Sequence[str], mined: Mined, tags: np.ndarray) -> dict[str, Any]:
+    """How many negatives each label has used in each round, and how many there are."""
+    return {
+        name: {"negatives": list(counts), "of": int((~own).sum())}
+        for name, counts, own in zip(names, mined.negatives, tags.T, strict=True)
     }
 
 
@@ -302,15 +231,25 @@ def _write_weights(path: Path, names: Sequence[str], svms: Sequence[Svm]) -> Non
 
 
 def _predictions(
-    labelled: Labelled, rounds: dict[str, Round], boxes: np.ndarray, held: np.ndarray
+    labelled: Labelled, rounds: dict[str, Round], found: Found, held: np.ndarray
 ) -> dict[str, dict[str, Any]]:
     """What was said of each photograph held out, by its id."""
     best = {name: part.decisions.argmax(axis=1) for name, part in rounds.items()}
+
+    def detections(number: int) -> list[dict[str, Any]]:
+        values = rounds[FULL].decisions[number]
+        return [
+            {"label": labelled.names[k], "value": float(values[k]), "box": found.boxes[number][k].tolist()}
+            for k in np.argsort(-values, kind="stable").tolist()
+            if values[k] > 0
+        ]
+
     return {
         labelled.photos[number].id: {
             "labels": [labelled.names[k] for k in np.flatnonzero(labelled.tags[number])],
             **{name: labelled.names[winners[number]] for name, winners in best.items()},
-            "box": boxes[number].tolist(),
+            "box": found.boxes[number][int(best[FULL][number])].tolist(),
+            "detections": detections(number),
         }
         for number in held.tolist()
     }
@@ -322,15 +261,22 @@ def _row(labelled: Labelled, number: int, rounds: dict[str, Round], found: Found
     picture = inference.read_pixels(photo).permute(1, 2, 0).numpy()
 
     def captioned(tile: np.ndarray, values: np.ndarray, label: int, *further: str) -> np.ndarray:
-        colour, word = (heatmap.RIGHT, "right") if tags[label] else (heatmap.WRONG, "wrong")
+        # A photograph that shows none of the labels is right where none is found; a single label is its own likeliest.
+        right = tags[label] == (values[label] > 0) if len(tags) == 1 or not tags.any() else tags[label]
+        colour, word = (heatmap.RIGHT, "right") if right else (heatmap.WRONG, "wrong")
         text = f"{labelled.names[label]} {values[label]:+.2f} {word}"
         return tiles.captioned(tiles.fit(tile, TILE), [text, *further], colour, TILE)
 
     values = rounds[FULL].decisions[number]
     best = int(values.argmax())
-    left, top, right, bottom = found.boxes[number]
-    boxed = heatmap.draw_boxes(picture, found.boxes[number][None], heatmap.RIGHT if tags[best] else heatmap.WRONG)
-    truth = "is " + ", ".join(labelled.names[k] for k in np.flatnonzero(tags))
+    boxes = found.boxes[number]
+    left, top, right, bottom = boxes[best]
+    boxed = picture
+    for label in [best, *np.flatnonzero(values > 0).tolist()]:
+        colour = heatmap.RIGHT if tags[label] else heatmap.WRONG
+        if values[label] > 0 or (label == best and tags.any()):
+            boxed = heatmap.draw_boxes(boxed, boxes[label][None], colour)
+    truth = "is " + (", ".join(labelled.names[k] for k in np.flatnonzero(tags)) or "none of these")
     row = [captioned(boxed, values, best, truth, photo.id)]
     if CROP in rounds:
         after = rounds[CROP].decisions[number]

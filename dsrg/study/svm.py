@@ -105,24 +105,29 @@ def fit(pooled: np.ndarray, tags: np.ndarray, *, c: float | None = None, seed: i
         raise ValueError("every label needs an image with it and one without it.")
     features = unit_length(pooled)
     if c is None:
-        c = 1.0
-        if tags.sum(axis=0).min() >= FOLDS:
-            candidates = tqdm(CANDIDATES, "cross-validating C")
-            parts = _parts(tags, seed)
-            # max keeps the first of equal ones
-            c = max(candidates, key=lambda value: _cross_validate(features, tags, parts, value, seed, threads))
+        c = choose_c(features, tags, seed, threads)
     return Svm(*_train(features, tags, c, seed, threads), c)
+
+
+def choose_c(features: np.ndarray, tags: np.ndarray, seed: int, threads: int) -> float:
+    """The C that `fit` takes where none is given, of features that have the length 1."""
+    if tags.sum(axis=0).min() < FOLDS:
+        return 1.0
+    candidates = tqdm(CANDIDATES, "cross-validating C")
+    parts = _parts(tags, seed)
+    # max keeps the first of equal ones
+    return max(candidates, key=lambda value: _cross_validate(features, tags, parts, value, seed, threads))
 
 
 def figures(decisions: np.ndarray, tags: np.ndarray) -> dict[str, float]:
     """How good decision values (N, K) are for tags (N, K) bool.
 
-    - accuracy: share of the images whose highest value belongs to one of their labels.
+    - accuracy: share of the images with a label whose highest value belongs to one of their labels.
     - mean_average_precision: over the labels that an image has.
     """
-    right = np.take_along_axis(tags, decisions.argmax(axis=1)[:, None], axis=1)
+    right = np.take_along_axis(tags, decisions.argmax(axis=1)[:, None], axis=1)[tags.any(axis=1)]
     return {
-        "accuracy": float(right.mean()),
+        "accuracy": float(right.mean()) if len(right) else float("nan"),
         "mean_average_precision": mean_average_precision(decisions, tags),
     }
 
@@ -145,17 +150,25 @@ def _cross_validate(
 
 def _train(features: np.ndarray, tags: np.ndarray, c: float, seed: int, threads: int) -> tuple[np.ndarray, np.ndarray]:
     """Weights (K, D) and biases (K,) of features that have the length 1."""
+    with ThreadPoolExecutor(max(1, threads)) as pool:  # LIBLINEAR leaves Python's lock
+        weights, biases = zip(*pool.map(lambda own: train_one(features, own, c, seed), tags.T), strict=True)
+    return np.stack(weights), np.array(biases)
+
+
+def train_one(features: np.ndarray, own: np.ndarray, c: float, seed: int) -> tuple[np.ndarray, float]:
+    """Weight (D,) and bias of the SVM of one label.
+
+    Args:
+        features: (N, D) of length 1.
+        own: (N,) bool, which images have the label.
+        c, seed: As in `fit`.
+    """
     from sklearn.svm import LinearSVC  # here, for its import takes about a second
 
-    def train(own: np.ndarray) -> tuple[np.ndarray, float]:
-        if own.all() or not own.any():  # in a part of cross-validation: nothing to tell apart
-            return np.zeros(features.shape[1]), 1.0 if own.all() else -1.0
-        svm = LinearSVC(C=c, dual="auto", max_iter=10_000, random_state=seed).fit(features, own)
-        return svm.coef_[0], float(svm.intercept_[0])
-
-    with ThreadPoolExecutor(max(1, threads)) as pool:  # LIBLINEAR leaves Python's lock
-        weights, biases = zip(*pool.map(train, tags.T), strict=True)
-    return np.stack(weights), np.array(biases)
+    if own.all() or not own.any():  # in a part of cross-validation: nothing to tell apart
+        return np.zeros(features.shape[1]), 1.0 if own.all() else -1.0
+    svm = LinearSVC(C=c, dual="auto", max_iter=10_000, random_state=seed).fit(features, own)
+    return svm.coef_[0], float(svm.intercept_[0])
 
 
 def _parts(tags: np.ndarray, seed: int) -> np.ndarray:
@@ -167,8 +180,8 @@ def _parts(tags: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _strata(tags: np.ndarray, seed: int) -> list[np.ndarray]:
-    """The images by their rarest label, each group in random order."""
+    """The images by their rarest label, and those without any, each group in random order."""
     counts = tags.sum(axis=0)
-    rarest = np.where(tags, counts, len(tags) + 1).argmin(axis=1)
+    rarest = np.where(tags.any(axis=1), np.where(tags, counts, len(tags) + 1).argmin(axis=1), -1)
     random = np.random.default_rng(seed)
     return [random.permutation(np.flatnonzero(rarest == label)) for label in np.unique(rarest)]

@@ -20,7 +20,7 @@ from dsrg.files import disk
 from dsrg.run.folder import Run
 from dsrg.study import ibowimg
 from dsrg.study.ibowimg import Examples, Layer
-from dsrg.study.probe import WEIGHTS, Features
+from dsrg.study.probe_features import WEIGHTS, Features
 from dsrg.study.vqa_ask import LAYER, Shown, show
 from dsrg.study.vqa_features import network_digest, pooled_features
 

@@ -19,7 +19,7 @@ from dsrg.run import inference
 from dsrg.run.folder import Run
 from dsrg.study import ibowimg
 from dsrg.study.ibowimg import AnswerHead, Layer
-from dsrg.study.probe import WEIGHTS, Features
+from dsrg.study.probe_features import WEIGHTS, Features
 from dsrg.study.vqa_features import network_digest
 
 LAYER = "vqa/layer.npz"

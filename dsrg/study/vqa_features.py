@@ -11,7 +11,7 @@ from dsrg.data.voc import Photo
 from dsrg.errors import InputError
 from dsrg.files import disk, storage
 from dsrg.run.folder import Run
-from dsrg.study.probe import Features
+from dsrg.study.probe_features import Features
 
 PART = 1024
 """Photographs whose features are kept in one file; what is interrupted goes on with the next file."""

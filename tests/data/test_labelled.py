@@ -67,13 +67,31 @@ def test_a_semicolon_anywhere_keeps_blanks_in_names(tmp_path: Path) -> None:
     assert read.photos[0].path == tmp_path / "photos/a.jpg"
 
 
+def test_rows_without_a_label_and_a_folder_are_negatives(tmp_path: Path) -> None:
+    for name in ("photos/a.jpg", "photos/b.jpg", "others/b.jpg", "others/deep/c.png"):
+        photograph(tmp_path / name)
+    source = table(tmp_path, "a,text", "b,")
+    read = read_labelled(source, tmp_path / "photos")
+    assert read.names == ("text",)
+    assert read.tags.tolist() == [[True], [False]]
+    read = read_labelled(source, tmp_path / "photos", tmp_path / "others")
+    more = [(tmp_path / "others" / name).as_posix() for name in ("b.jpg", "deep/c.png")]
+    assert [photo.id for photo in read.photos] == ["a.jpg", "b.jpg", *more]
+    assert read.tags[:, 0].tolist() == [True, False, False, False]
+    with pytest.raises(InputError, match=r"a\.jpg: has a label in .*, and lies in"):
+        read_labelled(source, tmp_path / "photos", tmp_path / "photos")
+    (tmp_path / "words").mkdir()
+    photograph(tmp_path / "words/text/d.jpg")
+    assert read_labelled(tmp_path / "words", None, tmp_path / "others").tags.tolist() == [[True], [False], [False]]
+
+
 def test_what_is_wrong_with_a_csv_is_named(tmp_path: Path) -> None:
     photograph(tmp_path / "a.jpg")
     photograph(tmp_path / "b.jpg")
     cases = [
         (("a,x", "c,y"), ("c", "does not exist", "labels.csv")),
         (("a,x", "a.jpg,y"), ("'a.jpg' is listed twice",)),
-        (("a,x", "b,"), ("'b' has no label",)),
+        (("a,", "b,"), ("holds 0 labels", "or photographs without any")),
         (("a,x", "b,x"), ("holds 1 labels",)),
     ]
     for rows, named in cases:

@@ -1,6 +1,7 @@
 """Probing a network with new labels, end to end, against a second computation from the files that it leaves."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from dsrg import config
-from dsrg.boxes import map_boxes
+from dsrg.boxes import box_iou, map_boxes
+from dsrg.data.annotations import read_boxes_for
 from dsrg.files import storage
+from dsrg.labels import Classes
 from dsrg.run import inference, networks
 from dsrg.run.folder import Run
 from dsrg.study import svm as probe
@@ -97,9 +100,64 @@ def test_several_labels_are_told_each_by_itself_without_a_second_round(
     assert list(told["figures"]) == ["full image"]
     assert told["labels"] == {"lime": 7, "navy": 7, "odd": 9, "rust": 7}
     assert 0 < told["figures"]["full image"]["mean_average_precision"] <= 1
-    assert "second round, of crops, is left out" in capsys.readouterr().out
+    assert "the second round, of crops, is left out" in capsys.readouterr().out
     written = place / "run/probe/many"
     assert sorted(path.name for path in written.iterdir()) == ["maps.png", "probe.json", "weights.npz"]
+
+
+def test_negatives_are_mined_and_detections_are_boxed(place: Path, tmp_path: Path, tool: Tool) -> None:
+    """One label, rows without it, and a folder of more: every figure again from what is written."""
+    lime, others, boxes = place / "colours/lime", tmp_path / "others", tmp_path / "boxes"
+    (tmp_path / "lime").mkdir()
+    others.mkdir()
+    boxes.mkdir()
+    rows = ["image,labels"]
+    for number in range(7):
+        shutil.copy(lime / f"{number}.png", tmp_path / f"lime/lime{number}.png")
+        shutil.copy(place / f"colours/navy/{number}.png", tmp_path / f"lime/navy{number}.png")
+        shutil.copy(place / f"colours/rust/{number}.png", others / f"navy{number}.png")  # of another's name
+        rows += [f"lime{number}.png,lime", f"navy{number}.png,"]
+        pixels = np.array(Image.open(lime / f"{number}.png"), np.int64)
+        ys, xs = np.nonzero(pixels[..., 1] > 200)  # the spot
+        edges = {"xmin": xs.min() + 1, "ymin": ys.min() + 1, "xmax": xs.max() + 1, "ymax": ys.max() + 1}
+        body = "".join(f"<{key}>{edge}</{key}>" for key, edge in edges.items())
+        xml = f"<annotation><object><name>lime</name><bndbox>{body}</bndbox></object></annotation>"
+        (boxes / f"lime{number}.xml").write_text(xml)
+    (tmp_path / "lime.csv").write_text("\n".join(rows) + "\n")
+    call = ("--cfg", CONFIG, "--labels", tmp_path / "lime.csv", "--photos", tmp_path / "lime", "--negatives", others)
+    call += ("--weights", "classifier", "--out", tmp_path / "out", "--c", 10, "--mine", 2, "--annotations", boxes)
+    code, out, _ = tool("probe", *call, "--count", 3, *words(place))
+    assert code == 0
+    told = json.loads((tmp_path / "out/probe.json").read_text())
+    assert told["labels"] == {"lime": 7}
+    assert told["photographs"] == {"train": 15, "held_out": 6}
+    assert told["mining"]["lime"]["of"] == 10
+    assert told["mining"]["lime"]["negatives"][0] == 2
+    assert list(told["figures"]) == ["full image, before mining", "full image"]
+    assert told["figures"]["full image"]["mean_average_precision"] == 1
+    assert "the second round, of crops, is left out" in out
+    assert "| full image, before mining |" in out
+    assert "| GT-known |" in out
+    held = told["predictions"]
+    assert {*map(tuple, (said["labels"] for said in held.values()))} == {("lime",), ()}
+    assert len(held) == 6  # two of one name stay two
+    detected = [bool(said["detections"]) for said in held.values()]
+    right = [bool(said["detections"]) and bool(said["labels"]) for said in held.values()]
+    assert told["boxes"]["pairs"] == sum(bool(said["labels"]) for said in held.values()) == 2
+    assert told["boxes"]["label_precision"] == sum(right) / sum(detected)
+    assert told["boxes"]["label_recall"] == sum(right) / 2
+    overlap = []
+    for name, said in held.items():
+        for found in said["detections"]:
+            assert found["label"] == "lime"
+            assert found["value"] > 0
+            assert found["box"] == said["box"]
+        if said["labels"]:
+            truth = read_boxes_for(boxes / f"{Path(name).stem}.xml", (56, 40), Classes(("", "lime")), Path(name))
+            overlap.append(box_iou(np.array([said["box"]]), truth.boxes).max() >= 0.5)
+    assert told["boxes"]["gt_known_accuracy"] == np.mean(overlap)
+    assert Image.open(tmp_path / "out/maps.png").height > 3 * 100
+    check_refusal(tool("probe", *call[:-3], 0, *words(place)), "--mine 0")
 
 
 def test_imagenet_weights_need_no_run_and_no_data(place: Path, tmp_path: Path) -> None:

@@ -132,6 +132,19 @@ def test_figures_of_a_hand_worked_case() -> None:
     assert not has_one_label_each(tags | np.array([True, False]))
 
 
+def test_images_without_a_label_are_divided_by_themselves_and_have_no_accuracy() -> None:
+    tags = np.zeros((20, 2), bool)
+    tags[:4, 0] = tags[4:8, 1] = True
+    for seed in range(3):
+        train, held = hold_out(tags, 0.5, seed)
+        assert tags[train].sum(axis=0).tolist() == tags[held].sum(axis=0).tolist() == [2, 2]
+        assert len(train) == len(held)
+    decisions = np.where(tags, 1.0, -1.0)
+    decisions[0] *= -1
+    assert figures(decisions, tags)["accuracy"] == 7 / 8
+    assert np.isnan(figures(decisions[8:], np.zeros((12, 2), bool))["accuracy"])
+
+
 @pytest.mark.parametrize(
     ("pooled", "tags", "named"),
     [

@@ -25,7 +25,7 @@ from dsrg.run import inference, networks
 from dsrg.run.folder import Run
 from dsrg.study import ibowimg, vqa_features
 from dsrg.study.ibowimg import AnswerHead, Examples, Layer
-from dsrg.study.probe import Features
+from dsrg.study.probe_features import Features
 from dsrg.study.vqa import Source, train_vqa
 from dsrg.study.vqa_ask import Shown, ask, show
 
