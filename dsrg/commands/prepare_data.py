@@ -1,4 +1,4 @@
-"""Bring photographs with labels, PASCAL VOC 2012 with SBD, COCO or ImageNet into the layout that the stages read."""
+"""Bring photographs with labels, exports of annotation tools, VOC 2012, COCO or ImageNet into the stages' layout."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dsrg.cli import guard
-from dsrg.data import coco, imagenet, own, voc_sbd
+from dsrg.data import coco, imagenet, voc_sbd
+from dsrg.data.doors import layouts, recognise
 from dsrg.data.prepare import Plan, check_root, write_set
 from dsrg.errors import InputError
 
@@ -15,11 +16,18 @@ EXAMPLES = """
 examples:
   one folder a class:     dsrg prepare-data --photos photos --root data/mine
   a table image,labels:   dsrg prepare-data --photos photos --labels labels.csv --root data/mine
+  an unpacked export:     dsrg prepare-data --photos export --root data/mine
+  its file alone:         dsrg prepare-data --photos photos --labels project.json --root data/mine
+  what it would make:     dsrg prepare-data --photos photos --labels labels.csv --root data/mine --dry-run
   VOC 2012, train_aug:    dsrg prepare-data --voc VOCdevkit/VOC2012 --sbd benchmark_RELEASE/dataset --root data/voc12
   the same, downloaded:   dsrg prepare-data --voc downloads/voc --sbd downloads/sbd --download --root data/voc12
   COCO:                   dsrg prepare-data --coco coco --year 2014 --root data/coco --link
   ImageNet, ILSVRC 2012:  dsrg prepare-data --imagenet ILSVRC --root data/imagenet --link symbolic
   COCO's format:          dsrg prepare-data --coco-json annotations.json --photos photos --root data/mine
+
+An export may be of Label Studio (CSV, JSON, JSON-MIN, COCO), CVAT (COCO, masks and XML of VOC, "CVAT for images"),
+Roboflow (COCO, CSV, masks), labelme (masks) or Hugging Face (metadata.csv, metadata.jsonl), or Open Images' CSV; which
+it is, its content tells.
 """
 
 
@@ -28,15 +36,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
 
     def work() -> None:
-        check_root(options.root)
+        if not options.dry_run:
+            check_root(options.root)
         plan = _plan(options)
-        notes = plan.notes + write_set(options.root, plan, link=options.link, threads=options.threads)
+        more = [] if options.dry_run else write_set(options.root, plan, link=options.link, threads=options.threads)
+        notes = plan.notes + more
         for name, count in plan.counts.items():
             print(f"{name:20} {count} photographs")
         for split, ids in plan.splits.items():
             print(f"split {split:14} {len(ids)} photographs")
         for note in notes:
             print(f"note: {note}")
+        if options.dry_run:
+            masks = sum(item.mask is not None for item in plan.items)
+            print(
+                f"dry run: {options.root} would get {len(plan.items)} photographs and {masks} masks; nothing is written"
+            )
 
     return guard(work)
 
@@ -55,13 +70,24 @@ def _parser() -> argparse.ArgumentParser:
         choices=("hard", "symbolic"),
         help="link files in place of copying them: hard (the default; same disk), or symbolic",
     )
+    parser.add_argument("--dry-run", action="store_true", help="print what would be made, and write nothing")
     parser.add_argument("--threads", type=int, default=4, metavar="N", help="photographs at a time (default 4)")
     mine = parser.add_argument_group("own photographs")
-    mine.add_argument("--photos", type=Path, metavar="DIR", help="photographs, or one folder a class")
     mine.add_argument(
-        "--labels", type=Path, metavar="FILE", help="table with the columns image,labels; else one folder a class"
+        "--photos", type=Path, metavar="DIR", help="photographs, one folder a class, or a tool's unpacked export"
+    )
+    mine.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="their labels: a table with the columns image,labels, or what a tool exports, a file or a folder",
     )
     mine.add_argument("--val", type=float, metavar="SHARE", help="share set aside for measuring (default 0.1)")
+    mine.add_argument(
+        "--unlabelled",
+        choices=("stop", "leave-out"),
+        help="photographs without a label: count them and stop (the default), or go on without them",
+    )
     voc = parser.add_argument_group("PASCAL VOC 2012")
     voc.add_argument("--voc", type=Path, metavar="DIR", help="VOCdevkit/VOC2012, or the folder that holds VOCdevkit")
     voc.add_argument("--sbd", type=Path, metavar="DIR", help="benchmark_RELEASE/dataset of SBD: gives train_aug")
@@ -87,15 +113,20 @@ def _parser() -> argparse.ArgumentParser:
 
 def _plan(options: argparse.Namespace) -> Plan:
     _check_options(options)
-    val = 0.1 if options.val is None else options.val
+    choice = recognise.Choice(
+        0.1 if options.val is None else options.val, options.unlabelled or "stop", options.threads
+    )
     if options.coco is not None:
         return coco.plan_coco(options.coco, options.year)
     if options.coco_json is not None:
-        return coco.plan_json(options.coco_json, options.photos, val=val)
+        photos = options.photos or recognise.photos_by(options.coco_json)
+        return recognise.plan_any(photos, options.coco_json, choice)
     if options.imagenet is not None:
         return imagenet.plan_imagenet(options.imagenet, threads=options.threads)
     if options.voc is None:
-        return own.plan_own(options.photos, options.labels, val=val)
+        return recognise.plan_any(options.photos, options.labels, choice)
+    if layouts.legend_file(options.voc) and options.sbd is None:  # VOC's layout with classes of its own
+        return recognise.plan_any(options.voc, None, choice)
     if options.download:
         _download(options)
     source: voc_sbd.LabelSource = options.label_source or "xml"
@@ -112,10 +143,10 @@ def _check_options(options: argparse.Namespace) -> None:
         raise InputError(f"--threads {options.threads}: must be 1 or more.")
     allowed = {
         "--coco": {"--year"},
-        "--coco-json": {"--photos", "--val"},
+        "--coco-json": {"--photos", "--val", "--unlabelled"},
         "--imagenet": set(),
         "--voc": {"--sbd", "--download", "--label-source"},
-        "--photos": {"--labels", "--val"},
+        "--photos": {"--labels", "--val", "--unlabelled"},
     }
     flags = {flag for flags in allowed.values() for flag in flags} | allowed.keys()
     given = [flag for flag in sorted(flags) if getattr(options, flag[2:].replace("-", "_")) not in (None, False)]
@@ -126,6 +157,8 @@ def _check_options(options: argparse.Namespace) -> None:
     for flag in given:
         if flag not in {source, *allowed[source]}:
             raise InputError(f"{flag}: does not go with {source}; leave one of them out (see --help).")
+    if options.dry_run and options.download:
+        raise InputError("--dry-run: does not go with --download, which writes; leave one of them out.")
     if source == "--coco" and options.year is None:
         raise InputError("--coco: needs --year 2014 or --year 2017.")
 

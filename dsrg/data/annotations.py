@@ -11,6 +11,7 @@ import numpy as np
 from dsrg.boxes import LabelledBoxes
 from dsrg.errors import InputError
 from dsrg.files import disk
+from dsrg.files.markup import read_xml
 from dsrg.labels import Classes
 
 LARGEST = 16 * disk.MIB
@@ -111,13 +112,6 @@ def _edges(element: ElementTree.Element, name: str, path: Path) -> Edges:
     return left, top, right, bottom
 
 
-class _NoDoctype(ElementTree.TreeBuilder):
-    """Refuses a document type before what it defines is read: a few lines of entities make gigabytes of text."""
-
-    def doctype(self, name: str, public: str | None, system: str | None) -> None:
-        raise ValueError("it defines a document type, as no annotation does")
-
-
 def _read_objects(path: Path, otherwise: str) -> list[ElementTree.Element]:
     """The objects of a VOC XML annotation; `otherwise` says what helps where the file is missing."""
     return _objects_of(_read_root(path, otherwise), path)
@@ -127,12 +121,9 @@ def _read_root(path: Path, otherwise: str) -> ElementTree.Element:
     if not path.exists():
         raise InputError(f"{path}: the annotation does not exist; add it or {otherwise}.", "annotation missing")
     try:
-        content = disk.read_bytes(path, "annotation", limit=LARGEST)
-        return ElementTree.fromstring(content, ElementTree.XMLParser(target=_NoDoctype()))
+        return read_xml(path, "annotation", limit=LARGEST)
     except InputError as error:
         raise InputError(str(error), "annotation unreadable") from None
-    except (ElementTree.ParseError, ValueError, LookupError) as error:  # an unknown encoding is one of two
-        raise InputError(f"{path}: not valid XML ({error}); replace the file.", "annotation unreadable") from None
 
 
 def _objects_of(root: ElementTree.Element, path: Path) -> list[ElementTree.Element]:

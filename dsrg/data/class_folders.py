@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,8 +11,8 @@ from dsrg.errors import InputError
 
 SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
 """Folders' names, in any case, that stand for a split where other tools write one folder a split, and the split."""
 
@@ -30,14 +31,16 @@ def read_class_folders(root: Path) -> tuple[list[Placed], Found]:
     """Find the photographs of root/<class>/, or of root/<split>/<class>/, at any depth below the class; and what else
     lies there.
 
-    Folders are taken for splits where all of the root's have a split's name and they hold folders of classes.
+    Folders are taken for splits where all of the root's have a split's name and they hold folders of classes; the root
+    may hold them in one folder, as Hugging Face's data/ does.
 
     Raises:
         InputError: there is no folder of photographs, one is empty, a photograph lies in no class's folder, folders are
             splits in part, or a class is called background.
     """
     found = walk(root).check()
-    tops = _folders(root)
+    within = _within(root, found.photographs)
+    tops = _folders(within)
     if not tops or not found.photographs:
         raise InputError(f"{root}: holds no folder of photographs; make one folder a class, or give a table of labels.")
     splits = {top.name: SPLITS[fold(top.name)] for top in tops if fold(top.name) in SPLITS}
@@ -49,13 +52,21 @@ def read_class_folders(root: Path) -> tuple[list[Placed], Found]:
             "folder of classes, or one of splits with folders of classes in each."
         )
     inside = len(splits) == len(tops)
-    photographs = [_placed(root, path, splits if inside else {}) for path in found.photographs]
+    photographs = [_placed(within, path, splits if inside else {}) for path in found.photographs]
     full = {(placed.split, placed.label) for placed in photographs}
     for top in tops:
         for folder in _folders(top) if inside else [top]:
             if (splits[top.name] if inside else "", folder.name) not in full:
                 raise InputError(f"{folder}: holds no photograph; add some of '{folder.name}', or remove the folder.")
     return photographs, found
+
+
+def _within(root: Path, photographs: Sequence[Path]) -> Path:
+    """The root's only folder, if that holds nothing but folders of splits with folders of classes; else the root."""
+    tops = _folders(root)
+    inner = _folders(tops[0]) if len(tops) == 1 else []
+    are_splits = bool(inner) and all(fold(path.name) in SPLITS and _folders(path) for path in inner)
+    return tops[0] if are_splits and all(path.is_relative_to(tops[0]) for path in photographs) else root
 
 
 def _folders(root: Path) -> list[Path]:

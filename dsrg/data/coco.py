@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import itertools
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,23 +13,33 @@ import numpy as np
 from tqdm import tqdm
 
 from dsrg import labels
-from dsrg.data.ids import check_below
-from dsrg.data.photograph import PhotoIndex, describe_left_out, walk
-from dsrg.data.prepare import Item, Plan, check_names, name_ids, split_off
+from dsrg.data.coco_rows import (
+    TAG,
+    Categories,
+    Content,
+    check_content,
+    painted_categories,
+    read_categories,
+    read_images,
+    read_segmentation,
+    value_of,
+    where_of,
+)
+from dsrg.data.photo_index import PhotoIndex
+from dsrg.data.photograph import describe_left_out, walk
+from dsrg.data.prepare import Item, Plan, check_names, name_ids, split_off, splits_given
 from dsrg.data.regions import Region, paint
 from dsrg.errors import InputError
 from dsrg.files import disk, pictures
 from dsrg.files.manifest import identity
-from dsrg.labels import BACKGROUND_NAMES, IGNORE, fault_of_name
+from dsrg.labels import BACKGROUND_NAMES, IGNORE
 
-Categories = Mapping[int, str]
-"""From a category's id to its name, in the order of the ids."""
 LARGEST = 2 * 2**30
 """Bytes of an annotation file; COCO's largest has 0.5 GB, LVIS's 1.1 GB."""
 MOST_OBJECTS = 20_000
 """Objects in one photograph."""
-LONGEST_OUTLINE = 100_000
-"""Pixels around a polygon that any photograph may have; as many as it has pixels where those are more."""
+Images = Mapping[int, tuple[str, tuple[int, int] | None]]
+"""From a photograph's id to its file's name, and its width and height if the file says them."""
 
 
 @dataclass
@@ -41,59 +50,103 @@ class Instances:
     categories: Categories
     items: list[Item]
     notes: list[str] = field(default_factory=list)
+    names: dict[Path, str] = field(default_factory=dict)
+    """What the file calls each photograph."""
+
+
+@dataclass
+class _Objects:
+    """What the annotations of one photograph say."""
+
+    classes: set[int] = field(default_factory=set)
+    drawn: set[int] = field(default_factory=set)
+    """Those of the classes that have a place."""
+    regions: list[Region] = field(default_factory=list)
+
+
+def load(path: Path) -> Content:
+    """The content of an annotation file; raises InputError as `disk.read_json` and `check_content`."""
+    return check_content(disk.read_json(path, "annotation file", limit=LARGEST), path)
 
 
 def read_instances(path: Path, photos: Path, *, keep_unused: bool = False) -> Instances:
-    """Read an annotation file and find its photographs; those without any object are left out.
+    """Read an annotation file and find its photographs; raises InputError as `load` and `instances_of`."""
+    return instances_of(load(path), path, photos, keep_unused=keep_unused)
+
+
+def instances_of(
+    content: Content,
+    path: Path,
+    photos: Path,
+    *,
+    names: Sequence[str] | None = None,
+    keep_unused: bool = False,
+    in_order: bool = False,
+    painted: bool = False,
+) -> Instances:
+    """The photographs of annotations in COCO's format; those without any object are left out.
 
     A crowd (iscrowd 1) gives its label to the photograph and 255 to its pixels. But where every object of a category is
     marked so, as annotation tools mark masks that are painted, they are objects. The box of an object without a polygon
     of three points is 255 too, if any other object of the file has one; if none has, there are no masks.
 
     Args:
-        path: The JSON file.
+        content: The annotations.
+        path: Their file, for notes and errors.
         photos: Folder of the photographs, searched at any depth.
+        names: The classes without background, in the order of their indices; None for the categories in the order of
+            their ids.
         keep_unused: Keep categories that no object has. They are no classes else, for nothing could be learnt of them.
+        in_order: Paint later objects over earlier ones, and not smaller ones over larger.
+        painted: What is marked as a crowd is an object, as where CVAT has written the file.
 
     Raises:
-        InputError: the file is missing or broken, or names photographs that do not exist or lie elsewhere.
+        InputError: a value is broken, or a photograph does not exist or lies elsewhere.
     """
-    content = _load(path)
     rows = content["annotations"]
-    categories = _read_categories(content["categories"], path)
-    images = _read_images(content["images"], path)
-    listed = Counter(_value(row, "category_id", int, f"{path} (an annotation)") for row in rows)
-    notes = []
-    unused = [name for number, name in categories.items() if number not in listed]
-    if unused and not keep_unused:
-        categories = {number: name for number, name in categories.items() if number in listed}
-        names = "', '".join(unused[:5])
-        more = f" and {len(unused) - 5} more" if len(unused) > 5 else ""
-        notes.append(f"{path}: no object is of the categories '{names}'{more}, which are no classes then.")
-    pictured = [_value(row, "image_id", int, _where(path, row)) for row in rows]
+    listed = {value_of(row, "category_id", int, f"{path} (an annotation)") for row in rows}
+    categories = read_categories(content["categories"], path, None if keep_unused else listed)
+    notes = [] if keep_unused else _describe_unused(content, listed, path)
+    images = read_images(content["images"], path)
+    pictured = [value_of(row, "image_id", int, where_of(path, row)) for row in rows]
     shown = {image for image, row in zip(pictured, rows, strict=True) if row["category_id"] in categories}
     kept = {number: image for number, image in images.items() if number in shown}
     if len(images) > len(kept):
-        notes.append(
-            f"{path}: {len(images) - len(kept)} of {len(images)} photographs show no object and were left out."
-        )
-    files, left_out = _find(kept, photos, path)
+        left = len(images) - len(kept)
+        notes.append(f"{path}: {left} of {len(images)} photographs show no object and were left out.")
+    files, left_out = _find(kept, images, photos, path)
     has_masks = any(row.get("segmentation") for row in rows)
     sizes = {number: size for number, (_, size) in kept.items()}
     if has_masks:  # where the annotations say no size, as the tool that made them showed the photograph
         sizes = {number: size or pictures.read_upright(files[number]).size for number, size in sizes.items()}
-    objects, found = _read_objects(rows, categories, {number: sizes.get(number) for number in images}, path)
+    class_names = ("background", *(categories.values() if names is None else names))
+    indices = {number: class_names.index(name) for number, name in categories.items()}
+    known = {number: sizes.get(number) for number in images}
+    crowds = categories if painted else painted_categories(rows, categories, path)
+    objects, found = _read_objects(rows, crowds, indices, known, path)
     if not has_masks:
         notes.append(f"{path}: no object has a segmentation, so there are no masks to measure with.")
-    class_names = ("background", *categories.values())
-    ids = name_ids(files.values())
+    owners, twice = _join_listed_twice(objects, files, sizes, path)
+    ids = name_ids(files[number] for number in owners)
     items = []
-    for number, size in sizes.items():
-        own = objects[number]
-        mask = functools.partial(paint, own.regions, size, f"{path} (image {number})") if has_masks and size else None
-        own_labels = tuple(class_names[index] for index in sorted(own.classes))
-        items.append(Item(ids[files[number]], files[number], own_labels, mask, size))
-    return Instances(path, categories, items, notes + found + left_out)
+    for number in owners:
+        own, size, file = objects[number], sizes[number], files[number]
+        where = f"{path} (image {number})"
+        mask = functools.partial(paint, own.regions, size, where, in_order=in_order) if has_masks and size else None
+        items.append(Item(ids[file], file, tuple(class_names[index] for index in sorted(own.classes)), mask, size))
+    named = {files[number]: kept[number][0] for number in owners}
+    return Instances(path, categories, items, notes + twice + found + left_out, named)
+
+
+def used_names(contents: Mapping[Path, Content]) -> list[str]:
+    """The names of the categories that objects of any of the files have, in the order of their lowest ids; raises
+    InputError as `read_categories`."""
+    found: dict[str, int] = {}
+    for path, content in contents.items():
+        used = {value_of(row, "category_id", int, f"{path} (an annotation)") for row in content["annotations"]}
+        for number, name in read_categories(content["categories"], path, used).items():
+            found[name] = min(number, found.get(name, number))
+    return sorted(found, key=found.__getitem__)
 
 
 def plan_coco(directory: Path, year: int) -> Plan:
@@ -135,81 +188,51 @@ def plan_json(path: Path, photos: Path | None = None, *, val: float = 0.1) -> Pl
         InputError: as `read_instances`; or there are too few photographs or too many classes.
     """
     found = read_instances(path, photos or path.parent)
-    classes = check_names(list(dict.fromkeys(found.categories.values())), path, masks=True)
-    splits = split_off({item.id: item.labels for item in found.items}, val)
-    return Plan(classes, found.items, splits, {"kind": "coco", "files": [_fingerprint(path)]}, found.notes)
+    return plan_instances(path, [found], list(found.categories.values()), {}, val=val)
 
 
-@dataclass
-class _Objects:
-    """What the annotations of one photograph say."""
+def plan_instances(
+    where: Path, parts: Sequence[Instances], names: Sequence[str], given: Mapping[Path, str], *, val: float = 0.1
+) -> Plan:
+    """Plan the data set of annotation files, joined.
 
-    classes: set[int] = field(default_factory=set)
-    regions: list[Region] = field(default_factory=list)
+    Args:
+        where: The file or folder that holds them, for the error.
+        parts: What the files hold.
+        names: The classes without background, in the order of their indices.
+        given: The split of each photograph, 'train', 'val' or 'test', where there are splits.
+        val: Share of the photographs set aside where the files name no splits, in 0..1 (see `split_off`).
 
-
-def _load(path: Path) -> dict[str, list[dict[str, Any]]]:
-    content = disk.read_json(path, "annotation file", limit=LARGEST)
-    for key in ("images", "annotations", "categories"):
-        rows = content.get(key) if isinstance(content, dict) else None
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise InputError(f"{path}: holds no list '{key}' as COCO's instance annotations do; check the file.")
-    found: dict[str, list[dict[str, Any]]] = content
-    return found
-
-
-def _value(row: dict[str, Any], key: str, kind: type, where: str) -> Any:
-    """row[key], which must be of a kind (a whole number may come as 3.0)."""
-    value = row.get(key)
-    if kind is int and isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        wanted = "a whole number" if kind is int else "a text"
-        raise InputError(f"{where}: has '{key}' {value!r:.60}; it must be {wanted}.")
-    return value
-
-
-def _where(path: Path, row: Mapping[str, Any]) -> str:
-    number = row.get("id")
-    return f"{path} (annotation {number if isinstance(number, int) else '?'})"
+    Raises:
+        InputError: there are too few photographs or too many classes, or there is no split to learn from.
+    """
+    classes = check_names(names, where, masks=True)
+    ids = name_ids(item.photo for found in parts for item in found.items)
+    items = [dataclasses.replace(item, id=ids[item.photo]) for found in parts for item in found.items]
+    notes = [note for found in parts for note in found.notes]
+    if {*given.values()} <= {"train"}:
+        splits = split_off({item.id: item.labels for item in items}, val)
+    else:
+        splits, more = splits_given(where, {ids[item.photo]: given[item.photo] for item in items})
+        notes += more
+    source = {"kind": "coco", "files": [_fingerprint(found.path) for found in parts]}
+    return Plan(classes, items, splits, source, notes)
 
 
-def _read_categories(rows: Sequence[dict[str, Any]], path: Path) -> Categories:
-    found: dict[int, str] = {}
-    for row in rows:
-        number, name = _value(row, "id", int, f"{path} (a category)"), _value(row, "name", str, f"{path} (a category)")
-        if number in found:
-            raise InputError(f"{path}: category {number} is listed twice; give each an id of its own.")
-        found[number] = name.strip()
-        if fault_of_name(found[number]):
-            raise InputError(f"{path}: the category {name[:60]!r} {fault_of_name(found[number])}; rename it.")
-    names = [name for _, name in sorted(found.items()) if name not in BACKGROUND_NAMES]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"{path}: two categories have the name '{twice}'; rename one.")
-    return {number: name for number, name in sorted(found.items()) if name not in BACKGROUND_NAMES}
-
-
-def _read_images(rows: Sequence[dict[str, Any]], path: Path) -> dict[int, tuple[str, tuple[int, int] | None]]:
-    """From a photograph's id to its file's name, and its width and height if the file says them."""
-    images: dict[int, tuple[str, tuple[int, int] | None]] = {}
-    for row in rows:
-        number = _value(row, "id", int, f"{path} (an image)")
-        where = f"{path} (image {number})"
-        size = None
-        if row.get("width") is not None or row.get("height") is not None:  # Label Studio writes null for both
-            size = (_value(row, "width", int, where), _value(row, "height", int, where))
-            if min(size) < 1:
-                raise InputError(f"{where}: is {size[0]} x {size[1]} pixels; correct the annotation.")
-        if number in images:
-            raise InputError(f"{path}: image {number} is listed twice; give each an id of its own.")
-        images[number] = (_value(row, "file_name", str, where), size)
-    return images
+def _describe_unused(content: Content, listed: Collection[int], path: Path) -> list[str]:
+    unused = [row["name"].strip() for row in content["categories"] if row["id"] not in listed]
+    unused = [name for name in unused if name not in BACKGROUND_NAMES]
+    if not unused:
+        return []
+    names = "', '".join(unused[:5])
+    more = f" and {len(unused) - 5} more" if len(unused) > 5 else ""
+    return [f"{path}: no object is of the categories '{names}'{more}, which are no classes then."]
 
 
 def _read_objects(
     rows: Sequence[dict[str, Any]],
-    categories: Categories,
+    painted: Categories,
+    indices: Mapping[int, int],
     sizes: Mapping[int, tuple[int, int] | None],
     path: Path,
 ) -> tuple[dict[int, _Objects], list[str]]:
@@ -217,17 +240,17 @@ def _read_objects(
 
     Args:
         rows: The annotations.
-        categories: Those that are classes.
+        painted: The categories whose crowds are objects.
+        indices: Indices of the categories that are classes.
         sizes: By the id of every photograph that the file lists: width and height, where they are known.
         path: The file, for errors.
     """
-    indices = {number: index for index, number in enumerate(categories, 1)}
     has_masks = any(row.get("segmentation") for row in rows)
-    painted = _painted(rows, categories, path)
     objects: dict[int, _Objects] = {}
     boxes = crowds = ignored = 0
+    marked: set[int] = set()
     for row in tqdm(rows, f"objects of {path.name}", disable=None):
-        where = _where(path, row)
+        where = where_of(path, row)
         image, category = row["image_id"], row["category_id"]
         if image not in sizes:
             raise InputError(f"{where}: is of image {image}, which 'images' does not list; correct it or remove it.")
@@ -237,95 +260,92 @@ def _read_objects(
         own = objects.setdefault(image, _Objects())
         own.classes.add(indices[category])
         size = sizes[image]
-        if has_masks and size:
+        if has_masks and size and not row.get(TAG):
             if len(own.regions) == MOST_OBJECTS:
                 raise InputError(f"{path}: image {image} has more than {MOST_OBJECTS:,} objects; check the file.")
-            segmentation, is_box = _read_segmentation(row, size, where)
+            segmentation, is_box = read_segmentation(row, size, where)
             is_crowd = bool(row.get("iscrowd")) and category not in painted
             boxes += is_box
             crowds += is_crowd
+            marked |= {category} if row.get("iscrowd") and category in painted else set()
+            own.drawn.add(indices[category])
             own.regions.append(Region(IGNORE if is_box or is_crowd else indices[category], segmentation))
-    notes = []
-    if painted:
-        names = "', '".join(list(painted.values())[:5])
-        notes.append(f"{path}: every object of '{names}' is marked as a crowd (iscrowd 1); they were read as objects.")
-    if crowds:
-        notes.append(
-            f"{path}: {crowds} of the objects are marked as crowds (iscrowd 1) and are void (255) in the masks; where "
-            "they are single objects, give them iscrowd 0."
-        )
-    if boxes:
-        notes.append(
-            f"{path}: {boxes} objects have no polygon of three points; their boxes are void (255) in the masks."
-        )
+    for image, own in objects.items():
+        size = sizes[image]
+        if size and own.classes > own.drawn:  # a class is somewhere, nobody knows where: nothing is background
+            own.regions.append(Region(IGNORE, [np.array([0, 0, size[0], 0, *size, 0, size[1]], np.float64)]))
+    names = [name for number, name in painted.items() if number in marked]
+    counts = _describe_objects(names, {"crowds": crowds, "boxes": boxes}, path)
     if ignored:
         unknown = min(row["category_id"] for row in rows if row["category_id"] not in indices)
-        notes.append(f"{path}: {ignored} annotations are of no class (category {unknown}) and count as background.")
-    return objects, notes
+        counts.append(f"{path}: {ignored} annotations are of no class (category {unknown}) and count as background.")
+    return objects, counts
 
 
-def _painted(rows: Sequence[dict[str, Any]], categories: Categories, path: Path) -> Categories:
-    """The categories whose segmented objects are all marked as crowds: COCO itself has none such."""
-    marks: dict[int, set[bool]] = {}
-    for row in rows:
-        if row.get("iscrowd") not in (None, 0, 1):
-            raise InputError(f"{_where(path, row)}: has 'iscrowd' {row['iscrowd']!r:.40}; it must be 0 or 1.")
-        if row.get("segmentation"):
-            marks.setdefault(row["category_id"], set()).add(bool(row.get("iscrowd")))
-    return {number: name for number, name in categories.items() if marks.get(number) == {True}}
+def _describe_objects(painted: Sequence[str], counts: Mapping[str, int], path: Path) -> list[str]:
+    notes = []
+    if painted:
+        names = "', '".join(painted[:5])
+        notes.append(
+            f"{path}: objects of '{names}' are marked as crowds (iscrowd 1), as tools mark what is painted; they were "
+            "read as objects."
+        )
+    if counts["crowds"]:
+        notes.append(
+            f"{path}: {counts['crowds']} of the objects are marked as crowds (iscrowd 1) and are void (255) in the "
+            "masks; where they are single objects, give them iscrowd 0."
+        )
+    if counts["boxes"]:
+        notes.append(
+            f"{path}: {counts['boxes']} objects have no polygon of three points; their boxes are void (255) in the "
+            "masks."
+        )
+    return notes
 
 
-def _read_segmentation(
-    row: dict[str, Any], size: tuple[int, int], where: str
-) -> tuple[list[np.ndarray] | dict[str, Any], bool]:
-    """An object's segmentation, or its box as a polygon, and whether it is the box."""
-    segmentation = row.get("segmentation")
-    if isinstance(segmentation, dict):
-        if not {"size", "counts"} <= segmentation.keys():
-            raise InputError(f"{where}: its segmentation has no 'size' and 'counts'; correct it.")
-        return segmentation, False
-    try:
-        polygons = [np.array(polygon, np.float64) for polygon in segmentation or []]
-        # Fewer than three points enclose nothing, and pycocotools would take four numbers for a box.
-        polygons = [polygon for polygon in polygons if polygon.size >= 6]
-        is_box = not polygons
-        if is_box:
-            left, top, width, height = map(float, row["bbox"])
-            right, bottom = left + width, top + height
-            polygons = [np.array([left, top, right, top, right, bottom, left, bottom])]
-    except (KeyError, TypeError, ValueError, OverflowError):
-        raise InputError(
-            f"{where}: has neither polygons nor a bbox of four numbers; correct it or remove it."
-        ) from None
-    reach = 2 * max(size)  # pycocotools walks along every edge, however long
-    for polygon in polygons:
-        if polygon.ndim != 1 or polygon.size % 2 or not (np.abs(polygon) <= reach).all():
-            raise InputError(
-                f"{where}: a polygon is no list of x, y in its photograph ({size[0]} x {size[1]}); correct it."
-            )
-        points = polygon.reshape(-1, 2)
-        outline = np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()
-        if outline > min(max(LONGEST_OUTLINE, size[0] * size[1]), 50 * LONGEST_OUTLINE):  # each step takes memory
-            raise InputError(f"{where}: a polygon's outline is {outline:,.0f} pixels long; correct it.")
-    return polygons, is_box
-
-
-def _find(
-    images: Mapping[int, tuple[str, tuple[int, int] | None]], photos: Path, path: Path
-) -> tuple[dict[int, Path], list[str]]:
-    """From a photograph's id to its file; and sentences on files that nothing names."""
+def _find(kept: Images, images: Images, photos: Path, path: Path) -> tuple[dict[int, Path], list[str]]:
+    """From the id of a photograph that shows objects to its file; and sentences on files that nothing names."""
     found = walk(photos).check()
     index = PhotoIndex(photos, found.photographs)
-    files: dict[int, Path] = {}
-    for number, (name, _) in images.items():
-        check_below(name, f"{path} (image {number})", photos)
-        files[number] = index.only(name, path)
-    if len(set(files.values())) < len(files):
-        names = sorted(name for name, _ in images.values())
-        twice = next((name for name, after in itertools.pairwise(names) if name == after), names[0])
-        raise InputError(f"{path}: two images are the photograph '{twice}'; join them into one.")
+    places = {name: f"{path} (image {number})" for number, (name, _) in kept.items()}
+    named, notes = index.locate(places, path, places)
+    files = {number: named[name] for number, (name, _) in kept.items()}
+    listed = {*named.values()}.union(*(index.guess(name) for name, _ in images.values() if name not in named))
+    unlisted = len({*found.photographs} - listed)
+    if unlisted:
+        notes.append(f"{photos}: {unlisted} photographs are not listed in {path} and were left out.")
     others = [other for other in found.others if other.resolve() != path.resolve()]
-    return files, describe_left_out(photos, others, found.skipped)
+    return files, notes + describe_left_out(photos, others, found.skipped)
+
+
+def _join_listed_twice(
+    objects: Mapping[int, _Objects],
+    files: Mapping[int, Path],
+    sizes: Mapping[int, tuple[int, int] | None],
+    path: Path,
+) -> tuple[list[int], list[str]]:
+    """The ids of the photographs, each file's first, which gets the objects of the others; and a sentence on them.
+
+    Label Studio lists a photograph once for each of its annotations.
+
+    Raises:
+        InputError: a photograph is listed twice with other labels or another size.
+    """
+    owners: dict[Path, int] = {}
+    for number, file in files.items():
+        first = owners.setdefault(file, number)
+        if first == number:
+            continue
+        if objects[first].classes != objects[number].classes or sizes[first] != sizes[number]:
+            raise InputError(
+                f"{path}: two images are the photograph '{file.name}', {first} and {number}, and their labels or sizes "
+                "differ; join them into one."
+            )
+        objects[first].regions.extend(objects[number].regions)
+    twice = len(files) - len(owners)
+    if not twice:
+        return list(owners.values()), []
+    return list(owners.values()), [f"{path}: {twice} photographs are listed once more; their objects were joined."]
 
 
 def _check_official(found: Instances) -> None:

@@ -110,22 +110,43 @@ def read_colours(name: str, classes: Classes) -> Colours:
         return {_number(colour): index for index, colour in listed.items()}
     path = Path(name)
     colours: dict[int, int] = {}
+    for number, label, colour in read_colour_table(path):
+        index = _index(label, classes, f"{path} (line {number})")
+        if colours.setdefault(colour, index) != index:
+            raise InputError(f"{path}: line {number} has a colour that another class has too; correct it.")
+    return colours
+
+
+def read_colour_table(path: Path) -> list[tuple[int, str, int]]:
+    """The lines of a table of colours, see `read_colours`: their number, the class's name and its colour as a number.
+
+    Raises:
+        InputError: the file is missing or broken, or names no colour.
+    """
+    found = []
     lines = disk.read_text(path, "table of colours", limit=LARGEST_TABLE).split("\n")
     for number, line in enumerate(lines, 1):
-        found = _COLOUR.fullmatch(line.strip()) if len(line) < 500 else None
-        if not line.strip() or line.startswith("#") or (number == 1 and not found):
+        match = _COLOUR.fullmatch(line.strip()) if len(line) < 500 else None
+        if not line.strip() or line.startswith("#") or (number == 1 and not match):
             continue
-        values = [int(value) for value in found.groups()[1:]] if found else []
-        if found is None or max(values) > 255:
+        values = [int(value) for value in match.groups()[1:]] if match else []
+        if match is None or max(values) > 255:
             raise InputError(f"{path}: line {number} is not '<class>:<red>,<green>,<blue>', each 0 to 255; correct it.")
-        label = found[1].strip()
-        index = IGNORE if label.casefold() in VOID_NAMES else BACKGROUND if label in BACKGROUND_NAMES else None
-        index = classes.index(label, f"{path} (line {number})") if index is None else index
-        if colours.setdefault(_number(values), index) != index:
-            raise InputError(f"{path}: line {number} has a colour that another class has too; correct it.")
-    if not colours:
+        found.append((number, match[1].strip(), _number(values)))
+    if not found:
         raise InputError(f"{path}: names no colour; write one class a line, 'cat:128,0,0'.")
-    return colours
+    return found
+
+
+def is_void(label: str) -> bool:
+    """Whether a name stands for pixels that are not counted."""
+    return label.casefold() in VOID_NAMES
+
+
+def _index(label: str, classes: Classes, where: str) -> int:
+    if is_void(label):
+        return IGNORE
+    return BACKGROUND if label in BACKGROUND_NAMES else classes.index(label, where)
 
 
 def read_any_mask(path: Path, classes: Classes, colours: Colours | None) -> np.ndarray:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import filecmp
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from dsrg.data.class_folders import read_class_folders
 from dsrg.data.photograph import describe_left_out
-from dsrg.data.prepare import Item, Plan, check_names, name_ids, split_off
-from dsrg.data.table import labels_by_photograph
+from dsrg.data.prepare import Item, Plan, check_names, name_ids, split_off, splits_given
+from dsrg.data.table import match, read_labels
 from dsrg.errors import InputError
+
+Unlabelled = Literal["stop", "leave-out"]
+"""What becomes of photographs without a label."""
 
 
 class Tagged(NamedTuple):
@@ -20,7 +24,9 @@ class Tagged(NamedTuple):
     notes: list[str]
     """Sentences for the user: what was left out or decided."""
     splits: dict[Path, str] = {}
-    """Each photograph's split, where its folders say so."""
+    """Each photograph's split, where its folders or a table's column say so."""
+    bare: Sequence[Path] = ()
+    """Photographs without a label."""
 
 
 def read_folders(photos: Path) -> Tagged:
@@ -58,58 +64,81 @@ def read_folders(photos: Path) -> Tagged:
 
 
 def read_table(photos: Path, table: Path) -> Tagged:
-    """Labels from a table, see `dsrg.data.table.labels_by_photograph`.
-
-    Raises:
-        InputError: as there; or a photograph has no row.
-    """
-    labels, notes, found = labels_by_photograph(photos, table)
-    missing = [path for path in found.photographs if path not in labels]
-    if missing:
-        raise InputError(f"{missing[0]}: has no row in {table}; add one or remove the photograph.")
-    return Tagged(labels, notes + describe_left_out(photos, found.others, found.skipped))
+    """Labels from a table, see `dsrg.data.table.read_labels` and `match`; raises InputError as these."""
+    matched = match(read_labels(table), photos, table)
+    notes = matched.notes + describe_left_out(photos, matched.found.others, matched.found.skipped)
+    return Tagged(matched.labels, notes, matched.splits, matched.bare)
 
 
-def plan_own(photos: Path, table: Path | None = None, *, val: float = 0.1) -> Plan:
-    """Plan the data set of photographs with labels; the classes are all labels, in alphabetical order.
+def plan_own(photos: Path, table: Path | None = None, *, val: float = 0.1, unlabelled: Unlabelled = "stop") -> Plan:
+    """Plan the data set of photographs in folders of classes, or with a table of labels.
 
     Args:
         photos: Folder of the photographs.
         table: Table of their labels; None for one folder a class.
-        val: Share of the photographs set aside for measuring the classifier, in 0..1 (see `split_off`).
+        val, unlabelled: As in `plan_tagged`.
 
     Raises:
-        InputError: as `read_table` and `read_folders`; a photograph has no label; two share a name; or there are too
-            few photographs.
+        InputError: as `read_table`, `read_folders` and `plan_tagged`.
     """
-    labels, notes, given = read_table(photos, table) if table else read_folders(photos)
-    for file, own in labels.items():
-        if "background" in own:  # true of every photograph, so it says nothing
-            own.remove("background")
-        if not own:
-            raise InputError(f"{file}: has no label; give it at least one besides background.")
-    classes = check_names(sorted({name for own in labels.values() for name in own}), table or photos)
+    tagged = read_table(photos, table) if table else read_folders(photos)
+    return plan_tagged(tagged, photos, table or photos, val=val, unlabelled=unlabelled)
+
+
+def plan_tagged(
+    tagged: Tagged,
+    photos: Path,
+    where: Path,
+    *,
+    val: float = 0.1,
+    unlabelled: Unlabelled = "stop",
+    files: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Plan the data set of photographs with labels; the classes are all labels, in alphabetical order.
+
+    Args:
+        tagged: The photographs and their labels; `background` counts as none, for it is true of every photograph.
+        photos: Folder of the photographs.
+        where: What holds the labels.
+        val: Share of the photographs set aside for measuring the classifier, in 0..1 (see `split_off`).
+        unlabelled: Whether a photograph without a label stops the command, or is left out.
+        files: What else identifies the source, as values of JSON.
+
+    Raises:
+        InputError: a photograph has no label, and is not to be left out; two share a name; or there are too few.
+    """
+    labels = {file: [name for name in own if name != "background"] for file, own in tagged.labels.items()}
+    bare = sorted({*tagged.bare, *(file for file, own in labels.items() if not own)})
+    labels = {file: own for file, own in labels.items() if own}
+    notes = [*tagged.notes, *_describe_bare(bare, len(bare) + len(labels), photos, where, unlabelled)]
+    classes = check_names(sorted({name for own in labels.values() for name in own}), where)
     ids = name_ids(labels)
     items = sorted(
         (Item(ids[file], file, tuple(sorted(own))) for file, own in labels.items()), key=lambda item: item.id
     )
+    lost = next((file for file in labels if tagged.splits and file not in tagged.splits), None)
+    if lost is not None:
+        raise InputError(f"{lost}: is in no split, as others are; put it into one.")
+    given = {ids[file]: tagged.splits[file] for file in labels if tagged.splits}
     if {*given.values()} <= {"train"}:
         splits = split_off({item.id: item.labels for item in items}, val)
     else:
-        splits = _splits(photos, {ids[file]: split for file, split in given.items()})
-        notes.append(f"{photos}: the folders of splits decide on what is learnt from; --val is not heeded.")
-        if {*given.values()} == {"train", "test"}:
-            notes.append("there is no folder of a validation split, so the photographs of test are val too.")
+        splits, more = splits_given(where, given)
+        notes += more
     learnt = {name for item in items if item.id in set(splits["train"]) for name in item.labels}
     notes += [f"'{name}' has no photograph to learn from; add some." for name in classes[1:] if name not in learnt]
-    source = {"kind": "own", "photos": str(photos.resolve()), "table": str(table.resolve()) if table else None}
+    table = None if where == photos else str(where.resolve())
+    source = {"kind": "own", "photos": str(photos.resolve()), "table": table, **(files or {})}
     return Plan(classes, items, splits, source, notes)
 
 
-def _splits(photos: Path, given: dict[str, str]) -> dict[str, list[str]]:
-    """Sorted ids of the splits that the folders name, by the split of each id; val is test where there is none."""
-    splits = {name: sorted(key for key, split in given.items() if split == name) for name in ("train", "val", "test")}
-    if not splits["train"]:
-        raise InputError(f"{photos}: holds no folder 'train' of photographs to learn from; add it.")
-    splits["val"] = splits["val"] or splits["test"]
-    return {name: ids for name, ids in splits.items() if ids}
+def _describe_bare(bare: Sequence[Path], total: int, photos: Path, where: Path, unlabelled: Unlabelled) -> list[str]:
+    """The sentence on photographs without a label that are left out; raises InputError if they are not to be."""
+    if not bare:
+        return []
+    names = ", ".join(path.relative_to(photos).as_posix() for path in bare[:3])
+    names += f" and {len(bare) - 3} more" if len(bare) > 3 else ""
+    sentence = f"{photos}: {len(bare)} of {total} photographs have no label in {where}"
+    if unlabelled == "stop":
+        raise InputError(f"{sentence}: {names}; add their labels, or go on without them: --unlabelled leave-out.")
+    return [f"{sentence} and were left out (--unlabelled leave-out): {names}."]

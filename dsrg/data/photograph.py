@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -144,55 +144,6 @@ def describe_left_out(folder: Path, others: Sequence[Path], skipped: Sequence[Pa
         if paths:
             sentences.append(f"{folder}: {len(paths)} {what}: {names}{more}.")
     return sentences
-
-
-class PhotoIndex:
-    """Finds photographs by what tables and annotations call them.
-
-    Tried in this order: the path below the folder, the same without its ending, the file's name, its stem; then the
-    same four once more in any case and any Unicode form, since Windows minds no case and macOS takes letters apart.
-    """
-
-    def __init__(self, folder: Path, photographs: Sequence[Path]) -> None:
-        self._folder = folder
-        self._photographs = photographs
-        self._keys: list[Callable[[Path], str]] = [
-            lambda path: path.relative_to(folder).as_posix(),
-            lambda path: path.relative_to(folder).with_suffix("").as_posix(),
-            lambda path: path.name,
-            lambda path: path.stem,
-        ]
-        self._tables: dict[tuple[bool, int], dict[str, list[Path]]] = {}
-
-    def find(self, name: str) -> list[Path]:
-        """The photographs that `name` may mean: none, one, or several of the same rank."""
-        name = name.strip().replace("\\", "/").removeprefix("./")
-        for folded in (False, True):
-            wanted = fold(name) if folded else name
-            for rank in range(len(self._keys)):
-                hits = self._table(folded, rank).get(wanted)
-                if hits:
-                    return hits
-        return []
-
-    def only(self, name: str, where: Path) -> Path:
-        """The one photograph that `name` means, which the file `where` has; raises InputError for none or several."""
-        files = self.find(name)
-        if not files:
-            sentence = f"the photograph does not exist, but {where} names it; add it, or take its name out there."
-            raise InputError(f"{self._folder / name}: {sentence}")
-        if len(files) > 1:
-            raise InputError(f"{where}: '{name}' may be {files[0]} or {files[1]}; write the path below {self._folder}.")
-        return files[0]
-
-    def _table(self, folded: bool, rank: int) -> dict[str, list[Path]]:
-        if (folded, rank) not in self._tables:
-            table: dict[str, list[Path]] = {}
-            for path in self._photographs:
-                key = self._keys[rank](path)
-                table.setdefault(fold(key) if folded else key, []).append(path)
-            self._tables[folded, rank] = table
-        return self._tables[folded, rank]
 
 
 def fold(text: str) -> str:

@@ -166,6 +166,29 @@ def split_off(labels: Mapping[str, Sequence[str]], share: float, seed: int = 0) 
     return {"train": sorted(set(labels) - val), "val": sorted(val)}
 
 
+def splits_given(where: Path, given: Mapping[str, str]) -> tuple[dict[str, list[str]], list[str]]:
+    """The splits that a source names, and what there is to say of them.
+
+    Args:
+        where: The source, for the error.
+        given: The split of each photograph, 'train', 'val' or 'test', by its id.
+
+    Returns:
+        Sorted ids of each split; val is test where there is no val.
+
+    Raises:
+        InputError: there is none to learn from.
+    """
+    splits = {name: sorted(key for key, split in given.items() if split == name) for name in ("train", "val", "test")}
+    if not splits["train"]:
+        raise InputError(f"{where}: holds no folder 'train' of photographs to learn from; add it.")
+    notes = [f"{where}: its splits decide on what is learnt from; --val is not heeded."]
+    if not splits["val"]:
+        notes.append("there is no validation split, so the photographs of test are val too.")
+        splits["val"] = splits["test"]
+    return {name: ids for name, ids in splits.items() if ids}, notes
+
+
 def write_set(root: Path, plan: Plan, *, link: Link | None = None, threads: int = 4) -> list[str]:
     """Write a data set below `root`: photographs, masks, annotations, class list, image-level labels and splits.
 

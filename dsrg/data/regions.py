@@ -13,16 +13,30 @@ from dsrg.files.pictures import MAX_PIXELS, MAX_SIDE
 from dsrg.labels import BACKGROUND, IGNORE
 
 
+class Runs(NamedTuple):
+    """A mask as run lengths row by row, as annotation tools write what is painted; COCO's go column by column."""
+
+    lengths: np.ndarray
+    """(n,) int64 pixels that are not the object's and that are, in turn."""
+    box: tuple[int, int, int, int]
+    """Left, top, width and height of what they fill, in pixels."""
+
+
+Segmentation = list[np.ndarray] | dict[str, Any] | Runs
+"""Polygons, each (2n,) float64 x, y, x, y, ... in pixels; a run-length encoding as pycocotools takes it; or runs."""
+
+
 class Region(NamedTuple):
     """What one annotation paints."""
 
     class_index: int
     """255 for void."""
-    segmentation: list[np.ndarray] | dict[str, Any]
-    """Polygons, each (2n,) float64 x, y, x, y, ... in pixels; or a run-length encoding as pycocotools takes it."""
+    segmentation: Segmentation
 
 
-def paint(regions: Sequence[Region], size: tuple[int, int], where: str = "the annotation") -> np.ndarray:
+def paint(
+    regions: Sequence[Region], size: tuple[int, int], where: str = "the annotation", *, in_order: bool = False
+) -> np.ndarray:
     """Paint the regions of a photograph into one mask.
 
     Void regions (crowds) come first, so they cover background alone; then the objects in falling order of their area in
@@ -32,6 +46,7 @@ def paint(regions: Sequence[Region], size: tuple[int, int], where: str = "the an
         regions: What to paint.
         size: Width and height of the photograph in pixels.
         where: The file and photograph, for the error.
+        in_order: Paint the objects in the order of the regions instead, the last on top.
 
     Returns:
         (H, W) uint8: class index, 0 for background, 255 for void.
@@ -47,7 +62,7 @@ def paint(regions: Sequence[Region], size: tuple[int, int], where: str = "the an
     canvas = np.full((height, width), BACKGROUND, np.uint8)
     try:
         encoded = [_encode(region.segmentation, width, height) for region in regions]
-        areas = np.array([int(rle_masks.area(one)) for one in encoded])
+        areas = np.array([0 if in_order else int(rle_masks.area(one)) for one in encoded])
         void = np.array([region.class_index == IGNORE for region in regions], bool)
         for position in np.lexsort((-areas, ~void)):
             canvas[rle_masks.decode(encoded[position]).view(bool)] = regions[position].class_index
@@ -56,7 +71,10 @@ def paint(regions: Sequence[Region], size: tuple[int, int], where: str = "the an
     return canvas
 
 
-def _encode(segmentation: list[np.ndarray] | dict[str, Any], width: int, height: int) -> dict[str, Any]:
+def _encode(segmentation: Segmentation, width: int, height: int) -> dict[str, Any]:
+    if isinstance(segmentation, Runs):
+        filled: dict[str, Any] = rle_masks.encode(_fill(segmentation, width, height))
+        return filled
     if isinstance(segmentation, list):
         merged: dict[str, Any] = rle_masks.merge(rle_masks.frPyObjects(segmentation, height, width))
         return merged
@@ -71,6 +89,19 @@ def _encode(segmentation: list[np.ndarray] | dict[str, Any], width: int, height:
         return segmentation
     encoded: dict[str, Any] = rle_masks.frPyObjects(segmentation, height, width)
     return encoded
+
+
+def _fill(runs: Runs, width: int, height: int) -> np.ndarray:
+    """(H, W) uint8 in columns, 1 where the runs are."""
+    left, top, across, down = runs.box
+    if min(left, top) < 0 or min(across, down) < 1 or left + across > width or top + down > height:
+        raise ValueError(f"its box {list(runs.box)} does not lie in {width} x {height} pixels")
+    if runs.lengths.size == 0 or runs.lengths.min() < 0 or int(runs.lengths.sum()) != across * down:
+        raise ValueError("its runs do not add up to its box")
+    canvas = np.zeros((height, width), np.uint8, order="F")
+    flags = (np.arange(runs.lengths.size) % 2).astype(np.uint8)
+    canvas[top : top + down, left : left + across] = np.repeat(flags, runs.lengths).reshape(down, across)
+    return canvas
 
 
 def unpack_runs(counts: str | bytes) -> np.ndarray:

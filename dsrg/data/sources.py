@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from dsrg.data.photograph import Found, PhotoIndex, walk
+from dsrg.data.photo_index import PhotoIndex
+from dsrg.data.photograph import Found, walk
 from dsrg.data.table import read_labels
 from dsrg.errors import InputError
 from dsrg.files import disk
@@ -103,7 +104,7 @@ def read_tags(path: Path, sources: Sequence[Source], classes: Classes) -> dict[s
     """
     index = PhotoIndex(Path(), [Path(source.file_name) for source in sources])
     labels: dict[str, tuple[str, ...]] = {}
-    for image, names, _ in read_labels(path, classes.names).rows:
+    for image, names, *_ in read_labels(path, classes.names).rows:
         for name in names or ():
             classes.index(name, f"{path} ({image})")
         files = [file.as_posix() for file in index.find(image)]

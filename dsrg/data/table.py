@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dsrg.data import divide
+from dsrg.data import columns, divide, one_hot
+from dsrg.data.class_folders import SPLITS
+from dsrg.data.columns import Sheet, fault
 from dsrg.data.ids import MOST, is_text, shown
-from dsrg.data.photograph import Found, PhotoIndex, walk
+from dsrg.data.photo_index import PhotoIndex
+from dsrg.data.photograph import Found, walk
 from dsrg.errors import InputError
 from dsrg.files import disk
 
 ENDINGS = (".csv", ".tsv", ".jsonl")
 """What the names of tables end in, in lower case."""
-IMAGE_COLUMNS = ("image", "file_name", "filename", "image_name", "image_id", "id")
-"""What the column of the photographs may be called, the first that is there, in any case."""
-LABEL_COLUMNS = ("labels", "label", "tags", "tag", "classes", "class")
-"""Likewise that of the labels; but for the first, two of them at once are refused."""
-LONGEST_LINE = disk.MIB
-"""Letters of a line."""
-_WEIGHTS = ("confidence", "score", "probability")
-_DELIMITERS = (",", ";", "\t")
-_FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 _GIVE = "give a CSV whose first line is 'image,labels', one with a column of 0 and 1 for each class, or JSON Lines"
 
 Refuse = Callable[[InputError, str], None]
@@ -39,6 +31,8 @@ class Row(NamedTuple):
     labels: tuple[str, ...] | None
     """None where they cannot be told, and the fault was handed on."""
     line: int
+    split: str = ""
+    """What the table's column of splits holds; empty where it has none."""
 
 
 class LabelTable(NamedTuple):
@@ -49,12 +43,13 @@ class LabelTable(NamedTuple):
     """Sentences for the user: what was decided."""
 
 
-class _Raw(NamedTuple):
+class Raw(NamedTuple):
     """What a row says of its photograph, not divided yet."""
 
     image: str
     labels: str | list[str] | InputError
     line: int
+    split: str = ""
 
 
 def raise_fault(error: InputError, image: str) -> None:
@@ -65,8 +60,9 @@ def raise_fault(error: InputError, image: str) -> None:
 def read_labels(path: Path, known: Collection[str] = (), refuse: Refuse = raise_fault) -> LabelTable:
     """Read which photograph has which labels.
 
-    Read are CSV files, with commas, semicolons or tabs, whose first line names a column of IMAGE_COLUMNS and one of
-    LABEL_COLUMNS in any case; those with a column of 0 and 1 for each class; and JSON Lines with such keys. How a text
+    Read are CSV files, with commas, semicolons or tabs, whose first line names a column of the photographs and one of
+    the labels (`columns.IMAGE` and `LABEL`); those with a column of 0 and 1 for each class; and JSON Lines with such
+    keys. Of a table of objects, which has columns of boxes too, a photograph has the labels of all its rows. How a text
     is divided into labels, `dsrg.data.divide` tells.
 
     Args:
@@ -80,29 +76,118 @@ def read_labels(path: Path, known: Collection[str] = (), refuse: Refuse = raise_
     text = disk.read_text(path, "table of labels")
     begin = text.lstrip()[:1]
     if begin == "[":
-        raise _fault(path, f"is a JSON list, as Label Studio exports it, and no table; {_GIVE}")
-    notes, raw = ([], _json_lines(text, path)) if begin == "{" else _csv(text, path, known)
+        raise fault(path, f"is a JSON list, as Label Studio exports it, and no table; {_GIVE}")
+    if begin == "{":
+        return divided(_json_lines(text, path), path, known, refuse)
+    sheet = columns.read_sheet(text, path)
+    image, label = sheet.place(columns.IMAGE), sheet.label()
+    doubtful = next((name for name in columns.WEIGHT if columns.key(name) in sheet.keys), None)
+    if doubtful is not None:  # as in Open Images, where 0 says that the class is not there
+        raise fault(path, f"has a column '{doubtful}', which is not heeded; keep the rows that hold and remove it")
+    assert image is not None  # else it had no rank
+    if label is None:
+        notes, raw = _one_hot(sheet, image, known)
+        return divided(raw, path, known, refuse, notes)
+    return divided(_rows(sheet, image, label), path, known, refuse, together=sheet.has_boxes)
+
+
+def divided(
+    raw: Iterable[Raw],
+    path: Path,
+    known: Collection[str] = (),
+    refuse: Refuse = raise_fault,
+    notes: Iterable[str] = (),
+    *,
+    together: bool = False,
+) -> LabelTable:
+    """The table of rows whose labels are not divided yet.
+
+    Args:
+        raw: The rows.
+        path, known, refuse: As in `read_labels`.
+        notes: Sentences that were noted before.
+        together: Join the rows of a photograph, each of which is one of its objects.
+
+    Raises:
+        InputError: there are too many, or one is doubtful.
+    """
+    raw = list(raw)
     if len(raw) > MOST:
-        raise _fault(path, f"has {len(raw):,} rows, and {MOST:,} are the most; check the file")
-    divided, decided = divide.divide([[] if isinstance(row.labels, InputError) else row.labels for row in raw], known)
-    rows = []
-    for row, labels in zip(raw, divided, strict=True):
+        raise fault(path, f"has {len(raw):,} rows, and {MOST:,} are the most; check the file")
+    texts, decided = divide.divide([[] if isinstance(row.labels, InputError) else row.labels for row in raw], known)
+    rows: list[Row] = []
+    for row, labels in zip(raw, texts, strict=True):
+        own: tuple[str, ...] | None = None
         if isinstance(row.labels, InputError):
             refuse(row.labels, row.image)
         elif isinstance(labels, divide.Doubt):
             where = f"line {row.line}: the labels {shown(str(row.labels))} of {shown(row.image)}"
-            refuse(_fault(path, f"{where} {labels}; {divide.HOW}"), row.image)
+            refuse(fault(path, f"{where} {labels}; {divide.HOW}"), row.image)
         else:
-            rows.append(Row(row.image, labels, row.line))
-            continue
-        rows.append(Row(row.image, None, row.line))
-    return LabelTable(rows, notes + [f"{path}: {note}" for note in decided])
+            own = labels
+        rows.append(Row(row.image, own, row.line, row.split))
+    return LabelTable(_joined(rows) if together else rows, [*notes, *(f"{path}: {note}" for note in decided)])
+
+
+def _joined(rows: Iterable[Row]) -> list[Row]:
+    found: dict[str, Row] = {}
+    for row in rows:
+        first = found.setdefault(row.image, row)
+        if first is not row and first.labels is not None:
+            both = None if row.labels is None else tuple(dict.fromkeys((*first.labels, *row.labels)))
+            found[row.image] = first._replace(labels=both)
+    return list(found.values())
+
+
+class Matched(NamedTuple):
+    """A table's labels, and the photographs of a folder."""
+
+    labels: dict[Path, list[str]]
+    """Of the photographs that have any."""
+    bare: list[Path]
+    """Those that have no row, or no label in it."""
+    splits: dict[Path, str]
+    """Of those that have labels, where the table names splits."""
+    notes: list[str]
+    found: Found
+    """What else lies in the folder."""
+
+
+def match(table: LabelTable, photos: Path, path: Path) -> Matched:
+    """Find the photographs of a table, see `PhotoIndex.locate`.
+
+    Args:
+        table: The table.
+        photos: Folder of the photographs.
+        path: The table's file.
+
+    Raises:
+        InputError: a row names no photograph, several, or one that has a row.
+    """
+    found = walk(photos).check()
+    seen: set[str] = set()
+    for row in table.rows:
+        if row.image in seen:
+            raise InputError(f"{path}: {shown(row.image)} is listed twice; write its labels on one line.")
+        seen.add(row.image)
+    files, notes = PhotoIndex(photos, found.photographs).locate((row.image for row in table.rows), path)
+    rows: dict[Path, Row] = {}
+    for row in table.rows:
+        first = rows.setdefault(files[row.image], row)
+        if first is not row:
+            both = f"{shown(row.image)} is listed twice, first as {shown(first.image)}"
+            raise InputError(f"{path}: {both}; write its labels on one line.")
+    labels = {file: list(row.labels) for file, row in rows.items() if row.labels}
+    splits = {file: rows[file].split for file in labels if rows[file].split}
+    bare = [file for file in found.photographs if file not in labels]
+    others = [other for other in found.others if other.resolve() != path.resolve()]
+    return Matched(labels, bare, splits, table.notes + notes, found._replace(others=others))
 
 
 def labels_by_photograph(
     photos: Path, table: Path, *, unlabelled: bool = False
 ) -> tuple[dict[Path, list[str]], list[str], Found]:
-    """The labels of a folder's photographs, found as `PhotoIndex` does; the table's notes; and what else lies there.
+    """The labels of a folder's photographs, found as `match` does; the table's notes; and what else lies there.
 
     Args:
         photos: The folder.
@@ -110,153 +195,103 @@ def labels_by_photograph(
         unlabelled: Take rows without a label too: photographs that show none of them.
 
     Raises:
-        InputError: as `read_labels`; a row has no label, or names no photograph, several, or one that has a row.
+        InputError: as `read_labels` and `match`; or a row has no label.
     """
-    rows, notes = read_labels(table)
-    found = walk(photos).check()
-    index = PhotoIndex(photos, found.photographs)
-    labels: dict[Path, list[str]] = {}
-    for image, names, _ in rows:
-        file = index.only(image, table)
-        if file in labels:
-            raise InputError(f"{table}: '{image}' is listed twice; write its labels on one line.")
-        if not names and not unlabelled:
-            raise InputError(f"{table}: '{image}' has no label; write one, or remove the line.")
-        labels[file] = list(names or ())
-    others = [path for path in found.others if path.resolve() != table.resolve()]
-    return labels, notes, found._replace(others=others)
+    read = read_labels(table)
+    empty = [row.image for row in read.rows if not row.labels]
+    if empty and not unlabelled:
+        raise InputError(f"{table}: '{empty[0]}' has no label; write one, or remove the line.")
+    matched = match(read, photos, table)
+    bare, _ = PhotoIndex(photos, matched.bare).locate(empty, table)
+    return matched.labels | {file: [] for file in bare.values()}, matched.notes, matched.found
 
 
-def _csv(text: str, path: Path, known: Collection[str]) -> tuple[list[str], list[_Raw]]:
-    head = next((line for line in text.split("\n", 1000) if line.strip()), "")
-    delimiter, image, label = _columns(head, path)
-    lines = csv.reader(_lines(text, path), delimiter=delimiter, strict=True)
-    try:
-        header = next(row for row in lines if any(field.strip() for field in row))
-        rows = [(lines.line_num, row) for row in lines if any(field.strip() for field in row)]
-    except csv.Error as error:
-        raise _fault(
-            path, f"line {lines.line_num} is no line of a CSV ({error}); save the table anew, in Excel as 'CSV UTF-8'"
-        ) from None
-    if label is None:
-        return _one_hot(header, rows, image, path, known)
-    return [], [_raw(row, number, len(header), image, label, path) for number, row in rows]
-
-
-def _lines(text: str, path: Path) -> Iterator[str]:
-    for number, line in enumerate(io.StringIO(text), 1):
-        if len(line) > LONGEST_LINE:
-            raise _fault(path, f"line {number} has more than {LONGEST_LINE:,} letters; check the file")
-        yield line
-
-
-def _columns(head: str, path: Path) -> tuple[str, int, int | None]:
-    """The delimiter and the places of the two columns, which one delimiter alone must give; None: a column a class."""
-    if len(head) > LONGEST_LINE:
-        raise _fault(path, f"its first line has more than {LONGEST_LINE:,} letters; check the file")
-    both, hot = [], []
-    for delimiter in _DELIMITERS:
-        try:
-            names = next(csv.reader([head], delimiter=delimiter, strict=True), [])
-        except csv.Error:
-            continue
-        names = ["_".join(name.casefold().replace("-", " ").split()) for name in names]
-        image = _place(names, IMAGE_COLUMNS, path)
-        if image is None:
-            continue
-        label = _place(names, LABEL_COLUMNS, path)
-        doubtful = next((name for name in names if name in _WEIGHTS), None)
-        if doubtful is not None:  # as in Open Images, where 0 says that the class is not there
-            raise _fault(path, f"has a column '{doubtful}', which is not heeded; keep the rows that hold and remove it")
-        if label is not None:
-            both.append((delimiter, image, label))
-        elif len([name for name in names if name]) > 2:
-            hot.append((delimiter, image, None))
-    fitting = both or hot
-    if len(fitting) != 1:
-        raise _header_fault(path, head)
-    return fitting[0]
-
-
-def _place(names: Sequence[str], wanted: Sequence[str], path: Path) -> int | None:
-    there = [name for name in wanted if name in names]
-    if not there:
-        return None
-    if names.count(there[0]) > 1 or (wanted is LABEL_COLUMNS and len(there) > 1 and there[0] != wanted[0]):
-        twice = there[0] if names.count(there[0]) > 1 else f"{there[0]}' and '{there[1]}"
-        raise _fault(path, f"its first line has several columns of the same meaning, '{twice}'; rename one of them")
-    return names.index(there[0])
-
-
-def _raw(row: Sequence[str], number: int, width: int, image: int, label: int, path: Path) -> _Raw:
-    name = row[image].strip() if len(row) > image else ""
-    labels: str | InputError = row[label] if len(row) > label else ""
-    if any(field.strip() for field in row[width:]):
-        labels = _fault(path, f'line {number} has more columns than the first; put its labels in quotes, "cat;dog"')
-    return _named(name, labels, number, path)
-
-
-def _named(name: str, labels: str | list[str] | InputError, number: int, path: Path) -> _Raw:
-    """The row, if what it calls its photograph can be a name."""
-    if not name:
-        labels = _fault(path, f"line {number} names no photograph; add its name or remove it")
-    elif not is_text(name):
-        labels = _fault(path, f"line {number} calls its photograph {shown(name)}, which is no file's name; correct it")
-        name = shown(name)
-    return _Raw(name, labels, number)
-
-
-def _one_hot(
-    header: Sequence[str], rows: Sequence[tuple[int, list[str]]], image: int, path: Path, known: Collection[str]
-) -> tuple[list[str], list[_Raw]]:
-    """A table with a column for each class, 1 where the photograph shows it."""
-    names = {place: name.strip() for place, name in enumerate(header) if name.strip() and place != image}
-    flags = all(row[place].strip().casefold() in _FLAGS for _, row in rows for place in names if place < len(row))
-    if not rows or not flags or len(set(names.values())) < len(names) or (known and not {*names.values()} <= {*known}):
-        raise _header_fault(path, ",".join(header))
+def _rows(sheet: Sheet, image: int, label: int) -> list[Raw]:
+    """The rows of a table with a column of labels."""
+    splits = splits_of(sheet)
     raw = []
-    for number, row in rows:
-        given = [name for place, name in names.items() if place < len(row) and _FLAGS[row[place].strip().casefold()]]
-        fault = _fault(path, f"line {number} has {len(row)} columns, and the first {len(header)}; correct it")
-        name = row[image].strip() if len(row) > image else ""
-        short = len(row) <= max(names) or any(field.strip() for field in row[len(header) :])
-        raw.append(_named(name, fault if short else given, number, path))
-    listed = ", ".join(list(names.values())[:6]) + (" …" if len(names) > 6 else "")
-    return [f"{path}: read as a table with a column of 0 and 1 for each of {len(names)} classes: {listed}."], raw
-
-
-def _json_lines(text: str, path: Path) -> list[_Raw]:
-    raw = []
-    for number, line in enumerate(_lines(text, path), 1):
-        if not line.strip():
-            continue
-        value = disk.parse_json(line, f"{path}: line {number}", _GIVE)
-        names = {key.casefold(): key for key in value} if isinstance(value, dict) else {}
-        image = next((names[name] for name in IMAGE_COLUMNS if name in names), None)
-        label = [names[name] for name in LABEL_COLUMNS if name in names]
-        if image is None or not label or (len(label) > 1 and label[0] != names.get(LABEL_COLUMNS[0])):
-            keys = ", ".join(map(shown, list(names)[:8]))
-            raise _fault(path, f"line {number} has the keys {keys}, not 'file_name' and 'labels'; {_GIVE}")
-        raw.append(_json_row(value[image], value[label[0]], number, path))
+    for (number, row), split in zip(sheet.rows, splits, strict=True):
+        labels: str | InputError = row[label] if len(row) > label else ""
+        if any(cell.strip() for cell in row[len(sheet.names) :]):
+            sentence = f'line {number} has more columns than the first; put its labels in quotes, "cat;dog"'
+            labels = fault(sheet.path, sentence)
+        raw.append(named(row[image].strip() if len(row) > image else "", labels, number, sheet.path, split))
     return raw
 
 
-def _json_row(name: Any, labels: Any, number: int, path: Path) -> _Raw:
-    named = isinstance(name, str) and bool(name.strip())
-    texts = isinstance(labels, str) or (isinstance(labels, list) and all(isinstance(label, str) for label in labels))
-    if not named or not texts:
-        what = "labels that are no text or list of texts" if named else "no photograph's name"
-        return _Raw(name if named else "", _fault(path, f"line {number} has {what}; correct it"), number)
-    return _named(name.strip(), labels, number, path)
+def _one_hot(sheet: Sheet, image: int, known: Collection[str]) -> tuple[list[str], list[Raw]]:
+    """A table with a column for each class, see `dsrg.data.one_hot`."""
+    names, notes = one_hot.classes_of(sheet, image, known)
+    images, splits = sheet.column(image), splits_of(sheet)
+    given = one_hot.labels_of(sheet, names)
+    rows = zip(images, given, (number for number, _ in sheet.rows), splits, strict=True)
+    return notes, [named(name, labels, number, sheet.path, split) for name, labels, number, split in rows]
 
 
-def _header_fault(path: Path, head: str) -> InputError:
-    return _fault(
-        path,
-        f"the first line must be 'image,labels', but it is {shown(head, 80)}; name the column of the photographs "
-        "'image' and that of their labels 'labels', or give each class a column of 0 and 1",
+def splits_of(sheet: Sheet) -> list[str]:
+    """The split of each row, '' where the table has no column whose cells are all names of splits."""
+    place = sheet.place(columns.SPLIT)
+    cells = (
+        [""] * len(sheet.rows) if place is None else [SPLITS.get(cell.casefold(), "") for cell in sheet.column(place)]
     )
+    return cells if all(cells) else [""] * len(sheet.rows)
 
 
-def _fault(path: Path, sentence: str) -> InputError:
-    return InputError(f"{path}: {sentence}.", "labels unreadable")
+def named(name: str, labels: str | list[str] | InputError, number: int, path: Path, split: str = "") -> Raw:
+    """The row, if what it calls its photograph can be a name."""
+    if not name:
+        labels = fault(path, f"line {number} names no photograph; add its name or remove it")
+    elif not is_text(name):
+        labels = fault(path, f"line {number} calls its photograph {shown(name)}, which is no file's name; correct it")
+        name = shown(name)
+    return Raw(name, labels, number, split)
+
+
+def _json_lines(text: str, path: Path) -> list[Raw]:
+    raw = []
+    for number, line in columns.lines_of(text, path):
+        if line.strip():
+            raw.append(json_row(disk.parse_json(line, f"{path}: line {number}", _GIVE), number, path))
+    return raw
+
+
+def json_row(value: Any, number: int, path: Path) -> Raw:
+    """The row of a JSON object such as {"file_name": "a.jpg", "labels": ["cat", "dog"]}.
+
+    Hugging Face writes objects as {"objects": {"bbox": [...], "category": ["cat", "dog"]}} too.
+
+    Args:
+        value: The object.
+        number: Of its line, for the error.
+        path: The file, for the error.
+
+    Raises:
+        InputError: its keys are not known.
+    """
+    names = {columns.key(name): name for name in value} if isinstance(value, dict) else {}
+    image = next((names[name] for name in map(columns.key, columns.IMAGE) if name in names), None)
+    label = [names[name] for name in map(columns.key, columns.LABEL) if name in names]
+    if not label and isinstance(value, dict) and isinstance(value.get("objects"), dict):
+        value = {**value, **{f"objects.{name}": part for name, part in value["objects"].items()}}
+        label = [f"objects.{name}" for name in value["objects"] if columns.key(name) in map(columns.key, columns.LABEL)]
+    if image is None or not label or (len(label) > 1 and columns.key(label[0]) != columns.LABEL[0]):
+        keys = ", ".join(map(shown, list(names.values())[:8]))
+        raise fault(path, f"line {number} has the keys {keys}, not 'file_name' and 'labels'; {_GIVE}")
+    name, labels = value[image], value[label[0]]
+    if isinstance(labels, list):
+        labels = [str(label) if _is_whole(label) else label for label in labels]
+    elif _is_whole(labels):
+        labels = [str(labels)]
+    is_named = isinstance(name, str) and bool(name.strip())
+    texts = isinstance(labels, str) or (isinstance(labels, list) and all(isinstance(label, str) for label in labels))
+    if not is_named or not texts:
+        what = "labels that are no text or list of texts" if is_named else "no photograph's name"
+        return Raw(name if is_named else "", fault(path, f"line {number} has {what}; correct it"), number)
+    split = next((value[name] for key, name in names.items() if key in map(columns.key, columns.SPLIT)), "")
+    split = SPLITS.get(split.casefold(), "") if isinstance(split, str) else ""
+    return named(name.strip(), labels, number, path, split)
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether it is a whole number, as the number of a class is."""
+    return isinstance(value, int) and not isinstance(value, bool)

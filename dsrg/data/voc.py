@@ -283,7 +283,7 @@ class VocFolder:
         except InputError as error:
             fault(InputError(str(error), "labels unreadable"))
             return dict.fromkeys(ids)
-        for image, labels, _ in rows:
+        for image, labels, *_ in rows:
             name = id_of(image)
             if name in names:
                 sentence = f"{self._labels}: '{name}' is listed twice; write its labels on one line."

@@ -99,7 +99,7 @@ def test_what_is_wrong_with_a_csv_is_named(tmp_path: Path) -> None:
             read_labelled(table(tmp_path, *rows))
         assert all(part in str(caught.value) for part in named), str(caught.value)
     wrong = tmp_path / "wrong.csv"
-    wrong.write_text("file,class\na,x\n")
+    wrong.write_text("thing,class\na,x\n")
     for path, named in ((wrong, "image,labels"), (tmp_path / "none.csv", "does not exist")):
         with pytest.raises(InputError, match=named):
             read_labelled(path)

@@ -76,11 +76,14 @@ def test_table_with_several_labels(tmp_path: Path) -> None:
     ("table", "message"),
     [
         (b"image,labels\nghost.jpg,dog\n", r"ghost\.jpg: the photograph does not exist"),
-        (b"image,labels\none.jpg,dog\n", r"two\.jpg: has no row"),
-        (b"file,tags\none.jpg,dog\n", "the first line must be 'image,labels'"),
+        (
+            b"image,labels\none.jpg,dog\n",
+            r"1 of 2 photographs have no label in .*labels\.csv: two\.jpg; add their labels",
+        ),
+        (b"thing,tags\none.jpg,dog\n", "the first line must be 'image,labels'"),
         (b"image;tag;class\none.jpg;dog;x\n", "several columns of the same meaning, 'tag' and 'class'"),
-        (b"image,labels\none.jpg,dog\ntwo.jpg,\n", r"'two\.jpg' has no label"),
-        (b"image,labels\none.jpg,dog\ntwo.jpg,background\n", r"two\.jpg: has no label"),
+        (b"image,labels\none.jpg,dog\ntwo.jpg,\n", r"1 of 2 photographs have no label"),
+        (b"image,labels\none.jpg,dog\ntwo.jpg,background\n", r"no label in .*: two\.jpg"),
         (b"image,labels\none.jpg,dog\ntwo.jpg,dog\none,cat\n", "'one' is listed twice"),
         (b"image,labels\none.jpg,dog,cat\ntwo.jpg,dog\n", "line 2 has more columns than the first"),
         (b"image,labels\n,dog\n", "line 2 names no photograph"),

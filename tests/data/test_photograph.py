@@ -11,7 +11,8 @@ from PIL import ExifTags, Image
 
 from dsrg.data.labelled import read_labelled
 from dsrg.data.own import read_folders
-from dsrg.data.photograph import PhotoIndex, describe_left_out, ending_of, put_photograph, walk
+from dsrg.data.photo_index import PhotoIndex
+from dsrg.data.photograph import describe_left_out, ending_of, put_photograph, walk
 from dsrg.data.sources import find_sources
 from dsrg.data.voc import VocFolder
 from dsrg.errors import InputError

@@ -81,7 +81,7 @@ def test_tags_are_found_by_path_or_name(tmp_path: Path) -> None:
         ("image,labels\na,unicorn\n", "the label 'unicorn' is not in"),
         ("image,labels\na,\n", "'a' has no label"),
         ("image,labels\na,cat\na,dog\n", "'a' is listed twice"),
-        ("photo,labels\na,cat\n", "the first line must be 'image,labels'"),
+        ("thing,labels\na,cat\n", "the first line must be 'image,labels'"),
     ],
 )
 def test_faults_of_the_table_are_named(tmp_path: Path, text: str, message: str) -> None:

@@ -81,6 +81,17 @@ EXPECTED = {"a": {"cat", "dog"}, "b": {"cat"}, "c": {"dog", "traffic light"}}
         "file_name,label\n\n./a.jpg,cat|dog\n,\nb.jpg,cat\nc.jpg,traffic light|dog\n",
         '{"file_name": "a.jpg", "labels": ["cat", "dog"]}\n{"file_name": "b.jpg", "labels": "cat"}\n\n'
         '{"image": "c", "tags": ["dog", "traffic light"]}\n',
+        "sep=;\nImage ID;Class Names\na;cat|dog\nb;cat\nc;dog|traffic light\n",
+        "id,filepaths,CATEGORY\n1,a.jpg,cat|dog\n2,b.jpg,cat\n3,c.jpg,dog|traffic light\n",
+        "path,label,label_name\na,0,cat|dog\nb,1,cat\nc,2,dog|traffic light\n",
+        "filename, Unlabeled, cat, dog, traffic light\na.jpg, 0, 1, 1, 0\nb.jpg, 0, 1, 0, 0\nc.jpg, 0, 0, 1, 1\n",
+        "image,width,height,cat,dog,traffic light\na,4,3,x,x,\nb,4,3,X,,\nc,4,3,,x,x\n",
+        "image_id,cat,dog,traffic light\na,1,1,-1\nb,1,-1,-1\nc,-1,1,1\n",
+        "filename,width,height,class,xmin,ymin,xmax,ymax\na.jpg,4,3,cat,0,0,1,1\na.jpg,4,3,dog,0,0,1,1\n"
+        "b.jpg,4,3,cat,0,0,1,1\nb.jpg,4,3,cat,1,1,2,2\nc.jpg,4,3,traffic light;,0,0,1,1\nc.jpg,4,3,dog,0,0,1,1\n",
+        '{"file_name": "a.jpg", "objects": {"bbox": [[0, 0, 1, 1], [1, 1, 2, 2]], "category": ["cat", "dog"]}}\n'
+        '{"file_name": "b.jpg", "objects": {"bbox": [[0, 0, 1, 1]], "category": ["cat"]}}\n'
+        '{"file_name": "c.jpg", "objects": {"bbox": [[0, 0, 1, 1]], "category": ["traffic light", "dog"]}}\n',
     ],
 )
 def test_every_door_reads_every_form(tmp_path: Path, door: Door, text: str) -> None:
@@ -115,12 +126,18 @@ def test_every_door_reads_every_form(tmp_path: Path, door: Door, text: str) -> N
         ("a,cat\nb,cat\n", "must be 'image,labels', but it is 'a,cat'"),
         ("image,label,class\na,cat,x\n", "'label' and 'class'"),
         ("image,labels,labels\na,cat,x\n", "several columns"),
-        ("image,cat,dog\na,1,2\n", "but it is 'image,cat,dog'"),
+        ("image,cat,dog\na,1,2\n", "line 2 has '2' in the column 'dog', which must be 0 or 1"),
+        ("image,cat,dog\na,1,\nb,1,0\nc,1,0\n", "line 2 has '' in the column 'dog'"),
+        ("image,cat,dog\na,1,-1\nb,1,0\nc,1,0\n", "line 2 has '-1' in the column 'dog'"),
+        ("image,cat,cat\na,1,0\n", "the columns of 0 and 1 must be the classes, each once"),
+        ("foto,chat,chien\na,1,0\n", "no column is known for the photographs (image, file_name"),
+        ("a.jpg,cat\nb.jpg,cat\n", "it names a photograph and no columns"),
+        ("image,text,size\na,a cat,3\n", "no column is known for the labels (labels, label, tags"),
         ("image,cat,dog\na,1\nb,1,0\nc,1,0\n", "line 2 has 2 columns"),
-        ("", "but it is ''"),
+        ("", "is empty"),
         ('[{"image": "a", "choice": "cat"}]', "is a JSON list"),
         ('{"file_name": "a", "objects": 3}', "has the keys 'file_name', 'objects'"),
-        ('{"file_name": "a", "labels": [3]}', "line 1 has labels that are no text"),
+        ('{"file_name": "a", "labels": [null]}', "line 1 has labels that are no text"),
         ('{"images": [\n', "line 1: not valid JSON"),
         ("[" * 100_000, "is a JSON list"),
         ("image,labels\na\0,cat\n", "holds a NUL byte"),
@@ -203,41 +220,6 @@ def test_any_text_is_divided_into_names_or_doubted(texts: list[str]) -> None:
         assert all(
             label == label.strip() and label and len(label.splitlines()) == 1 and ";" not in label for label in own
         )
-
-
-READ = {"hf_imagefolder", "hf_jsonl", "json_list", "kaggle_onehot", "min_comma", "pipe"}
-TABLES = [
-    "hf_imagefolder",
-    "hf_jsonl",
-    "json_list",
-    "kaggle_onehot",
-    "ls_csv",
-    "ls_json",
-    "min_comma",
-    "openimages",
-    "pipe",
-]
-
-
-@pytest.mark.parametrize("name", TABLES)
-def test_exports_of_other_tools(shared: Path, name: str) -> None:
-    folder = shared / "cases/tables" / name
-    table = next(path for path in sorted(folder.rglob("*")) if path.suffix in (".csv", ".jsonl", ".json"))
-    photos = folder / "photos" if (folder / "photos").is_dir() else table.parent
-    if name not in READ:
-        with pytest.raises(
-            InputError, match="first line must be 'image,labels', but it is|is a JSON list|has a column 'confidence'"
-        ):
-            read_table(photos, table)
-        return
-    found = {path.stem: set(own) for path, own in read_table(photos, table).labels.items()}
-    if name == "min_comma":
-        assert list(found.values()) == [{"cat", "dog"}, {"cat"}, {"dog"}, {"cat", "dog"}]
-        return
-    assert len(found) == 19
-    assert set().union(*found.values()) == {"cat", "cow", "dog", "horse", "person", "sheep"}
-    assert found["2007_000392"] == {"horse", "person"}
-    assert found["2007_001825"] == {"cat", "dog"}
 
 
 def test_a_table_of_too_many_rows_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

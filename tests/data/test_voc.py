@@ -165,7 +165,7 @@ def test_labels_on_two_lines_are_not_dropped_in_silence(tmp_path: Path) -> None:
 def test_a_csv_that_is_none_is_refused(tmp_path: Path) -> None:
     root = make_voc(tmp_path)
     path = root / "image_labels.csv"
-    for header in ("photo;labels", "a,cat"):
+    for header in ("thing;labels", "a,cat"):
         write_labels(root, ["a,cat"], header=header)
         assert refusal(root).startswith(f"{path}: the first line must be 'image,labels', but it is '{header}'")
     path.write_bytes("image,labels\na,kätzchen\n".encode("latin-1"))

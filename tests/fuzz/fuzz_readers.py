@@ -22,6 +22,7 @@ from dsrg.app.uploads import read_upload
 from dsrg.data import coco, cues, imagenet, labelled, own, sources, vqa, vqa_rules
 from dsrg.data.annotations import read_boxes_for
 from dsrg.data.classes import read_classes
+from dsrg.data.doors.recognise import Choice, plan_any
 from dsrg.data.voc import VocFolder
 from dsrg.files import disk, pictures, storage
 from dsrg.labels import Classes
@@ -78,6 +79,18 @@ def ilsvrc(file: Path, world: Path) -> object:
     return [item.annotation() if callable(item.annotation) else item.labels for item in planned.items]
 
 
+def door(file: Path, world: Path) -> object:
+    """What another tool has exported, planned, with its masks painted."""
+    planned = plan_any(world / "photos", file, Choice(0.1, "leave-out", 1))
+    return [item.mask() if callable(item.mask) else item.mask for item in planned.items]
+
+
+def layout(file: Path, world: Path) -> object:
+    """The same of a folder in VOC's layout, in which the file lies."""
+    planned = plan_any(world / "layout", None, Choice(0.1, "leave-out", 1))
+    return [item.mask() if callable(item.mask) else item.mask for item in planned.items]
+
+
 def tags(file: Path, world: Path) -> object:
     found, _ = sources.find_sources([world / "photos"], recursive=False, without=None)
     return sources.read_tags(file, found, ALL)
@@ -116,6 +129,9 @@ def questions(file: Path, world: Path) -> object:
 
 
 TABLE = "labels.csv"
+_BITS = f"{768:032b}{7:05b}{2:04b}{3:04b}{7:04b}{15:04b}" + "".join(f"110{255:08b}{value:08b}" for value in (0, 255, 0))
+BRUSH = [int(_BITS[start : start + 8].ljust(8, "0"), 2) for start in range(0, len(_BITS), 8)]
+"""Label Studio's code of a mask (12, 16), as three runs."""
 NETWORK = "trained/retrain/checkpoint.pt"
 KIT = "imagenet/ILSVRC2012_devkit_t12/data"
 
@@ -144,6 +160,14 @@ READERS = (
     Reader("ImageNet's numbers", f"{KIT}/ILSVRC2012_validation_ground_truth.txt", ilsvrc),
     Reader("ImageNet's development kit", f"{KIT}/meta.mat", ilsvrc),
     Reader("ImageNet's boxes", f"imagenet/ILSVRC2012_bbox_val_v3/val/{photo_name(1)}.xml", ilsvrc),
+    Reader("Label Studio's JSON", "tasks.json", door, form.JSON),
+    Reader("Label Studio's JSON-MIN", "tasks_min.json", door, form.JSON),
+    Reader("Label Studio's CSV", "tasks.csv", door),
+    Reader("CVAT's XML", "cvat.xml", door),
+    Reader("Open Images' CSV", "open_images.csv", door),
+    Reader("Hugging Face's metadata", "metadata.jsonl", door, form.LINES),
+    Reader("labelmap.txt", "layout/labelmap.txt", layout),
+    Reader("masks in colour", "layout/SegmentationClass/a.png", layout),
     Reader("photograph", "photos/a.jpg", of(pictures.read_image)),
     Reader("photograph, upright", "photos/b.png", of(pictures.read_upright)),
     Reader("upload", "photos/a.jpg", of(read_upload, long_side=64)),
@@ -185,6 +209,7 @@ def make_world(world: Path) -> None:
     _make_vqa(world / "vqa")
     for write in (write_photos, write_words, write_kit, write_boxes):
         write(world / "imagenet")
+    _make_exports(world)
     storage.write_cams(world / "a.npz", [1, 2], np.random.default_rng(0).random((2, 3, 4)).astype(np.float32))
     _make_networks(world)
     made = run(world, world).stage("classifier")
@@ -234,6 +259,48 @@ def coco_values() -> dict[str, object]:
             for number, (image, category, crowd, shape) in enumerate(shapes, 1)
         ],
     }
+
+
+def _make_exports(world: Path) -> None:
+    """Of other annotation tools."""
+    sizes = {"original_width": 16, "original_height": 12, "image_rotation": 0}
+    shapes = [
+        ("polygonlabels", {"points": [[0, 0], [50, 0], [50, 50]], "closed": True}),
+        ("rectanglelabels", {"x": 10, "y": 10, "width": 50, "height": 50, "rotation": 30}),
+        ("brushlabels", {"format": "rle", "rle": BRUSH}),
+        ("ellipselabels", {"x": 50, "y": 50, "radiusX": 20, "radiusY": 10, "rotation": 0}),
+    ]
+    results = [
+        {"type": kind, "from_name": "label", **sizes, "value": {kind: ["cat"], **value}} for kind, value in shapes
+    ]
+    names = ("/data/upload/1/0a1b2c3d-a.jpg", "/data/upload/1/0a1b2c3d-b.png")
+    tasks = [{"id": k, "data": {"image": name}, "annotations": [{"result": results}]} for k, name in enumerate(names)]
+    (world / "tasks.json").write_text(json.dumps(tasks))
+    flat = [
+        {"image": name, "id": k, "choice": "cat", "annotation_id": k, "lead_time": 1} for k, name in enumerate(names)
+    ]
+    flat[1]["choice"] = {"choices": ["cat", "dog"]}
+    (world / "tasks_min.json").write_text(json.dumps(flat))
+    rows = [f'{k},cat,{k},"{name}",1.5' for k, name in enumerate(names)]
+    (world / "tasks.csv").write_text("\n".join(("annotation_id,choice,id,image,lead_time", *rows)))
+    inside = (
+        '<polygon label="cat" points="0,0;6,0;6,8" z_order="1"/><box label="dog" xtl="1" ytl="1" xbr="5" ybr="5"/>'
+        '<mask label="dog" rle="1, 2, 1" left="2" top="3" width="2" height="2"/><tag label="cat"/>'
+    )
+    images = [f'<image id="0" name="{name}" width="16" height="12">{inside}</image>' for name in ("a.jpg", "b.png")]
+    (world / "cvat.xml").write_text(f"<annotations>{''.join(images)}</annotations>")
+    rows = ["a,verification,/m/01,1", "a,verification,/m/02,0", "b,verification,/m/02,1"]
+    (world / "open_images.csv").write_text("\n".join(("ImageID,Source,LabelName,Confidence", *rows)))
+    lines = [{"file_name": "a.jpg", "labels": ["cat"]}, {"file_name": "b.png", "objects": {"category": ["dog"]}}]
+    (world / "metadata.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    (world / "layout/SegmentationClass").mkdir(parents=True)
+    (world / "layout/JPEGImages").mkdir()
+    (world / "layout/labelmap.txt").write_text("# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:1,2,3::\n")
+    for name in "ab":
+        picture = np.zeros((12, 16, 3), np.uint8)
+        cv2.imwrite(str(world / f"layout/JPEGImages/{name}.jpg"), picture)
+        picture[2:6, 2:6] = (3, 2, 1)
+        cv2.imwrite(str(world / f"layout/SegmentationClass/{name}.png"), picture)
 
 
 def _make_networks(world: Path) -> None:

@@ -1,0 +1,329 @@
+"""Which tool a file or folder comes from, by its content: the front of all doors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dsrg.data import coco, columns, own
+from dsrg.data.doors import coco_files, cvat, label_studio, layouts, legend, open_images, tables
+from dsrg.data.own import Tagged, Unlabelled, plan_tagged
+from dsrg.data.photograph import describe_left_out, fold, walk
+from dsrg.data.prepare import Plan
+from dsrg.data.table import LabelTable, divided, json_row, match, read_labels
+from dsrg.errors import InputError
+from dsrg.files import disk
+from dsrg.files.manifest import identity
+from dsrg.files.markup import read_xml
+
+TABLES = (".csv", ".tsv", ".jsonl")
+ENDINGS = (*TABLES, ".json", ".xml")
+"""Of files that may hold labels."""
+READ = (
+    "a table 'image,labels' (CSV, JSON Lines), Label Studio's CSV, JSON, JSON-MIN and COCO, CVAT's COCO, VOC and 'CVAT "
+    "for images', Roboflow's COCO and CSV, Hugging Face's metadata.csv and .jsonl, Open Images' CSV"
+)
+_PACKED = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
+_NOT_READ = {
+    "data.yaml": "YOLO",
+    "dataset.yaml": "YOLO",
+    "notes.json": "YOLO of Label Studio",
+    "_darknet.labels": "YOLO",
+    "_annotations.createml.json": "CreateML",
+    "metadata.parquet": "Hugging Face's Parquet",
+}
+"""Files by which an export is known that is not read."""
+
+
+class Choice(NamedTuple):
+    """What the user says of the data set to be made."""
+
+    val: float
+    """Share of the photographs set aside where nothing names splits, in 0..1."""
+    unlabelled: Unlabelled
+    threads: int = 4
+
+
+class Door(NamedTuple):
+    """Something that is known."""
+
+    title: str
+    """The tool and its format, for the note; empty for what tools of no name write."""
+    files: Sequence[Path]
+    plan: Callable[[Path, Choice], Plan]
+    """From the folder of photographs."""
+
+
+def plan_any(photos: Path, labels: Path | None, choice: Choice) -> Plan:
+    """Plan the data set of photographs with labels from anywhere.
+
+    Args:
+        photos: Folder of the photographs, or of an export that has them within.
+        labels: A file of labels or annotations, or the folder of an export; None where `photos` holds them, or is one
+            folder a class.
+        choice: What else was asked for.
+
+    Raises:
+        InputError: the labels are not known, or as their reader.
+    """
+    if labels is not None and labels.is_dir():
+        door = door_of_folder(labels)
+        if door is None:
+            raise InputError(f"{labels}: holds no labels that are known; give the file of them. Read are {READ}.")
+    elif labels is not None:
+        door = door_of_file(labels)
+    elif not photos.exists():
+        raise InputError(f"{photos}: the folder does not exist; check --photos.")
+    else:
+        _check_unpacked(photos)
+        door = door_of_folder(photos)
+    if door is None:
+        return own.plan_own(photos, val=choice.val, unlabelled=choice.unlabelled)
+    plan = door.plan(photos, choice)
+    where = door.files[0] if len(door.files) == 1 else labels or photos
+    if door.title:
+        plan.notes.insert(0, f"{where}: read as {door.title}.")
+    elif labels is None:
+        plan.notes.insert(0, f"{where}: the labels were read from it.")
+    return plan
+
+
+def photos_by(file: Path) -> Path:
+    """The folder where the photographs of a file of annotations lie: its own, or of annotations/a.json that above."""
+    above = file.parent.resolve().name.casefold() == "annotations" and not walk(file.parent).photographs
+    return file.parent.parent if above else file.parent
+
+
+def door_of_file(path: Path) -> Door:
+    """The door of a file of labels or annotations.
+
+    Raises:
+        InputError: it is of no kind that is known, or cannot be read.
+    """
+    _check_unpacked(path)
+    begin = _begin(path)
+    if begin.lstrip()[:1] == "<":
+        return _door_of_xml(path)
+    if begin.lstrip()[:1] in ("{", "[") and path.suffix.lower() != ".jsonl" and not _is_lines(begin):
+        return _door_of_json(path)
+    if begin.lstrip()[:1] not in ("{", "[") and open_images.is_header(_header(begin)):
+        return Door("Open Images' CSV", [path], _tagged(open_images.read_table, path))
+    if begin.lstrip()[:1] not in ("{", "[") and label_studio.is_header(_header(begin)):
+        title = "Label Studio's " + ("TSV" if "\t" in begin.split("\n", 1)[0] else "CSV")
+        return _label_studio(title, path, lambda: label_studio.read_sheet(_sheet(path)))
+    return Door("", [path], lambda photos, choice: _plan_table(photos, path, choice))
+
+
+def door_of_folder(root: Path) -> Door | None:
+    """The door of an unpacked export, by the files in it; None for a folder of photographs alone.
+
+    Raises:
+        InputError: several files may be the labels, or the export is of a kind that is not read.
+    """
+    if not root.is_dir():
+        return None
+    others = walk(root).others
+    named: dict[str, list[Path]] = {}
+    for path in others:
+        named.setdefault(fold(path.name), []).append(path)
+    for title, files in (
+        ("Roboflow's COCO", named.get(coco_files.ROBOFLOW, [])),
+        ("Hugging Face's metadata", [*named.get("metadata.csv", []), *named.get("metadata.jsonl", [])]),
+        ("Roboflow's CSV", [*named.get("_classes.csv", []), *named.get("_annotations.csv", [])]),
+    ):
+        if files:
+            return _several(title, files, root)
+    if layouts.legend_file(root) and layouts.mask_folder(root):
+        tool = legend.FILES[layouts.legend_file(root).name]  # type: ignore[union-attr]
+        return Door(
+            f"{tool}'s masks in VOC's layout", [root], lambda photos, choice: _plan_layout(root, photos, choice)
+        )
+    unread = next((name for name in _NOT_READ if name in named), None)
+    if unread is not None:
+        sentence = f"is of an export as {_NOT_READ[unread]}, which is not read; export COCO"
+        raise InputError(f"{named[unread][0]}: {sentence}. Read are {READ}.")
+    return _door_of_content(root, others)
+
+
+def _door_of_content(root: Path, others: Sequence[Path]) -> Door | None:
+    """The door of the only files in a folder, or in its annotations/, that hold labels."""
+    places = (root, root / "annotations", root / "Annotations")
+    candidates = [path for path in others if path.parent in places and path.suffix.lower() in ENDINGS]
+    xml = [path for path in candidates if path.suffix.lower() == ".xml"]
+    if len(xml) > 1:  # one a photograph
+        return _voc_xml(root)
+    doors = [door for door in map(_door_if_known, candidates) if door is not None]
+    if len(doors) > 1 and all(path.name.startswith("instances_") for door in doors for path in door.files):
+        files = [path for door in doors for path in door.files]
+        title = f"{doors[0].title or 'COCO'}, one file a subset"
+        return Door(title, files, _coco({path: _json(path) for path in files}, root))
+    if len(doors) > 1:
+        names = "' and '".join(door.files[0].relative_to(root).as_posix() for door in doors[:2])
+        raise InputError(f"{root}: both '{names}' may be the labels; name the right one with --labels.")
+    if not doors and any(path.suffix.lower() == ".xml" for path in others):
+        return _voc_xml(root)
+    return doors[0] if doors else None
+
+
+def _door_if_known(path: Path) -> Door | None:
+    """The door of a file that lies in a folder of photographs; None for one that holds no labels."""
+    try:
+        if path.suffix.lower() in (".csv", ".tsv"):
+            header = _header(_begin(path))
+            known = columns.rank(header) > 1 or label_studio.is_header(header) or open_images.is_header(header)
+            if not known and not read_labels(path).rows:  # a column for each class
+                return None
+        return door_of_file(path)
+    except InputError as error:
+        if error.kind in (_UNKNOWN, columns.UNREADABLE):
+            return None
+        raise
+
+
+_UNKNOWN = "labels unknown"
+"""The kind of fault of a file that holds no labels."""
+
+
+def _door_of_json(path: Path) -> Door:
+    value = _json(path)
+    if coco_files.is_content(value):
+        tool = coco_files.tool_of(value, path)
+        return Door(f"{tool}'s COCO" if tool else "", [path], _coco({path: value}, path))
+    if label_studio.is_export(value):
+        kind = "JSON" if not isinstance(value, list) or "data" in value[0] else "JSON-MIN"
+        return _label_studio(f"Label Studio's {kind}", path, lambda: label_studio.read_json(value, path))
+    if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+        return Door("", [path], lambda photos, choice: _plan_rows(value, photos, path, choice))
+    keys = ", ".join(map(str, list(value)[:6]))[:120] if isinstance(value, dict) else f"a {type(value).__name__}"
+    raise InputError(f"{path}: is JSON of no kind that is known ({keys}); read are {READ}.", _UNKNOWN)
+
+
+def _door_of_xml(path: Path) -> Door:
+    root = read_xml(path, "annotation file", limit=cvat.LARGEST)
+    if root.tag == "annotation":
+        raise InputError(f"{path}: is a VOC annotation of one photograph; give the folder that holds all.", _UNKNOWN)
+    if not cvat.is_export(root):
+        raise InputError(f"{path}: is XML of no kind that is known (<{root.tag[:40]}>); read are {READ}.", _UNKNOWN)
+    export = cvat.read_export(root, path)
+
+    def plan(photos: Path, choice: Choice) -> Plan:
+        if not export.has_shapes:
+            return _plan_matched(export.table(), photos, path, choice)
+        names = coco.used_names({path: export.content})
+        found = coco.instances_of(export.content, path, photos, names=names, in_order=True)
+        given = {file: export.splits[name] for file, name in found.names.items()} if export.splits else {}
+        found.notes[:0] = export.notes
+        return coco.plan_instances(path, [found], names, given, val=choice.val)
+
+    return Door("CVAT's 'CVAT for images'", [path], plan)
+
+
+def _label_studio(title: str, path: Path, read: Callable[[], label_studio.Export]) -> Door:
+    def plan(photos: Path, choice: Choice) -> Plan:
+        export = read()
+        if not export.has_regions:
+            return _plan_matched(label_studio.table_of(export), photos, path, choice)
+        content, notes = label_studio.content_of(export)
+        names = coco.used_names({path: content})
+        found = coco.instances_of(content, path, photos, names=names)
+        found.notes[:0] = notes
+        return coco.plan_instances(path, [found], names, {}, val=choice.val)
+
+    return Door(title, [path], plan)
+
+
+def _several(title: str, files: Sequence[Path], root: Path) -> Door:
+    """The door of files of one kind, one a folder."""
+    if title.endswith("COCO"):
+        return Door(title, files, _coco({path: _json(path) for path in files}, root))
+    masks = [path for path in files if path.name == legend.PIXEL_VALUES and legend.is_pixel_values(path)]
+    if masks:
+        return Door(
+            "Roboflow's masks",
+            masks,
+            lambda photos, choice: layouts.plan_beside(root, masks, val=choice.val, threads=choice.threads),
+        )
+
+    def plan(photos: Path, choice: Choice) -> Plan:
+        tagged = tables.read_tables(root, files)
+        stamps = {"tables": [[str(path.resolve()), *identity(path)] for path in files]}
+        where = files[0] if len(files) == 1 else root
+        return plan_tagged(tagged, root, where, val=choice.val, unlabelled=choice.unlabelled, files=stamps)
+
+    return Door(title, files, plan)
+
+
+def _coco(values: dict[Path, Any], where: Path) -> Callable[[Path, Choice], Plan]:
+    def plan(photos: Path, choice: Choice) -> Plan:
+        folders = coco_files.photos_of(list(values), photos)
+        return coco_files.plan_files(where, values, folders, val=choice.val)
+
+    return plan
+
+
+def _voc_xml(root: Path) -> Door:
+    def plan(photos: Path, choice: Choice) -> Plan:
+        tagged, folder = layouts.read_xml_labels(root, photos)
+        return plan_tagged(tagged, folder, root, val=choice.val, unlabelled=choice.unlabelled)
+
+    return Door("VOC's XML annotations", [root], plan)
+
+
+def _plan_layout(root: Path, photos: Path, choice: Choice) -> Plan:
+    return layouts.plan_layout(root, photos, val=choice.val, threads=choice.threads)
+
+
+def _plan_table(photos: Path, path: Path, choice: Choice) -> Plan:
+    return own.plan_own(photos, path, val=choice.val, unlabelled=choice.unlabelled)
+
+
+def _plan_rows(rows: Sequence[Any], photos: Path, path: Path, choice: Choice) -> Plan:
+    """A JSON list of objects as JSON Lines have them."""
+    return _plan_matched(
+        divided([json_row(row, number, path) for number, row in enumerate(rows, 1)], path), photos, path, choice
+    )
+
+
+def _plan_matched(table: LabelTable, photos: Path, path: Path, choice: Choice) -> Plan:
+    found = match(table, photos, path)
+    notes = found.notes + describe_left_out(photos, found.found.others, found.found.skipped)
+    tagged = Tagged(found.labels, notes, found.splits, found.bare)
+    return plan_tagged(tagged, photos, path, val=choice.val, unlabelled=choice.unlabelled)
+
+
+def _tagged(read: Callable[[Path, Path], Tagged], path: Path) -> Callable[[Path, Choice], Plan]:
+    return lambda photos, choice: plan_tagged(
+        read(photos, path), photos, path, val=choice.val, unlabelled=choice.unlabelled
+    )
+
+
+def _sheet(path: Path) -> columns.Sheet:
+    return columns.read_sheet(disk.read_text(path, "table of labels", limit=label_studio.LARGEST), path)
+
+
+def _json(path: Path) -> Any:
+    return disk.read_json(path, "annotation file", limit=coco.LARGEST)
+
+
+def _begin(path: Path) -> str:
+    """The first letters of a file."""
+    with disk.open_regular(path, "annotation file" if path.suffix.lower() == ".json" else "table of labels") as file:
+        return disk.read_at_most(file, 2 * columns.LONGEST_LINE).decode("utf-8-sig", "replace")
+
+
+def _header(begin: str) -> list[str]:
+    """The names of a CSV's columns, divided by whatever gives the most."""
+    head = next((line for line in begin.split("\n", 1000) if line.strip()), "").strip()
+    return max((columns.split(head, delimiter) for delimiter in columns.DELIMITERS), key=len)
+
+
+def _is_lines(begin: str) -> bool:
+    """Whether a text that begins as JSON is one object a line."""
+    first, _, more = begin.lstrip().partition("\n")
+    return first.rstrip().endswith("}") and more.lstrip()[:1] == "{"
+
+
+def _check_unpacked(path: Path) -> None:
+    if path.is_file() and path.suffix.lower() in _PACKED:
+        raise InputError(f"{path}: is packed; unpack it, and give the folder.")
