@@ -83,7 +83,7 @@ def read_questions(questions: Path, annotations: Path, photos: Path) -> Question
         photos: The folder of photographs, searched at any depth; they are not decoded here.
 
     Returns:
-        The questions in the file's order, every photograph once.
+        The questions in the file's order, every photograph once, in the order of the paths.
 
     Raises:
         InputError: a file is missing, broken or too large, a question and the annotations do not belong together, or a
@@ -213,7 +213,7 @@ def _question(number: int, photo: int, text: str, row: Mapping[str, Any], path: 
 
 
 def _files(path: Path, content: Mapping[str, Any], needed: set[int], photos: Path) -> dict[int, Photo]:
-    """The photograph of each image_id that is asked about, in the order of the numbers."""
+    """The photograph of each image_id that is asked about, in the order of the paths."""
     found = walk(photos).check().photographs
     if "images" in content:
         files = _listed(path, content["images"], needed, photos, found)
@@ -221,7 +221,7 @@ def _files(path: Path, content: Mapping[str, Any], needed: set[int], photos: Pat
         files = _numbered(path, needed, photos, found)
     return {
         number: Photo(files[number].relative_to(photos).as_posix(), files[number], np.ones(1, bool))
-        for number in sorted(needed)
+        for number in sorted(needed, key=files.__getitem__)
     }
 
 

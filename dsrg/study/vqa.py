@@ -28,6 +28,8 @@ HELD_OUT = 0.2
 """Share of the training photographs on which the decays are chosen."""
 MOST_TO_CHOOSE = 40_000
 """Questions to choose the decays with; of more, those of a part of the photographs."""
+AT_ONCE = 10_000
+"""Questions whose scores are in memory at a time."""
 BOTH, WORDS, PRIOR = "image and words", "words alone", "most frequent answer of the type"
 """What is measured: the layer, and the two blind baselines."""
 
@@ -85,9 +87,9 @@ def train_vqa(
         raise InputError("--groups: are for questions that are made by rule; leave out either it or --questions.")
     if weights not in WEIGHTS:
         raise InputError(f"--weights {weights}: choose one of {', '.join(WEIGHTS)}.")
+    features = Features(run.cfg, weights)  # before questions are written: its network may be missing
     train, val = [read_questions(one.questions, one.annotations, one.photos) for one in sources or _made(run, groups)]
     _check_apart(train, val)
-    features = Features(run.cfg, weights)
     pooled = pooled_features(run, features, [*train.photos, *val.photos])
     known = ibowimg.most_frequent((question.answer for question in train.questions if question.answer), answers)
     if len(known) < 2:
@@ -99,7 +101,7 @@ def train_vqa(
     said[PRIOR] = prior_answers(train.questions, val.questions)
     summary = _summary(features, weights, (train, val), known, vocabulary, decays) | {
         "figures": {name: figures(val.questions, said[name]) for name in (BOTH, WORDS, PRIOR)},
-        "answered_by_classes": float(np.mean([question.answer in known for question in val.questions])),
+        "answered_by_classes": float(np.isin([question.answer for question in val.questions], known).mean()),
     }
     _write(run.directory / "vqa", layers[BOTH], summary, val.questions, said[BOTH])
     return Trained(
@@ -227,9 +229,14 @@ def _divide(examples: Examples, seed: int) -> tuple[Examples, Examples]:
 
 
 def _answers(layer: Layer, questions: Sequence[Question], pooled: np.ndarray) -> list[str]:
-    image = pooled[[question.photo for question in questions]] if layer.image_weight.shape[1] else None
-    best = layer.scores([question.text for question in questions], image).argmax(axis=1)
-    return [layer.answers[place] for place in best.tolist()]
+    """The likeliest answer to each question; of a layer without image weights, without a look at the features."""
+    said: list[str] = []
+    for first in range(0, len(questions), AT_ONCE):
+        part = questions[first : first + AT_ONCE]
+        image = pooled[[question.photo for question in part]] if layer.image_weight.shape[1] else None
+        best = layer.scores([question.text for question in part], image).argmax(axis=1)
+        said += [layer.answers[place] for place in best.tolist()]
+    return said
 
 
 def _summary(

@@ -171,9 +171,9 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     ]
     write_questions(made, "train", tmp_path / "q.json", tmp_path / "a.json")
     asked, photos = read_questions(tmp_path / "q.json", tmp_path / "a.json", tmp_path / "photos")
-    assert [photo.path.relative_to(tmp_path / "photos").as_posix() for photo in photos] == ["b/ü 7.png", "a.jpg"]
-    assert asked[1] == Question(1, 1, "what is this?", "what is this", "other", ("traffic light",) * 10)
-    assert [question.photo for question in asked] == [0, 1, 1]
+    assert [photo.path.relative_to(tmp_path / "photos").as_posix() for photo in photos] == ["a.jpg", "b/ü 7.png"]
+    assert asked[1] == Question(1, 0, "what is this?", "what is this", "other", ("traffic light",) * 10)
+    assert [question.photo for question in asked] == [1, 0, 0]
     annotation = json.loads((tmp_path / "a.json").read_text())["annotations"][2]
     assert annotation["multiple_choice_answer"] == "2"
     assert annotation["answers"][9] == {"answer_id": 10, "answer": "2", "answer_confidence": "yes"}
