@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dsrg.cli import guard
-from dsrg.data import coco, imagenet, own, voc_sbd
-from dsrg.data.prepare import Plan, check_root, write_set
 from dsrg.errors import InputError
+
+if TYPE_CHECKING:
+    from dsrg.data.prepare import Plan
+    from dsrg.data.voc_sbd import LabelSource
 
 EXAMPLES = """
 examples:
@@ -28,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
 
     def work() -> None:
+        from dsrg.data.prepare import check_root, write_set
+
         check_root(options.root)
         plan = _plan(options)
         notes = plan.notes + write_set(options.root, plan, link=options.link, threads=options.threads)
@@ -86,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _plan(options: argparse.Namespace) -> Plan:
+    from dsrg.data import coco, imagenet, own, voc_sbd
+
     _check_options(options)
     val = 0.1 if options.val is None else options.val
     if options.coco is not None:
@@ -98,7 +105,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         return own.plan_own(options.photos, options.labels, val=val)
     if options.download:
         _download(options)
-    source: voc_sbd.LabelSource = options.label_source or "xml"
+    source: LabelSource = options.label_source or "xml"
     return voc_sbd.plan_voc(options.voc, options.sbd, label_source=source, threads=options.threads)
 
 
@@ -132,7 +139,7 @@ def _check_options(options: argparse.Namespace) -> None:
 
 def _download(options: argparse.Namespace) -> None:
     """Download what is not there yet."""
-    from dsrg.data import download  # imports torchvision's models, which take seconds
+    from dsrg.data import download, voc_sbd
 
     for directory, find, fetch in (
         (options.voc, voc_sbd.find_voc, download.download_voc),

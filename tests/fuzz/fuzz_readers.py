@@ -22,6 +22,7 @@ from dsrg.app.uploads import read_upload
 from dsrg.data import coco, cues, imagenet, labelled, own, sources, vqa, vqa_rules
 from dsrg.data.annotations import read_boxes_for
 from dsrg.data.classes import read_classes
+from dsrg.data.mask_folders import compare_folders
 from dsrg.data.voc import VocFolder
 from dsrg.files import disk, pictures, storage
 from dsrg.labels import Classes
@@ -31,7 +32,6 @@ from dsrg.predict import loading
 from dsrg.predict.export import export
 from dsrg.predict.formats import video
 from dsrg.run.folder import Run
-from dsrg.stages.predictions import compare_folders
 from dsrg.study.ibowimg import Layer
 
 ALL = Classes(NAMES, "classes.txt")
