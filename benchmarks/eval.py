@@ -20,9 +20,9 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.common import machine_line, print_table, timed, usable_cores
+from dsrg.data.mask_folders import compare_folders
 from dsrg.files import pictures
 from dsrg.labels import BACKGROUND, IGNORE, PRESETS, Classes
-from dsrg.stages.predictions import compare_folders
 
 CLASSES = Classes(PRESETS["voc"])
 DISTINCT = 100  # pairs that are drawn; the rest are hard links, which cost as much to decode and no time to make

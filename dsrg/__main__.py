@@ -88,8 +88,7 @@ def _call(arguments: Sequence[str] | None) -> int:
         near = difflib.get_close_matches(typed, known, 1, 0.5)
         hint = f"did you mean '{near[0]}'? " if near else ""
         raise InputError(f"unknown command '{name}'; {hint}'dsrg --help' lists them.")
-    with boundary.quick_exit():
-        module = importlib.import_module(f"dsrg.commands.{typed.replace('-', '_')}")
+    module = importlib.import_module(f"dsrg.commands.{typed.replace('-', '_')}")
     before = sys.argv
     sys.argv = [f"dsrg {typed}", *rest]  # argparse's usage has the first word, environment.json all of them
     try:

@@ -1,6 +1,7 @@
 """The boundary between the program and its user: what the user can mend becomes one sentence and an exit status.
 
-Nothing heavy is imported here, for the boundary stands around the import of torch too, which takes seconds.
+Nothing heavy is imported here, for the boundary stands around the import of torch too, which takes seconds: Ctrl-C
+during any import ends the process at once.
 
 Exit statuses: 0; 2 after a sentence on what to mend; 130 after Ctrl-C or SIGTERM; 1 for a fault of the program's own.
 """
@@ -18,7 +19,7 @@ import traceback
 import unicodedata
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TextIO
 
@@ -115,7 +116,7 @@ def run(work: Callable[[], int]) -> int:
                 tell(leaving.code)
 
     _escape_what_streams_lack()
-    with _handled_by(_stop):
+    with _signals_handled():
         try:
             return guard(call) or status
         except Exception:
@@ -162,36 +163,36 @@ def tell(text: str) -> None:
         print(shown, file=sys.stderr, flush=True)
 
 
-@contextmanager
-def quick_exit() -> Iterator[None]:
-    """While modules are imported: Ctrl-C ends the process at once. Nothing is written yet, and an import that is
-    broken off leaves tracebacks, or compiled code that aborts."""
-    with _handled_by(_leave):
-        yield
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    del number, frame
-    os.write(2, f"{INTERRUPTED}\n".encode())
-    os._exit(130)
-
-
 def _stop(number: int, frame: FrameType | None) -> None:
     global _stopped
-    del number, frame
+    del number
+    if _imports(frame):  # one that is broken off leaves tracebacks, or compiled code that aborts
+        with suppress(Exception):  # of a stream that was just being written to
+            sys.stdout.flush()
+        os.write(2, f"{INTERRUPTED}\n".encode())
+        os._exit(130)
     _stopped = True
     raise KeyboardInterrupt
 
 
+def _imports(frame: FrameType | None) -> bool:
+    """Whether what runs is a module being imported by the command, here or wherever it first computes."""
+    while frame is not None and frame.f_code is not run.__code__:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
+
+
 @contextmanager
-def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Within it `handler` answers Ctrl-C and SIGTERM, which a cluster sends."""
+def _signals_handled() -> Iterator[None]:
+    """Within it `_stop` answers Ctrl-C and SIGTERM, which a cluster sends."""
     is_main = threading.current_thread() is threading.main_thread()  # no other may set handlers
     before = {number: signal.getsignal(number) for number in ENDINGS if is_main}
     # Not what somebody ignores: a shell does, in the background.
     ours = [number for number in before if before[number] in (signal.SIG_DFL, signal.default_int_handler, _stop)]
     for number in ours:
-        signal.signal(number, handler)
+        signal.signal(number, _stop)
     try:
         yield
     finally:

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
-from scipy import ndimage
-from torch import Tensor
-from torch.nn import functional
 
 from dsrg.labels import BACKGROUND, IGNORE
 from dsrg.shapes import to_numpy
+
+if TYPE_CHECKING:
+    from torch import Tensor  # not at run time: readers of annotations have boxes, and no maps
 
 
 class LabelledBoxes(NamedTuple):
@@ -64,6 +64,8 @@ def map_boxes(maps: Tensor, size: Sequence[int], fraction: float = 0.2) -> np.nd
     Raises:
         ValueError: the shape, the fraction or a value (nan, infinite) is out of range.
     """
+    from torch.nn import functional
+
     if maps.ndim != 3 or not maps.is_floating_point() or 0 in maps.shape[1:]:
         raise ValueError(f"maps must be floating point (N, h, w), not {maps.dtype} {tuple(maps.shape)}.")
     if not 0 <= fraction < 1:
@@ -145,6 +147,8 @@ def mask_boxes(mask: np.ndarray | Tensor) -> LabelledBoxes:
     Raises:
         ValueError: the mask is not (H, W) of integers.
     """
+    from scipy import ndimage  # here, for its import takes a fifth of a second
+
     labels = to_numpy(mask)
     if labels.ndim != 2 or labels.dtype.kind not in "iu":
         raise ValueError(f"mask must be (H, W) of class indices, not {labels.dtype} {labels.shape}.")

@@ -1,4 +1,8 @@
-"""The command line that every tool shares: --cfg FILE key=value …"""
+"""The command line that every tool shares: --cfg FILE key=value …
+
+Here and in `dsrg.commands` modules import what the parser needs. What computes is imported where it is called, so that
+--help, and a command that only reads files, need not wait for PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,13 @@ import argparse
 import ctypes
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dsrg import boundary, config, distributed
-from dsrg.run.folder import Run
+from dsrg import boundary, distributed
 from dsrg.run.table import NETWORKS, STAGES
+
+if TYPE_CHECKING:
+    from dsrg.run.folder import Run
 
 Option = tuple[str, dict[str, Any]]
 
@@ -66,6 +72,9 @@ def main(
     also = given.pop("also", [])
 
     def work() -> None:
+        from dsrg import config
+        from dsrg.run.folder import Run
+
         runs = [Run(config.load(cfg, overrides))]
         theirs = [word for word in overrides if not word.startswith("run_dir=")]
         runs += [Run(config.load(path, theirs)) for path in also]
@@ -86,7 +95,7 @@ def stages(description: str, arguments: Sequence[str] | None, *names: str) -> in
     """
 
     def call(run: Run) -> None:
-        from dsrg.stages.order import MAKERS  # here, for the other commands need none of the networks
+        from dsrg.stages.order import MAKERS
         from dsrg.stages.predictions import require_gate
 
         run.check_classes(*names)  # before the first of them takes its hours

@@ -1,4 +1,7 @@
-"""The few things that a program under `torchrun` needs; each is a no-op in a single process."""
+"""The few things that a program under `torchrun` needs; each is a no-op in a single process.
+
+PyTorch is imported by those that cannot do without: commands that compute nothing start without it.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,17 @@ import multiprocessing
 import os
 import re
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from multiprocessing import shared_memory
 from pathlib import Path
-from typing import Any, TypeVar
-
-import torch
-import torch.distributed as dist
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dsrg.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 T = TypeVar("T")
 LEAST_SHARED = 8 * 2**20
@@ -24,6 +28,9 @@ LEAST_SHARED = 8 * 2**20
 
 def join(device: torch.device) -> None:
     """Make `device` this process's own; join the process group where `torchrun` started more than one process."""
+    import torch
+    import torch.distributed as dist
+
     if device.type == "cuda":
         # Pinned memory, `gather` and `barrier` go to the current device, which is else the first for every process.
         torch.cuda.set_device(device)
@@ -33,18 +40,18 @@ def join(device: torch.device) -> None:
 
 def leave() -> None:
     """Leave the process group."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    if (group := _group()) is not None:
+        group.destroy_process_group()
 
 
 def rank() -> int:
     """Index of this process, 0 in a single process."""
-    return dist.get_rank() if dist.is_initialized() else 0
+    return 0 if (group := _group()) is None else int(group.get_rank())
 
 
 def world_size() -> int:
     """Number of processes."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    return 1 if (group := _group()) is None else int(group.get_world_size())
 
 
 def is_main() -> bool:
@@ -54,16 +61,16 @@ def is_main() -> bool:
 
 def barrier() -> None:
     """Wait for the other processes."""
-    if dist.is_initialized():
-        dist.barrier()
+    if (group := _group()) is not None:
+        group.barrier()
 
 
 def gather(value: Any) -> list[Any]:
     """Every process's value, in the order of the ranks, on every process."""
-    if not dist.is_initialized():
+    if (group := _group()) is None:
         return [value]
     values: list[Any] = [None] * world_size()
-    dist.all_gather_object(values, value)
+    group.all_gather_object(values, value)
     return values
 
 
@@ -73,11 +80,19 @@ def mean(scalars: Mapping[str, Tensor]) -> dict[str, float]:
     Args:
         scalars: () tensors on one device, with the same names in the same order on every process.
     """
+    import torch
+
     values = torch.stack([scalar.detach().float() for scalar in scalars.values()])
-    if dist.is_initialized():
-        dist.all_reduce(values)  # a sum: gloo has no mean
+    if (group := _group()) is not None:
+        group.all_reduce(values)  # a sum: gloo has no mean
         values /= world_size()
     return dict(zip(scalars, values.tolist(), strict=True))
+
+
+def _group() -> Any:
+    """torch.distributed where this process has joined a group, else None: who has not imported it has joined none."""
+    found = sys.modules.get("torch.distributed")
+    return found if getattr(found, "is_initialized", bool)() else None
 
 
 def share(items: Sequence[T]) -> list[T]:
@@ -91,6 +106,8 @@ def pick_device(name: str) -> torch.device:
     Raises:
         InputError: there is no such device here.
     """
+    import torch
+
     found = re.fullmatch(r"(auto|cpu|cuda|mps)|cuda:(\d{1,3})", name)
     if found is None:
         raise _no_device(name, "the devices are auto, cpu, cuda, cuda:0 and so on, and mps")

@@ -5,12 +5,16 @@ Shapes: C classes with background, K foreground classes. All results are fractio
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
-from torch import Tensor
 
 from dsrg.labels import BACKGROUND, IGNORE
 from dsrg.shapes import to_numpy
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class ConfusionMatrix:

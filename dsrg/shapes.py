@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor  # of those who give tensors: masks in numpy need no PyTorch
 
 
 def to_numpy(values: np.ndarray | Tensor) -> np.ndarray:
     """The values on the CPU, without their gradient."""
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    return values.detach().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)
 
 
 def check_probs(probs: Tensor) -> None:
@@ -30,6 +33,8 @@ def check_seeds(seeds: Tensor, probs: Tensor) -> None:
 
 def check_tags(tags: Tensor, probs: Tensor) -> None:
     """Refuse tags that are not bool (B, C), as probs (B, C, h, w) want them; raises ValueError."""
+    import torch
+
     expected = tuple(probs.shape[:2])
     if tags.dtype != torch.bool or tags.shape != expected:
         raise ValueError(

@@ -1,8 +1,8 @@
 """What a setting may name: one table for each kind of part, one line for each part.
 
 A part is a module, or something in one, that is imported when it is chosen and not before. So the settings and the
-command line know all names without loading PyTorch, and an addition is one file and one line here. Other programs add
-lines at run time, before they read a configuration:
+command line know all names without loading PyTorch, and an addition is one file and one line here. What an option may
+name stands here for the same reason. Other programs add lines at run time, before they read a configuration:
 
     tables.CRF_ENGINES["mine"] = "my_package.my_engine"
 
@@ -93,6 +93,8 @@ MAPS = {
     "acol": Maps("dsrg.explain:acol", "ACoL", head="acol", dense=True, erases=True),
 }
 """Maps of a trained classifier."""
+SEED_MAPS = [name for name, maps in MAPS.items() if maps.seeds]
+"""What dsrg compare-seeds may compare."""
 
 
 SALIENCY_CUES = ("saliency", "cam_saliency")
@@ -186,6 +188,17 @@ FORMATS = {
     "labelme": Format("dsrg.predict.formats.labelme:content", "labelme/{name}.json", names_pictures=True),
 }
 """What --formats may name besides png."""
+EXPORTS = ("onnx", "safetensors")
+"""What dsrg export writes."""
+HIGH_REGION = 0.5
+"""Share of a map's maximum above which its high region lies, unless the user says otherwise."""
+PROBED = ("imagenet", "classifier")
+"""What dsrg probe and dsrg vqa may look at: the features of model.weights, or of the run's trained classifier."""
+ABLATION = (
+    *("seed_loss", "boundary_loss", "grow_softmax", "grow_crf"),
+    *("retraining", "gate", "tags_alone", "supervised"),
+)
+"""What dsrg ablate may train, in the order of its table."""
 
 
 def backbone(name: str) -> Backbone:

@@ -154,11 +154,16 @@ def process(program: str, *words: object, **more: object) -> "subprocess.Popen[b
 
 SLOW_IMPORT = """
 import time
-def slow(name):
-    print("ready", flush=True)
-    time.sleep(60)
-__main__.importlib.import_module = slow
-sys.exit(__main__.main(["predict"]))
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == NAME:
+            print("ready", flush=True)
+            try:
+                time.sleep(60)
+            except KeyboardInterrupt:  # what compiled code does that is being imported
+                raise SystemError("initialization failed")
+sys.meta_path.insert(0, Slow())
+sys.exit(__main__.main(["import-cues", "--cues", "none"]))
 """
 SLOW_WORK = """
 import time
@@ -180,7 +185,16 @@ sys.exit(boundary.run(slow))
 
 
 @pytest.mark.parametrize("number", boundary.ENDINGS)
-@pytest.mark.parametrize("program", [SLOW_IMPORT, SLOW_WORK, WRAPPED], ids=["importing", "working", "in compiled code"])
+@pytest.mark.parametrize(
+    "program",
+    [
+        SLOW_IMPORT.replace("NAME", "'dsrg.commands.import_cues'"),
+        SLOW_IMPORT.replace("NAME", "'dsrg.data.cues'"),
+        SLOW_WORK,
+        WRAPPED,
+    ],
+    ids=["importing a command", "importing what computes", "working", "in compiled code"],
+)
 def test_a_signal_ends_with_one_line(program: str, number: signal.Signals) -> None:
     child = process(program)
     assert child.stdout is not None

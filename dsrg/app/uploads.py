@@ -21,6 +21,9 @@ MAX_PIXELS = 50_000_000
 """Largest upload, refused before it is decoded: smaller than `pictures.MAX_PIXELS`, for many may come at a time."""
 MAX_BYTES = 25_000_000
 """Largest file, in bytes."""
+LARGEST_UPLOAD = 4 * MAX_BYTES
+"""Largest file that is received, in bytes. Gradio says no more than 'Error' of a larger one; up to there `read_upload`
+says what is wrong."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from dsrg import cli
-from dsrg.study.mass import FRACTION
-from dsrg.tables import MAPS
+from dsrg.tables import HIGH_REGION, MAPS
 
 OPTIONS = (
     cli.option("--masks", type=Path, metavar="DIR", help="masks of objects, <id>.png (default: the data set's)"),
@@ -14,9 +13,9 @@ OPTIONS = (
     cli.option(
         "--threshold",
         type=float,
-        default=FRACTION,
+        default=HIGH_REGION,
         metavar="X",
-        help=f"a map's high region is above this share of its maximum (default {FRACTION})",
+        help=f"a map's high region is above this share of its maximum (default {HIGH_REGION})",
     ),
 )
 """Keyword arguments of `dsrg.study.mass.MapMass`."""

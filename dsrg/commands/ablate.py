@@ -3,11 +3,9 @@
 import argparse
 from collections.abc import Sequence
 
-from dsrg import config
 from dsrg.cli import guard
 from dsrg.errors import InputError
-from dsrg.run.folder import Run
-from dsrg.study.ablate import NAMES, Ablation
+from dsrg.tables import ABLATION
 
 
 def whole(word: str) -> int:
@@ -25,7 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--seeds", nargs="+", default=["0", "1", "2"], metavar="N", help="all random seeds of the table (default 0 1 2)"
     )
-    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help=f"train some alone: {', '.join(NAMES)}")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="NAME", help=f"train some alone: {', '.join(ABLATION)}"
+    )
     parser.add_argument(
         "--splits", nargs="+", default=[], metavar="NAME", help="measure on each of these (default: data.val_split)"
     )
@@ -33,6 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     def work() -> None:
+        from dsrg import config
+        from dsrg.run.folder import Run
+        from dsrg.study.ablate import Ablation
+
         # argparse gives the overrides that follow one of these options to it.
         words = [*options.overrides, *options.seeds, *options.only, *options.splits]
         run = Run(config.load(options.cfg, [word for word in words if "=" in word]))

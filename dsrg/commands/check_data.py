@@ -9,11 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from dsrg import config
 from dsrg.cli import guard
-from dsrg.data.check import check_data
-from dsrg.files import disk
-from dsrg.run.folder import Run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,6 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wrong = 0
 
     def work() -> None:
+        from dsrg import config
+        from dsrg.data.check import check_data
+        from dsrg.files import disk
+        from dsrg.run.folder import Run
+
         nonlocal wrong
         run = Run(config.load(options.cfg, overrides))
         result = check_data(

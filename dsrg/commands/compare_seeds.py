@@ -1,18 +1,25 @@
 """Compare ways to cut seeds from a run's CAMs, or sources of maps for seeds; only the table is written."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from dsrg import cli
-from dsrg.run.folder import Run
-from dsrg.study.compare_seeds import SOURCES, seed_table, source_table
+from dsrg.tables import SEED_MAPS
+
+if TYPE_CHECKING:
+    from dsrg.run.folder import Run
 
 
 def call(runs: Sequence[Run], every: int, sources: Sequence[str]) -> None:
+    from dsrg.study.compare_seeds import seed_table, source_table
+
     print(source_table(runs, sources, every) if sources or len(runs) > 1 else seed_table(runs[0], every))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    which = f"compare these maps, made for the table, in place of ways to cut: {', '.join(SOURCES)}"
+    which = f"compare these maps, made for the table, in place of ways to cut: {', '.join(SEED_MAPS)}"
     every = cli.option("--every", type=int, default=1, metavar="N", help="measure on every N-th photograph (default 1)")
     sources = cli.option("--sources", nargs="+", default=[], metavar="NAME", help=which)
     return cli.main(__doc__, call, arguments, every, sources, several=True)

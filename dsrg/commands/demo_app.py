@@ -12,25 +12,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dsrg import config
-from dsrg.app import guard as page_guard
-from dsrg.app import studio, uploads
-from dsrg.app.html import STYLE
-from dsrg.app.scratch import scratch
 from dsrg.boundary import ENDINGS
 from dsrg.cli import guard
-from dsrg.data.voc import spread
 from dsrg.errors import InputError
-from dsrg.run.folder import Run
 
 if TYPE_CHECKING:
     from dsrg.app.browser import Page
+    from dsrg.run.folder import Run
 
 QUEUE = 20
 """Requests that may wait; to a further one the page says that it is busy."""
-LARGEST_UPLOAD = 4 * uploads.MAX_BYTES
-"""Largest file that is received, in bytes. Gradio says no more than 'Error' of a larger one; up to there `read_upload`
-says what is wrong."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,6 +63,9 @@ def load_run(directory: Path, overrides: Sequence[str] = ()) -> Run:
     Raises:
         InputError: the folder is no run's, or an override does not fit.
     """
+    from dsrg import config
+    from dsrg.run.folder import Run
+
     path = directory / "config.yaml"
     if not path.is_file():
         raise InputError(f"{path}: does not exist; give the folder of a trained run, with its config.yaml.")
@@ -87,7 +81,7 @@ def launch(page: Page, host: str, port: int, names: Sequence[str] = ()) -> str:
     Args:
         page: The page.
         host, port: To listen on.
-        names: Further names under which the page may be opened, see `page_guard.Guard`.
+        names: Further names under which the page may be opened, see `dsrg.app.guard.Guard`.
 
     Raises:
         InputError: the port is taken.
@@ -95,8 +89,12 @@ def launch(page: Page, host: str, port: int, names: Sequence[str] = ()) -> str:
     from gradio import themes
     from starlette.middleware import Middleware
 
+    from dsrg.app.guard import Guard
+    from dsrg.app.html import STYLE
+    from dsrg.app.uploads import LARGEST_UPLOAD
+
     bounds: dict[str, Any] = {"room": page.room, "most_upload": LARGEST_UPLOAD + 2**20}  # and what is around the file
-    guard_ = Middleware(page_guard.Guard, hosts=names, listening=host, **bounds)
+    guard_ = Middleware(Guard, hosts=names, listening=host, **bounds)
     page.blocks.queue(max_size=QUEUE, api_open=False)
     try:
         _, address, _ = page.blocks.launch(
@@ -132,6 +130,12 @@ def _serve(options: argparse.Namespace) -> None:
             raise InputError(f"--{name.replace('_', '-')} {value}: give at least {least}.")
     if importlib.util.find_spec("gradio") is None:
         raise InputError("gradio: is not installed, and the page needs it; run pip install 'dsrg[app]'.")
+    from dsrg import config
+    from dsrg.app import studio
+    from dsrg.app.scratch import scratch
+    from dsrg.data.voc import spread
+    from dsrg.run.folder import Run
+
     run = load_run(Path(options.run), options.overrides) if options.run else Run(
         config.load(options.cfg, options.overrides)
     )  # fmt: skip

@@ -5,10 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dsrg.cli import guard
-from dsrg.data.classes import read_classes
-from dsrg.data.mask_folders import pair_masks, read_colours
-from dsrg.files import disk
-from dsrg.stages.predictions import compare_masks, require_objects
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,6 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     def work() -> None:
+        from dsrg.data.classes import read_classes
+        from dsrg.data.mask_folders import compare_masks, pair_masks, read_colours, require_objects
+        from dsrg.files import disk
+
         classes = read_classes(options.classes)
         classes.check_masks()
         colours = None if options.palette is None else read_colours(options.palette, classes)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dsrg import config
 from dsrg.cli import guard
-from dsrg.data import cues
-from dsrg.data.classes import read_classes
 from dsrg.errors import InputError
-from dsrg.labels import Classes
-from dsrg.run.folder import Run
+
+if TYPE_CHECKING:
+    from dsrg.labels import Classes
+    from dsrg.run.folder import Run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,6 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--cfg needs --list, which tells the photograph of each number")
 
     def work() -> None:
+        from dsrg import config
+        from dsrg.data import cues
+        from dsrg.data.classes import read_classes
+        from dsrg.run.folder import Run
+
         if options.cfg is None:
             voc = read_classes(options.classes or "voc")
             print(cues.count(cues.read_cues(options.cues, voc), voc))
@@ -44,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _import(file: Path, listed: Path, run: Run, classes: Classes) -> None:
+    from dsrg.data import cues
+
     if run.cfg.shared is not None:
         raise InputError(f"shared = {run.cfg.shared}: seeds/ is read there; import into that run, or set shared=null.")
     run.check_classes("seeds")

@@ -1,10 +1,15 @@
 """Box objects with a trained classifier's maps: boxes.json, pictures, and one table over methods and networks."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from dsrg import cli
-from dsrg.study.localize import localize
 from dsrg.tables import MAPS
+
+if TYPE_CHECKING:
+    from dsrg.run.folder import Run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,4 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "--pictures", type=int, default=20, metavar="N", help="draw the split's first N photographs (default 20)"
         ),
     )
-    return cli.main(__doc__, localize, arguments, *options, several=True)
+    return cli.main(__doc__, call, arguments, *options, several=True)
+
+
+def call(runs: Sequence[Run], **options: Any) -> None:
+    from dsrg.study.localize import localize
+
+    localize(runs, **options)

@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Sequence
 
 from dsrg.cli import guard
-from dsrg.data import demo
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,6 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     def work() -> None:
+        from dsrg.data import demo
+
         demo.generate(options.root, train=options.train, val=options.val, size=options.size, seed=options.seed)
         print(f"{options.root}: {options.train} training and {options.val} validation images")
 

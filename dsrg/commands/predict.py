@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from dsrg.cli import guard
-from dsrg.data.sources import find_sources, read_tags
-from dsrg.predict import loading
-from dsrg.predict.photographs import Options, predict
 from dsrg.run.table import NETWORKS
 from dsrg.tables import FORMATS as MORE_FORMATS
 
@@ -69,6 +66,10 @@ def _work(
     tags: Path | None,
     **options: Any,
 ) -> None:
+    from dsrg.data.sources import find_sources, read_tags
+    from dsrg.predict import loading
+    from dsrg.predict.photographs import Options, predict
+
     segmenter = loading.load(model, device, network=network)
     segmenter.restriction(None, options["classes"])  # a wrong name is found before anything is read
     sources, left = find_sources(inputs, recursive=recursive, without=out)

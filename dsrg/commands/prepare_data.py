@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dsrg.cli import guard
-from dsrg.data import coco, imagenet, voc_sbd
-from dsrg.data.doors import layouts, recognise
-from dsrg.data.prepare import Plan, check_root, write_set
 from dsrg.errors import InputError
+
+if TYPE_CHECKING:
+    from dsrg.data.prepare import Plan
+    from dsrg.data.voc_sbd import LabelSource
 
 EXAMPLES = """
 examples:
@@ -36,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
 
     def work() -> None:
+        from dsrg.data.prepare import check_root, write_set
+
         if not options.dry_run:
             check_root(options.root)
         plan = _plan(options)
@@ -112,6 +116,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _plan(options: argparse.Namespace) -> Plan:
+    from dsrg.data import coco, imagenet, voc_sbd
+    from dsrg.data.doors import layouts, recognise
+
     _check_options(options)
     choice = recognise.Choice(
         0.1 if options.val is None else options.val, options.unlabelled or "stop", options.threads
@@ -129,7 +136,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         return recognise.plan_any(options.voc, None, choice)
     if options.download:
         _download(options)
-    source: voc_sbd.LabelSource = options.label_source or "xml"
+    source: LabelSource = options.label_source or "xml"
     return voc_sbd.plan_voc(options.voc, options.sbd, label_source=source, threads=options.threads)
 
 
@@ -165,7 +172,7 @@ def _check_options(options: argparse.Namespace) -> None:
 
 def _download(options: argparse.Namespace) -> None:
     """Download what is not there yet."""
-    from dsrg.data import download  # imports torchvision's models, which take seconds
+    from dsrg.data import download, voc_sbd
 
     for directory, find, fetch in (
         (options.voc, voc_sbd.find_voc, download.download_voc),

@@ -4,9 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from dsrg import config
 from dsrg.cli import guard
-from dsrg.study.probe import WEIGHTS, Probe, run_probe
+from dsrg.tables import PROBED
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,18 +31,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--weights",
-        choices=WEIGHTS,
-        default=Probe.weights,
+        choices=PROBED,
+        default=argparse.SUPPRESS,
         help="features of model.weights, or of the run's classifier",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: <run_dir>/probe/<name of the labels>")
-    parser.add_argument("--held-out", type=float, default=Probe.held_out, metavar="X", help="share to measure on")
+    parser.add_argument("--held-out", type=float, default=argparse.SUPPRESS, metavar="X", help="share to measure on")
     parser.add_argument("--c", type=float, metavar="C", help="of the SVMs (default: by cross-validation)")
     parser.add_argument(
         "--crops", action=argparse.BooleanOptionalAction, default=True, help="second round on crops by CAM"
     )
-    parser.add_argument("--count", type=int, default=Probe.count, metavar="N", help="photographs to draw heat maps of")
+    parser.add_argument(
+        "--count", type=int, default=argparse.SUPPRESS, metavar="N", help="photographs to draw heat maps of"
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as classifier.size=225")
     options = vars(parser.parse_intermixed_args(arguments))
     cfg, overrides = options.pop("cfg"), options.pop("overrides")
-    return guard(lambda: run_probe(config.load(cfg, overrides), Probe(**options)))
+
+    def work() -> None:
+        from dsrg import config
+        from dsrg.study.probe import Probe, run_probe
+
+        run_probe(config.load(cfg, overrides), Probe(**options))
+
+    return guard(work)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from dsrg import cli, distributed
-from dsrg.page.report import write_report
-from dsrg.run.folder import Run
+
+if TYPE_CHECKING:
+    from dsrg.run.folder import Run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,6 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _write(run: Run, pictures: int) -> None:
+    from dsrg.page.report import write_report
+
     if distributed.is_main():
         path = write_report(run, pictures)
         print(f"{path}, {path.stat().st_size / 1e6:.1f} MB")

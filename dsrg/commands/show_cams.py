@@ -1,10 +1,15 @@
 """Photographs with their likeliest labels and a heat map of each: where did the classifier look?"""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from dsrg import cli
-from dsrg.study.show_cams import show_cams
 from dsrg.tables import MAPS
+
+if TYPE_CHECKING:
+    from dsrg.run.folder import Run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -14,4 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cli.option("--wrong", action="store_true", help="only those whose likeliest class is wrong, surest first"),
         cli.option("files", nargs="*", metavar="FILE", help="photographs (default: of the validation split)"),
     )
-    return cli.main(__doc__, show_cams, arguments, *options)
+    return cli.main(__doc__, call, arguments, *options)
+
+
+def call(run: Run, **options: Any) -> None:
+    from dsrg.study.show_cams import show_cams
+
+    show_cams(run, **options)

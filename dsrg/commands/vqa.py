@@ -9,17 +9,15 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dsrg import cli, distributed
-from dsrg.data.voc import spread
 from dsrg.errors import InputError
-from dsrg.page.vqa import write_page
-from dsrg.run.folder import Run
-from dsrg.study.probe_features import WEIGHTS
-from dsrg.study.show_cams import find_photos
-from dsrg.study.vqa import Source, table, train_vqa
-from dsrg.study.vqa_ask import Shown, ask
+from dsrg.tables import PROBED
+
+if TYPE_CHECKING:
+    from dsrg.run.folder import Run
+    from dsrg.study.vqa_ask import Shown
 
 _FILES = ("questions", "annotations", "photos", "val_questions", "val_annotations", "val_photos")
 
@@ -43,13 +41,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         *files,
         cli.option("--groups", type=Path, metavar="FILE", help="train: lines 'animal: cat, dog' for questions by rule"),
         cli.option("--answers", type=int, metavar="N", help="train: answers to know (default 1000)"),
-        cli.option("--weights", choices=WEIGHTS, help="train: what the features are of (default classifier)"),
+        cli.option("--weights", choices=PROBED, help="train: what the features are of (default classifier)"),
         cli.option("--count", type=int, default=24, metavar="N", help="answers on the page (default 24)"),
     )
     return cli.main(str(__doc__).partition("\n\n")[0], _call, arguments, *options)
 
 
 def _call(run: Run, what: str, files: Sequence[str], question: str | None, count: int, **options: Any) -> None:
+    from dsrg.data.voc import spread
+    from dsrg.page.vqa import write_page
+    from dsrg.study.show_cams import find_photos
+    from dsrg.study.vqa_ask import ask
+
     if count < 1:
         raise InputError(f"--count {count}: show at least one answer.")
     if what == "train":
@@ -70,6 +73,9 @@ def _call(run: Run, what: str, files: Sequence[str], question: str | None, count
 
 
 def _train(run: Run, files: Sequence[str], question: str | None, count: int, **options: Any) -> None:
+    from dsrg.page.vqa import write_page
+    from dsrg.study.vqa import Source, table, train_vqa
+
     if files or question is not None:
         stray = files[0] if files else "--question"
         raise InputError(f"{stray}: is for dsrg vqa ask; dsrg vqa train reads questions from --questions.")

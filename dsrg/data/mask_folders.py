@@ -1,10 +1,11 @@
-"""Two folders of masks to be compared: which belong together, and colours read as classes."""
+"""Two folders of masks compared: which belong together, colours read as classes, and one confusion matrix of all."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from dsrg.data.photograph import describe_left_out, walk
 from dsrg.errors import InputError
 from dsrg.files import disk, pictures
 from dsrg.labels import BACKGROUND, BACKGROUND_NAMES, IGNORE, Classes, palette
+from dsrg.metrics import ConfusionMatrix
 
 VOID_NAMES = ("void", "ignore", "ignored", "unlabeled", "unlabelled", "__ignore__")
 """What tables of colours call pixels that are not counted."""
@@ -191,3 +193,81 @@ def read_any_mask(path: Path, classes: Classes, colours: Colours | None) -> np.n
 def _number(colour: Sequence[int] | np.ndarray) -> int:
     red, green, blue = (int(value) for value in colour)
     return red << 16 | green << 8 | blue
+
+
+def compare_folders(
+    predictions: Path, truth: Path, classes: Classes, names: Sequence[str], threads: int = 2, *, objects: bool = True
+) -> ConfusionMatrix:
+    """One confusion matrix over all pixels of two folders of masks, <id>.png.
+
+    Args:
+        predictions: Folder of predicted masks.
+        truth: Folder of ground-truth masks; may hold more.
+        classes: The classes.
+        names: The ids that must be there.
+        threads: Files to decode at a time.
+        objects: Refuse a truth that shows no object.
+
+    Raises:
+        InputError: a file is missing or broken, the sizes differ, an index is out of range, or no true mask shows an
+            object.
+    """
+    pairs = [Pair(pictures.mask_file(predictions, name), pictures.mask_file(truth, name)) for name in names]
+    matrix = compare_masks(pairs, classes, threads=threads)
+    if objects:
+        require_objects(matrix, truth)
+    return matrix
+
+
+def require_objects(matrix: ConfusionMatrix, truth: Path) -> None:
+    """Refuse to measure with a truth in which no pixel is an object's: whatever is predicted, the mean says nothing.
+
+    Raises:
+        InputError: the counts of `matrix` have background alone, or nothing.
+    """
+    if not matrix.counts[BACKGROUND + 1 :].any():
+        raise InputError(
+            f"{truth}: no counted pixel of the true masks is an object's, they hold {BACKGROUND} and {IGNORE} (void) "
+            "alone; write each object's class index, 1 for the first class, in place of 255.",
+            "no object",
+        )
+
+
+def compare_masks(
+    pairs: Sequence[Pair], classes: Classes, colours: Colours | None = None, *, threads: int = 2
+) -> ConfusionMatrix:
+    """One confusion matrix over all pixels of pairs of masks.
+
+    Args:
+        pairs: The files.
+        classes: The classes.
+        colours: What the colours of masks in colour mean; None where there are to be none.
+        threads: Files to decode at a time.
+
+    Raises:
+        InputError: a file is missing or broken, the sizes differ, or an index is out of range.
+    """
+
+    def compare(pair: Pair, matrix: ConfusionMatrix) -> None:
+        predicted, true = (read_any_mask(path, classes, colours) for path in pair)
+        if predicted.shape != true.shape:
+            sizes = " but ".join(f"{mask.shape[1]} x {mask.shape[0]} pixels" for mask in (predicted, true))
+            raise InputError(f"{pair.predicted}: is {sizes} in {pair.true}; predict at the photograph's size.")
+        try:
+            matrix.update(predicted, true)
+        except ValueError as error:
+            raise InputError(f"{pair.predicted}: {error}") from None
+
+    def compare_some(some: Sequence[Pair]) -> ConfusionMatrix:
+        matrix = ConfusionMatrix(len(classes))
+        for pair in some:
+            compare(pair, matrix)
+        return matrix
+
+    total = ConfusionMatrix(len(classes))
+    # A few at a time: handing over a single one to a thread costs a tenth of decoding it.
+    batches = [pairs[start : start + 8] for start in range(0, len(pairs), 8)]
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        for matrix in pool.map(compare_some, batches):
+            total += matrix
+    return total

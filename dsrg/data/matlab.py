@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import scipy.io
 
 from dsrg.errors import InputError
 from dsrg.files import disk
@@ -30,6 +29,8 @@ def read_mat(path: Path, name: str, what: str) -> np.ndarray:
     Raises:
         InputError: the file is broken or too large, or has no such array.
     """
+    import scipy.io  # here, for it takes longer than all else that prepare-data imports
+
     content = disk.read_bytes(path, what, limit=LARGEST_MAT)
     try:
         _check_unpacked(content)

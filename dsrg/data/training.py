@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
-from torchvision import tv_tensors
-from torchvision.transforms import v2
 
 from dsrg.data.voc import Photo, read_mask_for
 from dsrg.errors import InputError
 from dsrg.files import pictures
 from dsrg.labels import IGNORE
+
+if TYPE_CHECKING:
+    from torchvision.transforms import v2  # at run time where it is used: its import takes as long as PyTorch's
 
 MEAN_COLOUR = (124, 116, 104)
 """ImageNet's mean colour, of 255: fills what a crop shows beyond the photograph, so that it becomes zero."""
@@ -36,6 +37,8 @@ class RandomScale(torch.nn.Module):
         self.scale = scale
 
     def forward(self, parts: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        from torchvision.transforms import v2
+
         height, width = next(iter(parts.values())).shape[-2:]
         factor = float(torch.empty(1).uniform_(*self.scale)) * self.size / max(height, width)
         size = [max(1, round(height * factor)), max(1, round(width * factor))]
@@ -54,6 +57,9 @@ def joint_transform(*, size: int, resize: str, scale: tuple[float, float], mirro
         mirror: Mirror half of the pairs.
         colour: Strength of the colour jitter, 0 for none.
     """
+    from torchvision import tv_tensors
+    from torchvision.transforms import v2
+
     fill = {tv_tensors.Image: list(MEAN_COLOUR), tv_tensors.Mask: IGNORE}
     steps: list[torch.nn.Module] = []
     if resize == "warp":
@@ -134,6 +140,8 @@ class TrainingSet(Dataset[dict[str, torch.Tensor]]):
 
     def _read(self, photo: Photo) -> dict[str, Any]:
         """What is transformed, by the sample's names."""
+        from torchvision import tv_tensors
+
         parts: dict[str, Any] = {}
         if self.cached is None or self.cached.pixels:
             parts["images"] = tv_tensors.Image(pictures.read_image(photo.path))

@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms import v2
 
 from dsrg.data.voc import Photo
 from dsrg.files import pictures
@@ -35,6 +34,7 @@ def warped(
     Raises:
         InputError: a file is missing or broken.
     """
+    from torchvision.transforms import v2  # here, for its import takes as long as PyTorch's
 
     def read(index: int) -> tuple[Tensor, tuple[int, int]]:
         picture = pictures.read_image(photos[index].path)

@@ -14,10 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from matplotlib import colormaps
 from PIL import Image, ImageDraw
-from torch.nn import functional
 
 from dsrg.draw import lettering
 
@@ -63,6 +61,9 @@ def paint(picture: np.ndarray, cam: np.ndarray, strength: float = 0.6) -> np.nda
 
 def resize(cam: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """A map (h, w) at another size (H, W), bilinear, corner on corner, float32."""
+    import torch
+    from torch.nn import functional
+
     maps = torch.from_numpy(np.ascontiguousarray(cam, np.float32))[None, None]
     enlarged = functional.interpolate(maps, tuple(size), mode="bilinear", align_corners=True)
     return np.asarray(enlarged[0, 0].numpy())

@@ -7,15 +7,15 @@ import warnings
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-import torch
-from safetensors.torch import load_file
-from torch import Tensor
 
 from dsrg.errors import InputError, reason
 from dsrg.files import disk
+
+if TYPE_CHECKING:
+    from torch import Tensor  # at run time where there are checkpoints: CAMs are numpy's
 
 LARGEST_CAMS = 2**30
 """Bytes that the maps of one photograph may have: 254 classes of a photograph of 5,600 x 5,600 pixels."""
@@ -111,6 +111,8 @@ def _cam_fault(classes: np.ndarray, maps: np.ndarray, own: np.ndarray | None, si
 
 def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
     """Save tensors and plain values with torch.save, atomically."""
+    import torch
+
     buffer = io.BytesIO()
     torch.save(state, buffer)
     disk.write_bytes(path, buffer.getvalue())
@@ -124,6 +126,9 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         InputError: the file is missing, damaged, or no such checkpoint.
     """
+    import torch
+    from safetensors.torch import load_file
+
     if Path(path).suffix == ".safetensors":
         disk.open_regular(path, "weights").close()
         try:
@@ -152,6 +157,8 @@ def load_network(path: str | Path) -> dict[str, Tensor]:
     Raises:
         InputError: as `load_checkpoint`, or there are none.
     """
+    from torch import Tensor
+
     state = load_checkpoint(path).get("model")
     if isinstance(state, dict) and state and all(isinstance(key, str) for key in state):
         tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 import torch
-import torchvision
 from torch import nn
 
 from dsrg.models.layers import InputScale, RectifiedMaxPool2d
@@ -62,7 +61,9 @@ class Architecture:
 
 
 def _make_mobilenet_v2() -> Any:
-    network = torchvision.models.mobilenet_v2(weights=None)
+    from torchvision import models  # here and below: it takes as long to import as PyTorch
+
+    network = models.mobilenet_v2(weights=None)
     network.classifier = nn.Identity()
     return network
 
@@ -74,7 +75,9 @@ def _split_mobilenet_v2(network: Any) -> Stages:
 
 def _resnet(name: str, out_channels: int) -> Architecture:
     def make() -> Any:
-        network = torchvision.models.get_model(name, weights=None)
+        from torchvision import models
+
+        network = models.get_model(name, weights=None)
         network.fc = nn.Identity()
         return network
 
@@ -87,9 +90,11 @@ def _resnet(name: str, out_channels: int) -> Architecture:
 
 def _make_plain(name: str) -> Any:
     """VGG or AlexNet."""
+    from torchvision import models
+
     device = torch.get_default_device()
     with torch.device("meta"):  # no memory, no initialisation for the head: 124 million parameters in VGG16
-        network = torchvision.models.get_model(name, weights=None)
+        network = models.get_model(name, weights=None)
     network.classifier = nn.Identity()
     init_convolutions(network.to_empty(device=device))
     return network
@@ -106,9 +111,11 @@ def init_convolutions(network: nn.Module) -> None:
 
 def _make_hidden(name: str) -> nn.Sequential:
     """VGG's or AlexNet's pooling to a grid of one size, and its fully connected layers but for the last."""
+    from torchvision import models
+
     device = torch.get_default_device()
     with torch.device("meta"):
-        network = torchvision.models.get_model(name, weights=None)
+        network = models.get_model(name, weights=None)
     layers = OrderedDict(avgpool=network.avgpool, flatten=nn.Flatten(), classifier=network.classifier[:-1])
     hidden = nn.Sequential(layers).to_empty(device=device)
     for key, parameter in hidden.named_parameters():  # as torchvision does in VGG
@@ -143,8 +150,10 @@ def _split_alexnet(network: Any, published: bool = False) -> Stages:
 
 
 def _make_googlenet() -> Any:
+    from torchvision import models
+
     # torchvision's initial values take five times as long to draw, and batch norm undoes their scale
-    network = torchvision.models.googlenet(weights=None, aux_logits=False, init_weights=False)
+    network = models.googlenet(weights=None, aux_logits=False, init_weights=False)
     network.fc = nn.Identity()
     return network
 

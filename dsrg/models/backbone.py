@@ -14,7 +14,6 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -308,8 +307,10 @@ def read_weights(name: str, weights: str | Path) -> Mapping[str, Any]:
     if download is not None and str(weights) in tables.NAMED_WEIGHTS:
         return download()
     if str(weights) == "torchvision":
+        from torchvision.models import get_model_weights
+
         try:
-            entry = torchvision.models.get_model_weights(name).IMAGENET1K_V1
+            entry = get_model_weights(name).IMAGENET1K_V1
             # The hash is that of the download alone: a file of the cache is read as a stranger's too.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch's advice on pickles of other programs

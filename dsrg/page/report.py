@@ -12,6 +12,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from dsrg.data.mask_folders import compare_folders
 from dsrg.errors import InputError
 from dsrg.files import disk
 from dsrg.labels import BACKGROUND
@@ -21,7 +22,6 @@ from dsrg.page.render import Filters, render
 from dsrg.run import results
 from dsrg.run.folder import Run
 from dsrg.run.table import FINAL, NETWORKS, STAGES, TRAININGS, predictions_of
-from dsrg.stages.predictions import compare_folders
 from dsrg.study import examples, failures
 from dsrg.study.examples import Example
 from dsrg.tables import MAPS

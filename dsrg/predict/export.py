@@ -26,7 +26,6 @@ from dsrg.run import inference
 from dsrg.run.gating import Gate
 from dsrg.run.networks import new_gate
 
-FORMATS = ("onnx", "safetensors")
 ONNX_FILE = "model.onnx"
 CARD = "README.md"
 TOLERANCE = 1e-4
@@ -85,7 +84,7 @@ def export(segmenter: Segmenter, out: Path, formats: Sequence[str], *, overwrite
         segmenter: The network.
         out: A folder, which gets model.onnx, model.safetensors and README.md; or a file, .onnx or .safetensors, for
             this format alone and without the card.
-        formats: Some of FORMATS.
+        formats: Some of `tables.EXPORTS`.
         overwrite: Write over files that are there.
 
     Returns:

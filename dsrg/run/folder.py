@@ -10,10 +10,9 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from dsrg import __version__, config, distributed, tables
 from dsrg.data.voc import Photo, VocFolder
@@ -25,6 +24,9 @@ from dsrg.run.stage import Stage as Stage
 from dsrg.run.stage import flatten
 from dsrg.run.table import CAM_KEYS, CAM_SALIENCY_KEYS, CHECKPOINT, LOCALIZE, SEGMENTER_KEYS, STAGES, Facts
 from dsrg.schema import Config, Seeds
+
+if TYPE_CHECKING:
+    import torch
 
 Figures = dict[str, Any]
 """What a stage measured, by name."""
@@ -45,7 +47,6 @@ class Run:
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
         self.directory = cfg.run_dir
-        self.device = distributed.pick_device(cfg.device)
         self.folder = VocFolder(
             cfg.data.root,
             images=cfg.data.images,
@@ -58,6 +59,15 @@ class Run:
         self.classes = self.folder.classes
         self.cfg = self._with_lengths(cfg)
         self._lock: locks.FolderLock | None = None
+
+    @cached_property
+    def device(self) -> torch.device:
+        """What to compute on. Asked for late: who only reads the run's files needs no PyTorch.
+
+        Raises:
+            InputError: it is not there.
+        """
+        return distributed.pick_device(self.cfg.device)
 
     @cached_property
     def train(self) -> list[Photo]:
@@ -206,6 +216,8 @@ class Run:
         if stage.foreign:
             self.require(name)
         else:
+            import torch
+
             # Every stage begins so, and so does not depend on which ran before it.
             torch.manual_seed(self.cfg.seed + distributed.rank())
             work = prepare(stage)
@@ -370,6 +382,8 @@ def _commit() -> str | None:
 
 
 def _environment(device: torch.device) -> dict[str, Any]:
+    import torch
+
     return {
         "command": sys.argv,
         "dsrg": __version__,

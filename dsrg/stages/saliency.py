@@ -11,7 +11,6 @@ from PIL import Image
 from tqdm import tqdm
 
 from dsrg import distributed, tables
-from dsrg.data.download import download_file
 from dsrg.data.voc import Photo
 from dsrg.errors import InputError
 from dsrg.files import disk, pictures
@@ -55,6 +54,8 @@ def weights_file(weights: str | None) -> Path:
     """
     known = tables.SALIENCY.get(weights or "")
     if known is not None:
+        from dsrg.data.download import download_file  # here, for torchvision comes with it
+
         return download_file(known.url, known.md5)
     names = ", ".join(tables.SALIENCY)
     if weights is None:

@@ -18,11 +18,6 @@ from dsrg.run.table import STAGES, predictions_of
 from dsrg.schema import Config
 from dsrg.stages.order import MAKERS, planned
 
-NAMES = (
-    *("seed_loss", "boundary_loss", "grow_softmax", "grow_crf"),
-    *("retraining", "gate", "tags_alone", "supervised"),
-)
-"""What --only may name, in the order of the table."""
 TAGS = "tags_alone"
 """The variant without saliency; its seeds lie in the folder `shared` of its folder."""
 
@@ -138,7 +133,7 @@ class Ablation:
     Args:
         base: The run whose configuration the variants change.
         seeds: Random seeds of the variants' trainings.
-        only: Names of the variants to train, of NAMES; all where it is empty.
+        only: Names of the variants to train, of `tables.ABLATION`; all where it is empty.
         splits: The splits to measure on, the first of which the chart shows; data.val_split where it is empty.
 
     Raises:
@@ -151,8 +146,9 @@ class Ablation:
     ) -> None:
         self.variants = variants(base.cfg)
         for name in only:
-            if name not in NAMES:
-                raise InputError(f"--only {name}: no such part of the ablation; name some of {', '.join(NAMES)}.")
+            if name not in tables.ABLATION:
+                known = ", ".join(tables.ABLATION)
+                raise InputError(f"--only {name}: no such part of the ablation; name some of {known}.")
         if not seeds or len(set(seeds)) < len(seeds):
             raise InputError(f"--seeds {' '.join(map(str, seeds))}: name at least one random seed, and none twice.")
         self.base = base

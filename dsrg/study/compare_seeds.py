@@ -18,7 +18,7 @@ from dsrg.schema import Seeds
 from dsrg.stages.cams import measure_cams, write_maps
 from dsrg.stages.seeds import Cutter, require_saliency, with_thresholds
 from dsrg.study.comparison import check_comparable, every_nth, methods_of, network_names
-from dsrg.tables import MAPS
+from dsrg.tables import SEED_MAPS
 
 WAYS: dict[str, dict[str, Any]] = {
     "as published": {"background": "cam", "foreground_threshold": 0.2, "background_threshold": 0.05},
@@ -40,8 +40,6 @@ COLUMNS = {
     "objects_right": "objects labelled right",
     "objects_as_background": "objects called background",
 }
-SOURCES = [name for name, maps in MAPS.items() if maps.seeds]
-"""What seeds.source may be."""
 
 
 def seed_table(run: Run, every: int = 1) -> str:
@@ -84,7 +82,7 @@ def source_table(runs: Sequence[Run], sources: Sequence[str] = (), every: int = 
 
     Args:
         runs: With trained classifiers, on one data set; the photographs are the first one's.
-        sources: Some of SOURCES, all where it is empty; a network takes those that it has.
+        sources: Some of SEED_MAPS, all where it is empty; a network takes those that it has.
         every: Take every n-th training photograph alone.
 
     Returns:
@@ -95,7 +93,7 @@ def source_table(runs: Sequence[Run], sources: Sequence[str] = (), every: int = 
             it, the runs do not fit together, a run's seeds take saliency maps that are missing, or `every` is below 1.
     """
     check_comparable(runs)
-    each = methods_of(runs, sources, SOURCES, "--sources")
+    each = methods_of(runs, sources, SEED_MAPS, "--sources")
     photos = every_nth(runs[0], every)
     for run in runs:
         run.require("classifier")

@@ -21,8 +21,9 @@ from dsrg.labels import Classes
 from dsrg.run import inference
 from dsrg.run.folder import Run
 from dsrg.study import mass
-from dsrg.study.mass import FRACTION, MapMass
+from dsrg.study.mass import MapMass
 from dsrg.study.show_cams import VERDICTS, look
+from dsrg.tables import HIGH_REGION
 
 TAGS = {"right": "right", "missed": "missed", "wrong": "false"}
 """Tags by the verdict of `show_cams.View`: given and true, true and not given, given and not true."""
@@ -64,7 +65,7 @@ def debug_cams(
     labels: str | None = None,
     method: str | None = None,
     split: str | None = None,
-    threshold: float = FRACTION,
+    threshold: float = HIGH_REGION,
     count: int = 12,
 ) -> dict[str, Any]:
     """Write explain/debug-cams.json, .md and .png (with other masks debug-cams-<name of their folder>).

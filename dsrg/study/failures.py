@@ -15,6 +15,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from dsrg import cam, distributed
+from dsrg.data.mask_folders import compare_folders
 from dsrg.data.voc import Photo
 from dsrg.draw import heatmap, lettering, tiles
 from dsrg.draw.masks import paint_mask
@@ -25,7 +26,6 @@ from dsrg.metrics import ConfusionMatrix
 from dsrg.run import inference, networks
 from dsrg.run.folder import Run
 from dsrg.run.table import CHECKPOINT, FINAL, NETWORKS, STAGES, final, predictions_of
-from dsrg.stages.predictions import compare_folders
 
 KINDS = ("wrong class", "missed object", "spills over")
 """Foreground of another class; foreground called background; background called foreground."""

@@ -30,9 +30,6 @@ from dsrg.run import networks
 from dsrg.run.folder import Run
 from dsrg.study.show_cams import method_of, raw_maps
 
-FRACTION = 0.5
-"""The high region is above this share of the map's maximum, unless the user says otherwise."""
-
 
 class LabelSums(NamedTuple):
     """Sums over the pixels of each label of one photograph; void pixels are in none."""

@@ -17,8 +17,9 @@ from dsrg.files import disk, storage
 from dsrg.run import inference
 from dsrg.schema import Config
 from dsrg.study.mining import Mined, mine
-from dsrg.study.probe_features import WEIGHTS, Features, Found, Look, Round
+from dsrg.study.probe_features import Features, Found, Look, Round
 from dsrg.study.svm import Svm, choose_c, figures, fit, has_one_label_each, hold_out, unit_length
+from dsrg.tables import PROBED
 
 TILE = 200
 """Long side of a picture, in pixels."""
@@ -49,7 +50,7 @@ class Probe:
     negatives: Path | None = None
     """Folder of further photographs that show none of the labels."""
     weights: str = "imagenet"
-    """One of WEIGHTS."""
+    """One of `tables.PROBED`."""
     out: Path | None = None
     """Where to write; None for probe/<name of the labels> in the run's folder."""
     held_out: float = 0.3
@@ -122,8 +123,8 @@ def table(summary: dict[str, Any]) -> str:
 
 
 def _check(what: Probe) -> None:
-    if what.weights not in WEIGHTS:
-        raise InputError(f"--weights {what.weights}: choose one of {', '.join(WEIGHTS)}.")
+    if what.weights not in PROBED:
+        raise InputError(f"--weights {what.weights}: choose one of {', '.join(PROBED)}.")
     if not 0 < what.held_out < 1:
         raise InputError(f"--held-out {what.held_out}: must lie between 0 and 1, the share to measure on.")
     if what.c is not None and not what.c > 0:

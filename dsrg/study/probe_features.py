@@ -30,8 +30,6 @@ BATCH = 16
 """Photographs in one forward pass."""
 FRACTION = 0.2
 """The box is around the largest component above this share of the map's maximum (Zhou et al. 2016, Sect. 3.2)."""
-WEIGHTS = ("imagenet", "classifier")
-"""Where the features may come from: model.weights, or the run's trained classifier."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class Features:
 
     Args:
         cfg: Names the network, its weights, output stride and input size.
-        weights: One of WEIGHTS.
+        weights: One of `tables.PROBED`.
 
     Attributes:
         size: Side of the network's square input, in pixels.

@@ -19,7 +19,8 @@ from dsrg.labels import BACKGROUND, Classes, palette
 from dsrg.run import inference
 from dsrg.run.folder import Run
 from dsrg.study import mass
-from dsrg.study.mass import FRACTION, MapMass
+from dsrg.study.mass import MapMass
+from dsrg.tables import HIGH_REGION
 
 OVERLAP = 0.05
 """An object is in a high region from this share of its pixels on; less is an outline that does not fit."""
@@ -68,7 +69,7 @@ def show_objects(
     labels: str | None = None,
     method: str | None = None,
     split: str | None = None,
-    threshold: float = FRACTION,
+    threshold: float = HIGH_REGION,
 ) -> dict[str, Any]:
     """Write explain/objects.json, .md and .png (with other masks objects-<name of their folder>).
 

@@ -20,9 +20,10 @@ from dsrg.files import disk
 from dsrg.run.folder import Run
 from dsrg.study import ibowimg
 from dsrg.study.ibowimg import Examples, Layer
-from dsrg.study.probe_features import WEIGHTS, Features
+from dsrg.study.probe_features import Features
 from dsrg.study.vqa_ask import LAYER, Shown, show
 from dsrg.study.vqa_features import network_digest, pooled_features
+from dsrg.tables import PROBED
 
 HELD_OUT = 0.2
 """Share of the training photographs on which the decays are chosen."""
@@ -74,7 +75,7 @@ def train_vqa(
         sources: Questions to learn from, and to measure on; None to make them from the run's splits by rule.
         groups: A file of groups (`dsrg.data.vqa_rules.read_groups`) for such rules; None for none.
         answers: Answers that the layer knows, the most frequent ones.
-        weights: One of `probe.WEIGHTS`: features of the run's classifier, or of model.weights.
+        weights: One of `tables.PROBED`: features of the run's classifier, or of model.weights.
         count: Questions to return with their maps.
 
     Raises:
@@ -85,8 +86,8 @@ def train_vqa(
         raise InputError(f"--answers {answers} --count {count}: give two answers and one question at least.")
     if sources is not None and groups is not None:
         raise InputError("--groups: are for questions that are made by rule; leave out either it or --questions.")
-    if weights not in WEIGHTS:
-        raise InputError(f"--weights {weights}: choose one of {', '.join(WEIGHTS)}.")
+    if weights not in PROBED:
+        raise InputError(f"--weights {weights}: choose one of {', '.join(PROBED)}.")
     features = Features(run.cfg, weights)  # before questions are written: its network may be missing
     train, val = [read_questions(one.questions, one.annotations, one.photos) for one in sources or _made(run, groups)]
     _check_apart(train, val)

@@ -19,8 +19,9 @@ from dsrg.run import inference
 from dsrg.run.folder import Run
 from dsrg.study import ibowimg
 from dsrg.study.ibowimg import AnswerHead, Layer
-from dsrg.study.probe_features import WEIGHTS, Features
+from dsrg.study.probe_features import Features
 from dsrg.study.vqa_features import network_digest
+from dsrg.tables import PROBED
 
 LAYER = "vqa/layer.npz"
 """The trained layer in the run's folder."""
@@ -70,7 +71,7 @@ def ask(run: Run, photos: Sequence[Photo], question: str) -> list[Shown]:
         raise InputError("--question: holds no word; ask something, such as 'what is this?'.")
     layer = Layer.read(path)
     weights = layer.features.partition(":")[0]
-    features = Features(run.cfg, weights if weights in WEIGHTS else WEIGHTS[0])
+    features = Features(run.cfg, weights if weights in PROBED else PROBED[0])
     if network_digest(features) != layer.features:
         raise InputError(f"{path}: was trained on the features of another network; run dsrg vqa train again.")
     return [show(features, layer, photo, text) for photo in tqdm(photos, "answers")]

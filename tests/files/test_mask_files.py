@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 from png_files import png
 
+from dsrg.data.mask_folders import compare_folders
 from dsrg.errors import InputError
 from dsrg.files import pictures
 from dsrg.labels import Classes, palette
-from dsrg.stages.predictions import compare_folders
 
 
 def test_masks_survive_the_disk(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from dsrg.data import coco, cues, imagenet, labelled, own, sources, vqa, vqa_rul
 from dsrg.data.annotations import read_boxes_for
 from dsrg.data.classes import read_classes
 from dsrg.data.doors.recognise import Choice, plan_any
+from dsrg.data.mask_folders import compare_folders
 from dsrg.data.voc import VocFolder
 from dsrg.files import disk, pictures, storage
 from dsrg.labels import Classes
@@ -32,7 +33,6 @@ from dsrg.predict import loading
 from dsrg.predict.export import export
 from dsrg.predict.formats import video
 from dsrg.run.folder import Run
-from dsrg.stages.predictions import compare_folders
 from dsrg.study.ibowimg import Layer
 
 ALL = Classes(NAMES, "classes.txt")
