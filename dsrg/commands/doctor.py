@@ -62,9 +62,9 @@ def _packages() -> Iterator[str]:
     """What the package requires, and each of its extras that users install, with versions."""
     extras: dict[str, list[str]] = {}
     for text in importlib.metadata.requires("dsrg") or ():
-        name, extra = re.match(r"[\w.-]+", text), re.search(r"""extra == ['"]([\w-]+)['"]""", text)
-        if name is not None and name[0] != "dsrg":
-            extras.setdefault(extra[1] if extra else "", []).append(name[0])
+        start, end = re.match(r"[\w.-]+", text), re.search(r"""extra == ['"]([\w-]+)['"]""", text)
+        if start is not None and start[0] != "dsrg":
+            extras.setdefault(end[1] if end else "", []).append(start[0])
     for extra, names in extras.items():
         if extra in ("dev", "docs"):
             continue

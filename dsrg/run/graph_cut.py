@@ -61,7 +61,8 @@ def graph_cut(picture: np.ndarray, saliency: np.ndarray) -> np.ndarray:
             f"picture {picture.dtype} {picture.shape} must be uint8 (H, W, 3), saliency {saliency.shape} finite (H, W)."
         )
     upper, lower = np.quantile(saliency, (SALIENT, PLAIN))
-    salient, plain = saliency > upper, saliency <= lower
+    salient: np.ndarray = saliency > upper
+    plain = saliency <= lower
     if not salient.any():
         return salient
     teaching = salient | plain
@@ -69,9 +70,10 @@ def graph_cut(picture: np.ndarray, saliency: np.ndarray) -> np.ndarray:
     sides = np.where(salient[teaching], cv2.GC_FGD, cv2.GC_BGD).astype(np.uint8)[None]
     background, foreground = np.zeros((2, 1, 65))
     cv2.setRNGSeed(0)  # the mixtures begin at k-means, which begins at random
-    cv2.grabCut(colours, sides, None, background, foreground, 0, cv2.GC_INIT_WITH_MASK)
+    nowhere = (0, 0, 0, 0)  # a box, which a start by mask does not read
+    cv2.grabCut(colours, sides, nowhere, background, foreground, 0, cv2.GC_INIT_WITH_MASK)
     labels = np.full(saliency.shape, cv2.GC_PR_BGD, np.uint8)
-    cv2.grabCut(picture, labels, None, background, foreground, 1, cv2.GC_EVAL_FREEZE_MODEL)
+    cv2.grabCut(picture, labels, nowhere, background, foreground, 1, cv2.GC_EVAL_FREEZE_MODEL)
     _, parts, statistics, _ = cv2.connectedComponentsWithStats((labels == cv2.GC_PR_FGD).view(np.uint8), connectivity=8)
     areas = statistics[1:, cv2.CC_STAT_AREA]
     largest: np.ndarray = parts == 1 + areas.argmax() if len(areas) else np.zeros_like(salient)

@@ -146,7 +146,7 @@ def _agreement(run: Run, before: Path, after: Path) -> float:
 
     with ThreadPoolExecutor(max(1, run.cfg.workers)) as pool:
         same, pixels = (sum(counts) for counts in zip(*pool.map(compare, run.train), strict=True))
-    return same / pixels
+    return float(same / pixels)
 
 
 def _mask_step(

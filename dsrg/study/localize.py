@@ -227,7 +227,7 @@ class Localizer:
         find = tables.part(kind.place)
         if kind.erases:
             erased = torch.from_numpy(tags)[None].to(images.device)
-            given = model.activation_maps(images, erased)[0, own]  # type: ignore[call-arg]  # ACoL's, by methods_of
+            given = model.activation_maps(images, erased)[0, own]  # type: ignore[call-arg, operator]  # ACoL's, by methods_of
             maps = torch.cat([_of(find, model, images, predicted), given])
             return maps - maps.amin(dim=(1, 2), keepdim=True)
         columns, back = np.unique(np.concatenate([predicted, own]), return_inverse=True)

@@ -26,6 +26,7 @@ from dsrg.files import pictures
 from dsrg.labels import IGNORE, Classes
 from dsrg.models.acol import ACoL
 from dsrg.models.classifier import Classifier
+from dsrg.models.own_head import OwnHead
 from dsrg.run import networks
 from dsrg.run.folder import Run
 from dsrg.study.show_cams import method_of, raw_maps
@@ -100,7 +101,7 @@ class MapMass:
         self.masked = with_masks(self.source, self.photos)
 
     @functools.cached_property
-    def model(self) -> Classifier | ACoL:
+    def model(self) -> Classifier | ACoL | OwnHead:
         """The classifier, read when the first photograph asks for it."""
         return networks.trained_classifier(self.run)
 

@@ -154,7 +154,7 @@ class Features:
                         maps[number] = _unit_maps(every, list(dict.fromkeys([wanted[0], *own])))
                     if to.annotations is not None and number in to.held:
                         true = true_boxes(to.annotations, labelled.photos[number], labelled.names, size)
-                        large = inference.enlarge(every[own][None], size)[0].cpu().numpy() if own else []
+                        large: Any = inference.enlarge(every[own][None], size)[0].cpu().numpy() if own else []
                         measures.update(boxes[number], detected, dict(zip(own, large, strict=True)), true)
                 bar.update(len(images))
         return Found(boxes, maps, {} if to.annotations is None else {"boxes": measures.result()})

@@ -302,7 +302,7 @@ def _agreed(found: Sequence[Annotation], path: Path) -> list[Annotation]:
 
 def _photo_key(rows: Sequence[Any], path: Path) -> str:
     """Which of the data of tasks is the photograph: one that is called so, or the only one that holds pictures."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    names: list[str] = list(dict.fromkeys(name for row in rows for name in row))
     pictured = [name for name in names if any(_is_picture(row.get(name)) for row in rows)]
     order = list(map(key, columns.IMAGE))
     called = sorted((name for name in pictured if key(name) in order), key=lambda name: order.index(key(name)))

@@ -101,7 +101,7 @@ def read_mask(path: Path, legend: Legend, index_of: Callable[[str], int]) -> np.
             table[code] = BACKGROUND
         elif name != VOID:
             table[code] = index_of(name)
-    return table[codes]
+    return np.asarray(table[codes])
 
 
 def _codes(path: Path, legend: Legend) -> tuple[np.ndarray, Mapping[int, str]]:
