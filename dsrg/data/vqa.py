@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dsrg.data.ids import check_below, shown
-from dsrg.data.photograph import PhotoIndex, walk
+from dsrg.data.photo_index import PhotoIndex
+from dsrg.data.photograph import walk
 from dsrg.data.voc import Photo
 from dsrg.data.vqa_answers import normalise_answer
 from dsrg.errors import InputError
