@@ -40,8 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def work() -> None:
         from dsrg.data.prepare import check_root, write_set
 
-        if not options.dry_run:
-            check_root(options.root)
+        check_root(options.root, tidy=not options.dry_run)
         plan = _plan(options)
         more = [] if options.dry_run else write_set(options.root, plan, link=options.link, threads=options.threads)
         notes = plan.notes + more

@@ -15,10 +15,10 @@ from dsrg.files import disk, locks, pictures
 Link = Literal["hard", "symbolic"]
 
 KEPT = (*pictures.JPEG_EXTENSIONS, ".png")
-"""Endings of photographs that a data folder gets as they are; those of the other formats are written anew as PNG, which
-every other program reads too."""
+"""Endings of photographs that a data folder gets as they are. The others are written anew, those of telephones as JPEG
+and the rest as PNG, which every other program reads too."""
 UNREADABLE = (
-    *(".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd"),
+    *(".jxl", ".jp2", ".psd"),
     *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),
 )
 """Endings of photographs that cannot be read here: refused, never left out."""
@@ -124,6 +124,9 @@ def _sort(entry: os.DirEntry[str], found: Found) -> bool:
         return True
     if known and not is_file:
         found.faults[path] = InputError(f"{path}: is no regular file; remove it.", "photograph unreadable")
+    elif pictures.PHONE_EXTENSIONS.get(path.suffix.lower()) in pictures.LACKING:
+        mend = pictures.LACKING[pictures.PHONE_EXTENSIONS[path.suffix.lower()]]
+        found.faults[path] = InputError(f"{path}: {mend}, or save it as JPEG or PNG.", "photograph unreadable")
     elif path.suffix.lower() in UNREADABLE:
         sentence = f"{path}: photographs of this format cannot be read; save it as JPEG or PNG."
         found.faults[path] = InputError(sentence, "photograph unreadable")
@@ -153,11 +156,11 @@ def fold(text: str) -> str:
 
 def ending_of(source: Path) -> str:
     """The ending that a photograph has in the data folder: its own in lower case, .jpg for the rarer ones of JPEG, or
-    .png where it is converted."""
+    that of what it is converted to."""
     ending = source.suffix.lower()
     if ending in (".jpeg", ".png"):
         return ending
-    return ".jpg" if ending in pictures.JPEG_EXTENSIONS else ".png"
+    return ".jpg" if ending in (*pictures.JPEG_EXTENSIONS, *pictures.PHONE_EXTENSIONS) else ".png"
 
 
 def put_photograph(
@@ -166,8 +169,8 @@ def put_photograph(
     """Decode a photograph and put it to `target`, whole or not at all.
 
     The stages read the stored pixels and heed no EXIF orientation. So where that is set, the photograph is turned
-    upright and written anew (JPEG of quality 95); one of another format than JPEG and PNG becomes a PNG; any other is
-    copied or linked as it is.
+    upright and written anew (JPEG of quality 95); so is one in HEIC or AVIF; one of another format than JPEG and PNG
+    becomes a PNG; any other is copied or linked as it is.
 
     Args:
         source: The photograph.

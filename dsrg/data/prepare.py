@@ -69,14 +69,21 @@ class Plan:
         return {name: found[name] for name in self.classes[1:]}
 
 
-def check_root(root: Path) -> None:
+def check_root(root: Path, *, tidy: bool = True) -> None:
     """Refuse a folder that is in use.
+
+    Args:
+        root: The new data folder.
+        tidy: Remove the temporary files of processes that are dead.
 
     Raises:
         InputError: root is a file, or a folder with something in it.
     """
-    locks.remove_leftovers(root)
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+    if tidy:
+        locks.remove_leftovers(root)
+    if root.exists() and (
+        not root.is_dir() or any(tidy or not locks.is_leftover(path.name) for path in root.iterdir())
+    ):
         raise InputError(f"{root}: is not empty; choose another --root.")
 
 

@@ -6,6 +6,7 @@ some of which start other programs; and the size is bounded before anything is d
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import os
 import re
@@ -24,14 +25,17 @@ from PIL import (
     PngImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
+    features,
 )
 
-from dsrg.errors import InputError
+from dsrg.errors import InputError, reason
 from dsrg.files import disk
 from dsrg.labels import IGNORE, palette
 
 JPEG_EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".jif")
-IMAGE_EXTENSIONS = (*JPEG_EXTENSIONS, ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+PHONE_EXTENSIONS = {".heic": "HEIC", ".heif": "HEIC", ".hif": "HEIC", ".avif": "AVIF"}
+"""Those of telephones' formats, and the format: it is read where its library is installed (`LACKING`)."""
+IMAGE_EXTENSIONS = (*JPEG_EXTENSIONS, ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", *PHONE_EXTENSIONS)
 """File name endings of photographs, in lower case: the one list of every door."""
 MAX_PIXELS = 150_000_000
 """Largest photograph or mask: decoded it takes 600 MB in Pillow, and as an array 450 MB more."""
@@ -57,6 +61,33 @@ class _Format(NamedTuple):
     """Pillow's reader of the header. Called by itself, since Image.open warns from 89 million pixels on."""
 
 
+def _heic(file: io.BytesIO) -> Image.Image:
+    """A telephone's photograph, as libheif decodes it: already upright, of 8 bits."""
+    from pillow_heif import HeifImageFile  # an extra
+
+    image: Image.Image = HeifImageFile(file)
+    return image
+
+
+def _avif(file: io.BytesIO) -> Image.Image:
+    from PIL import AvifImagePlugin  # of Pillow 11.3
+
+    return AvifImagePlugin.AvifImageFile(file)
+
+
+_PHONE_FORMATS = {
+    "AVIF": _Format(re.compile(rb".{4}ftyp(?:avi[fs]|mif1.{4}(?:.{4}){0,8}?avif)", re.DOTALL), _avif),
+    "HEIC": _Format(re.compile(rb".{4}ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL), _heic),
+}
+LACKING = {
+    name: f"{name} needs a library: pip install 'dsrg[heic]'"
+    for name, found in (
+        ("AVIF", features.check_module("avif") if "avif" in features.modules else False),
+        ("HEIC", importlib.util.find_spec("pillow_heif") is not None),
+    )
+    if not found
+}
+"""The telephones' formats that are not read here, and what helps."""
 FORMATS = {
     "JPEG": _Format(re.compile(rb"\xff\xd8\xff"), JpegImagePlugin.jpeg_factory),  # the cameras' MPO is a JPEG too
     "PNG": _Format(re.compile(rb"\x89PNG\r\n\x1a\n"), PngImagePlugin.PngImageFile),
@@ -64,8 +95,8 @@ FORMATS = {
     "BMP": _Format(re.compile(rb"BM"), BmpImagePlugin.BmpImageFile),
     "TIFF": _Format(re.compile(rb"II\*\0|MM\0\*|II\+\0|MM\0\+"), TiffImagePlugin.TiffImageFile),
     "GIF": _Format(re.compile(rb"GIF8[79]a"), GifImagePlugin.GifImageFile),
+    **{name: form for name, form in _PHONE_FORMATS.items() if name not in LACKING},
 }
-_PHONE = re.compile(rb".{4}ftyp(?:hei|hev|mif|msf|avi)", re.DOTALL)
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -83,7 +114,7 @@ def read_image(path: str | Path, what: str = "photograph") -> Image.Image:
     """Read and fully decode a photograph as RGB, its pixels as they are stored, transparency laid over white.
 
     Args:
-        path: A JPEG, PNG, WebP, BMP, TIFF or GIF.
+        path: A JPEG, PNG, WebP, BMP, TIFF or GIF; HEIC or AVIF where their libraries are installed.
         what: What it is, for the error.
 
     Raises:
@@ -259,7 +290,7 @@ def _open(
             _check_jpeg(content)
         image = FORMATS[form].read(io.BytesIO(content))
     except Exception as error:  # SyntaxError, struct.error, OSError and others, as the header is broken
-        raise _undecodable(path, what, str(error) or type(error).__name__) from None
+        raise _undecodable(path, what, reason(error)) from None
     width, height = image.size
     if max(width, height) > MAX_SIDE:
         most = f"a side may have at most {MAX_SIDE:,}"
@@ -275,7 +306,7 @@ def _decode(
 ) -> tuple[Image.Image, int, int]:
     """A picture; the bits a channel in its file, of which Pillow turns some of 16 into 8, and grey ones of fewer into
     others of 8; and how many pictures the file holds. Those of a JPEG, a telephone's MPO whose first is the photograph,
-    count as one, and so do those of an animated PNG."""
+    count as one, and so do those of an animated PNG; of HEIC's the main one is taken."""
     image, form, content = _open(path, what, formats, max_pixels, max_bytes)
     bits = 8
     try:
@@ -283,13 +314,13 @@ def _decode(
             bits = content[24]
         elif isinstance(image, TiffImagePlugin.TiffImageFile):
             bits = max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (8,)))
-        count = getattr(image, "n_frames", 1) if form in ("WebP", "TIFF", "GIF") else 1
+        count = getattr(image, "n_frames", 1) if form in ("WebP", "TIFF", "GIF", "AVIF") else 1
         image.load()
     except MemoryError:
         sentence = f"{path}: {image.width} x {image.height} pixels need more memory than there is; make it smaller."
         raise InputError(sentence, f"{what} too large") from None
     except Exception as error:  # a hostile file can make a decoder raise anything
-        raise _undecodable(path, what, str(error) or type(error).__name__) from None
+        raise _undecodable(path, what, reason(error)) from None
     return image, bits, count
 
 
@@ -333,9 +364,12 @@ def _check_jpeg(content: bytes) -> None:
 def _unknown(content: bytes, form: str | None, formats: Sequence[str]) -> str:
     """What is said of a file that is of none of the formats to be taken."""
     taken = " or ".join(filter(None, (", ".join(formats[:-1]), formats[-1])))
-    if form is None and not _PHONE.match(content):
+    lacking = next((name for name in LACKING if _PHONE_FORMATS[name].begins.match(content)), None)
+    if form is None and lacking is None:
         return f"not an image: no {taken}"
-    return f"{f'a {form}' if form else 'HEIC or AVIF'}, whatever its name, and no {taken}"
+    if form is None and {*formats} >= {*FORMATS}:
+        return f"{LACKING[str(lacking)]}, or save it as JPEG"
+    return f"a {form or lacking}, whatever its name, and no {taken}"
 
 
 def _to_rgb(image: Image.Image, name: str | Path) -> Image.Image:
@@ -359,6 +393,6 @@ def _too_deep(name: str | Path, form: str) -> InputError:
     return InputError(f"{name}: has more than 8 bits a channel ({form}); save it with 8.", "more than 8 bits")
 
 
-def _undecodable(path: str | Path, what: str, reason: str) -> InputError:
+def _undecodable(path: str | Path, what: str, why: str) -> InputError:
     mend = "export it anew as PNG" if what == "mask" else "replace the file"
-    return InputError(f"{path}: the {what} cannot be decoded ({reason}); {mend}.", f"{what} unreadable")
+    return InputError(f"{path}: the {what} cannot be decoded ({why}); {mend}.", f"{what} unreadable")

@@ -339,12 +339,12 @@ def test_what_lies_there_and_is_not_read_is_warned_of(root: Path) -> None:
     (root / "JPEGImages/new.jpg").symlink_to("/no/such/photograph.jpg")
     (root / "JPEGImages/@eaDir").mkdir()
     (root / "JPEGImages/notes.txt").touch()
-    (root / "JPEGImages/IMG_1.HEIC").touch()
+    (root / "JPEGImages/IMG_1.NEF").touch()
     (root / "SegmentationClass/train_00000.jpg").touch()
     result = check(root)
     assert found(result) == []
     left = [warning.message for warning in result.warnings]
-    for part in ("new.jpg: is a link to /no/such/photograph.jpg", "@eaDir", "notes.txt", "IMG_1.HEIC: photographs of"):
+    for part in ("new.jpg: is a link to /no/such/photograph.jpg", "@eaDir", "notes.txt", "IMG_1.NEF: photographs of"):
         assert sum(part in message for message in left) == 1, part
     assert sum("SegmentationClass: 1 files are no masks" in message for message in left) == 1
 

@@ -133,11 +133,11 @@ def broken(folder: Path, kind: str) -> str:
     if kind == "FIFO":
         os.mkfifo(folder / "x.jpg")
         return r"x\.jpg: is no regular file"
-    (folder / "x.heic").touch()
-    return r"x\.heic: photographs of this format cannot be read; save it as JPEG or PNG"
+    (folder / "x.psd").touch()
+    return r"x\.psd: photographs of this format cannot be read; save it as JPEG or PNG"
 
 
-KINDS = ["link to nothing", "link of a folder to nothing", "link to itself", "FIFO", "HEIC"]
+KINDS = ["link to nothing", "link of a folder to nothing", "link to itself", "FIFO", "Photoshop"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -203,7 +203,7 @@ def test_left_out_files_are_named() -> None:
     assert sentence.endswith("are hidden, a system's, or found twice, and were left out: @eaDir.")
 
 
-@pytest.mark.parametrize("name", ["IMG_1.HEIC", "raw.nef"])
+@pytest.mark.parametrize("name", ["IMG_1.JXL", "raw.nef"])
 def test_formats_that_cannot_be_read_are_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).touch()
     with pytest.raises(InputError, match=rf"{name}: .* save it as JPEG or PNG"):

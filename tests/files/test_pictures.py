@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import ExifTags, Image, PngImagePlugin
 from png_files import chunk, png
 from torchvision.transforms import v2
 
 from dsrg.app import uploads
-from dsrg.data.photograph import ending_of, put_photograph
+from dsrg.data.photograph import ending_of, put_photograph, walk
 from dsrg.data.training import TrainingSet
 from dsrg.data.voc import Photo, VocFolder
 from dsrg.data.warped import warped
@@ -241,7 +241,69 @@ def test_an_eps_starts_no_other_program_at_any_door(
     assert started == []
 
 
-@pytest.mark.parametrize("form", ["PPM", "TGA", "ICO", "SGI", "PCX", "PDF", "EPS", "IM", "DDS", "JPEG2000", "AVIF"])
+def save_phone(path: Path, form: str, orientation: int = 1) -> Path:
+    """A photograph (30, 40) with a dark left half, as telephones write it."""
+    pixels = np.full((30, 40, 3), 230, np.uint8)
+    pixels[:, :20] = 25
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    if form == "HEIC":
+        heif = pytest.importorskip("pillow_heif")
+        heif.from_pillow(Image.fromarray(pixels)).save(path, quality=95, exif=exif.tobytes())
+    else:
+        if form in pictures.LACKING:
+            pytest.skip("this Pillow has no AVIF")
+        Image.fromarray(pixels).save(path, "AVIF", quality=95, exif=exif)
+    return path
+
+
+@pytest.mark.parametrize("form", ["HEIC", "AVIF"])
+@pytest.mark.parametrize("door", sorted(DOORS.keys() - {"upload"}))
+def test_photographs_of_telephones_are_read(tmp_path: Path, door: str, form: str) -> None:
+    pixels = DOORS[door](save_phone(tmp_path / f"IMG_1.{form}", form)).astype(int)
+    assert pixels.shape == (30, 40, 3)
+    assert np.abs(pixels[:, 3:17] - 25).max() < 12
+    assert np.abs(pixels[:, 23:37] - 230).max() < 12
+
+
+@pytest.mark.parametrize("form", ["HEIC", "AVIF"])
+def test_photographs_of_telephones_stand_upright_and_become_jpeg(tmp_path: Path, form: str) -> None:
+    source = save_phone(tmp_path / f"IMG_1.{form.lower()}", form, 6)
+    assert pictures.read_upright(source).size == (30, 40)
+    assert ending_of(source) == ".jpg"
+    assert put_photograph(source, tmp_path / "out.jpg")
+    with Image.open(tmp_path / "out.jpg") as image:
+        assert (image.format, image.size) == ("JPEG", (30, 40))
+        assert np.asarray(image)[:10].mean() < 60  # the left is above now
+
+
+@pytest.mark.parametrize("form", ["HEIC", "AVIF"])
+def test_a_format_whose_library_is_missing_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    path = save_phone(tmp_path / f"a.{form.lower()}", form)
+    monkeypatch.setitem(pictures.LACKING, form, f"{form} needs a library: pip install 'dsrg[heic]'")
+    monkeypatch.delitem(pictures.FORMATS, form)
+    with pytest.raises(
+        InputError, match=rf"a\.{form.lower()}: the photograph cannot be decoded \({form} needs a library"
+    ):
+        pictures.read_image(path)
+    with pytest.raises(InputError, match=rf"a\.{form.lower()}: {form} needs a library: pip install 'dsrg\[heic\]'"):
+        walk(tmp_path).check()
+    with pytest.raises(InputError, match=f"a {form}, whatever its name, and no PNG"):
+        pictures.read_mask(path)
+
+
+@pytest.mark.parametrize("form", ["HEIC", "AVIF"])
+def test_damaged_photographs_of_telephones_are_refused(tmp_path: Path, form: str) -> None:
+    content = save_phone(tmp_path / "a.heic", form).read_bytes()
+    for length in (20, 100, len(content) - 40):
+        (tmp_path / "b.heic").write_bytes(content[:length])
+        with pytest.raises(InputError, match=r"b\.heic: the photograph cannot be decoded"):
+            pictures.read_image(tmp_path / "b.heic")
+
+
+@pytest.mark.parametrize("form", ["PPM", "TGA", "ICO", "SGI", "PCX", "PDF", "EPS", "IM", "DDS", "JPEG2000"])
 @pytest.mark.parametrize("door", REFUSING)
 def test_formats_that_are_not_named_are_not_decoded(tmp_path: Path, door: str, form: str) -> None:
     path = tmp_path / "a.png"

@@ -15,6 +15,7 @@ import torchvision
 import yaml
 from helpers import NAMES, make_voc, quadrants
 from imagenet_files import photo_name, write_boxes, write_kit, write_photos, write_words
+from PIL import Image
 from trained_run import make_trained_run
 
 from dsrg import config
@@ -128,6 +129,7 @@ def questions(file: Path, world: Path) -> object:
     return vqa.read_questions(world / "vqa/questions.json", world / "vqa/annotations.json", world / "photos")
 
 
+PHONES = [form for form in ("HEIC", "AVIF") if form not in pictures.LACKING]
 TABLE = "labels.csv"
 _BITS = f"{768:032b}{7:05b}{2:04b}{3:04b}{7:04b}{15:04b}" + "".join(f"110{255:08b}{value:08b}" for value in (0, 255, 0))
 BRUSH = [int(_BITS[start : start + 8].ljust(8, "0"), 2) for start in range(0, len(_BITS), 8)]
@@ -170,6 +172,7 @@ READERS = (
     Reader("masks in colour", "layout/SegmentationClass/a.png", layout),
     Reader("photograph", "photos/a.jpg", of(pictures.read_image)),
     Reader("photograph, upright", "photos/b.png", of(pictures.read_upright)),
+    *(Reader(name, f"phone.{name.lower()}", of(pictures.read_image)) for name in PHONES),
     Reader("upload", "photos/a.jpg", of(read_upload, long_side=64)),
     Reader("mask", "masks/a.png", of(pictures.read_mask, len(NAMES))),
     Reader("masks to compare", "masks/a.png", pairs),
@@ -210,6 +213,7 @@ def make_world(world: Path) -> None:
     for write in (write_photos, write_words, write_kit, write_boxes):
         write(world / "imagenet")
     _make_exports(world)
+    _make_phones(world)
     storage.write_cams(world / "a.npz", [1, 2], np.random.default_rng(0).random((2, 3, 4)).astype(np.float32))
     _make_networks(world)
     made = run(world, world).stage("classifier")
@@ -259,6 +263,18 @@ def coco_values() -> dict[str, object]:
             for number, (image, category, crowd, shape) in enumerate(shapes, 1)
         ],
     }
+
+
+def _make_phones(world: Path) -> None:
+    """Photographs of telephones."""
+    pixels = Image.fromarray(np.arange(64 * 48 * 3, dtype=np.uint8).reshape(48, 64, 3))
+    for name in PHONES:
+        if name == "AVIF":
+            pixels.save(world / "phone.avif")
+        else:
+            import pillow_heif  # an extra
+
+            pillow_heif.from_pillow(pixels).save(world / "phone.heic")
 
 
 def _make_exports(world: Path) -> None:

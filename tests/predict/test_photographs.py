@@ -329,13 +329,13 @@ def test_large_photographs_go_one_by_one(model: Segmenter) -> None:
 
 def test_what_cannot_be_opened_is_named_and_all_others_are_done(command: Any, photos: Path, tmp_path: Path) -> None:
     (photos / "gone.jpg").symlink_to("/no/such/photograph.jpg")
-    (photos / "phone.HEIC").touch()
+    (photos / "camera.NEF").touch()
     os.mkfifo(photos / "fifo.png")
     os.mkfifo(photos / "fifo.mp4")
     make_photos(photos / "@eaDir", "thumb.jpg")
     code, out, err = command("--recursive")
     assert code == 2
-    for part in ("gone.jpg: is a link to /no/such", "phone.HEIC: photographs of this", "fifo.png: is no regular file"):
+    for part in ("gone.jpg: is a link to /no/such", "camera.NEF: photographs of this", "fifo.png: is no regular file"):
         assert part in err
     assert "fifo.mp4: is no regular file" in err
     assert "(4 of 8 inputs are faulty; the others are done)" in err

@@ -136,7 +136,7 @@ def plan_masks(
     if len(used) < len(names):
         unused = "', '".join([name for name in names if name not in used][:5])
         notes.append(f"{where}: no mask shows '{unused}', which are no classes then.")
-    classes = check_names(used, where)
+    classes = check_names(used, where, masks=True)
     ids = name_ids(labels)
     items = [
         Item(ids[photo], photo, tuple(own), functools.partial(_read, pairs[photo], legends[pairs[photo]], classes))
