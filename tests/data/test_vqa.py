@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from helpers import NAMES, save_photo
 
-from dsrg.data import vqa_rules
+from dsrg.data import vqa, vqa_rules
 from dsrg.data.vqa import Made, Question, read_questions, write_questions
 from dsrg.data.vqa_answers import normalise_answer, vqa_accuracy
 from dsrg.data.vqa_rules import Scene, balanced, questions_of, read_groups
@@ -152,6 +152,16 @@ def test_what_does_not_belong_together_is_one_sentence(tmp_path: Path, fault: st
         read_questions(*write(tmp_path, questions, annotations))
     assert all(word in str(raised.value) for word in named), str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_what_is_huge_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = write(tmp_path, *official(tmp_path))
+    monkeypatch.setattr(vqa, "MOST", 1)
+    with pytest.raises(InputError, match=r"questions\.json: holds 2 questions, and 1 are the most"):
+        read_questions(*files)
+    monkeypatch.setattr(vqa, "LARGEST", 100)
+    with pytest.raises(InputError, match=r"questions\.json: .* check that it is the right file"):
+        read_questions(*files)
 
 
 def test_two_photographs_of_one_number_cannot_be_told_apart(tmp_path: Path) -> None:
