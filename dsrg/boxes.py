@@ -158,6 +158,51 @@ def mask_boxes(mask: np.ndarray | Tensor) -> LabelledBoxes:
     return LabelledBoxes(np.array(there, np.int64), np.array(edges, np.int64).reshape(-1, 4))
 
 
+def object_boxes(mask: np.ndarray | Tensor, smallest: float = 0.0) -> LabelledBoxes:
+    """The tightest box around each object of a mask, an object being an 8-connected component of a class.
+
+    Masks know no objects, so two that touch have one box, and one that is hidden in part may have several; somebody who
+    draws boxes does better. As for `mask_boxes`, pixels of 255 belong to nothing.
+
+    Args:
+        mask: (H, W) class indices, 255 = void.
+        smallest: Share of the mask's pixels below which a component is a speck that nobody would box; a class's largest
+            component is none.
+
+    Returns:
+        Boxes, int64, ordered by class; none for a mask without foreground.
+
+    Raises:
+        ValueError: the mask is not (H, W) of integers.
+    """
+    labels, least = to_numpy(mask), smallest * to_numpy(mask).size
+    found: list[np.ndarray] = []
+    classes: list[int] = []
+    for index in mask_boxes(labels).classes.tolist():
+        _, _, statistics, _ = cv2.connectedComponentsWithStats((labels == index).view(np.uint8), connectivity=8)
+        left, top, width, height, areas = statistics[1:].astype(np.int64).T
+        own = np.stack([left, top, left + width, top + height], axis=1)[areas >= min(least, areas.max())]
+        found.append(own)
+        classes += [index] * len(own)
+    return LabelledBoxes(np.array(classes, np.int64), np.concatenate([np.zeros((0, 4), np.int64), *found]))
+
+
+def whole_pixels(boxes: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """The pixels that boxes touch: edges moved outwards to whole pixels, and into the image.
+
+    Args:
+        boxes: (N, 4) x0, y0, x1, y1 in pixels, half-open, each with a part in the image.
+        size: (H, W) of the image.
+
+    Returns:
+        (N, 4) int64, each box at least a pixel wide and high.
+    """
+    height, width = size
+    low = np.floor(boxes[:, :2]).clip(0, [width - 1, height - 1])
+    high = np.ceil(boxes[:, 2:]).clip(low + 1, [width, height])
+    return np.concatenate([low, high], axis=1).astype(np.int64)
+
+
 def box_iou(first: np.ndarray | Tensor, second: np.ndarray | Tensor) -> np.ndarray:
     """Intersection over union of every pair of boxes.
 

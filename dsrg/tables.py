@@ -101,6 +101,15 @@ SALIENCY_CUES = ("saliency", "cam_saliency")
 """What seeds.background is where saliency maps are read."""
 
 
+BOXES = {
+    "rectangle": "dsrg.box_seeds:rectangle",
+    "inner": "dsrg.box_seeds:inner",
+    "grabcut": "dsrg.box_seeds:grabcut",
+}
+"""Ways to tell the object in a box from what is around it (seeds.boxes): functions of (pixels, box, core=, cuts=), as
+those of `dsrg.box_seeds`."""
+
+
 @dataclass(frozen=True)
 class SaliencyInput:
     """What a network of saliency was trained to see."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,12 +15,14 @@ import dsrg
 from dsrg import config, crf, tables
 from dsrg.data.sources import find_sources
 from dsrg.errors import InputError
+from dsrg.labels import Classes
 from dsrg.mean_field import Kernels
 from dsrg.models.architectures import Architecture
 from dsrg.models.build import build_classifier, build_deeplab
 from dsrg.predict.formats import Drawn
 from dsrg.predict.photographs import Options, predict
 from dsrg.run import inference
+from dsrg.run.boxing import Boxed
 from dsrg.stages.dsrg import DsrgStep
 
 
@@ -58,6 +61,21 @@ def test_a_source_of_maps_and_so_of_seeds(monkeypatch: pytest.MonkeyPatch) -> No
     assert maps.shape == (2, 17, 17)
     assert maps[0].max() == 0
     assert int(maps[1].argmax()) == 8 * 17 + 8
+
+
+def left_half(pixels: np.ndarray, box: np.ndarray, *, core: float, cuts: int) -> np.ndarray:
+    """The object is the left half of its box."""
+    share = np.zeros(pixels.shape[:2], np.float32)
+    share[box[1] : box[3], box[0] : (box[0] + box[2]) // 2] = 1
+    return share
+
+
+def test_a_way_to_cut_boxes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(tables.BOXES, "left_half", f"{__name__}:left_half")
+    cfg = config.load(None, ["seeds.boxes=left_half", "boxes.crf=false"])
+    boxed = Boxed(tmp_path, Classes(("background", "cat")), str(cfg.seeds.boxes), cfg.boxes, cfg.crf)
+    found = boxed.cut(np.zeros((20, 30, 3), np.uint8), np.array([5, 2, 15, 12]))
+    assert found.tolist() == [[1] * 5 + [0] * 5] * 10
 
 
 def half(probs: Tensor, seeds: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from scipy import ndimage
 from torch.nn import functional
 from torchvision.ops import box_iou as torchvision_iou
 
-from dsrg.boxes import box_iou, map_boxes, mask_boxes, threshold_boxes
+from dsrg.boxes import box_iou, map_boxes, mask_boxes, object_boxes, threshold_boxes, whole_pixels
 from dsrg.data.annotations import read_boxes_for
 from dsrg.data.voc import VocFolder
 from dsrg.errors import InputError
@@ -251,3 +251,31 @@ def test_refuses_bad_xml_boxes(tmp_path: Path, objects: str, message: str) -> No
     with pytest.raises(InputError, match=message) as caught:
         read_boxes_for(folder.annotation_path(photo), (16, 12), folder.classes, photo.path)
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+
+MASKS = arrays(
+    np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.sampled_from([0, 0, 0, 1, 1, 2, 255])
+)
+
+
+@settings(deadline=None)
+@given(mask=MASKS, smallest=st.sampled_from([0.0, 0.05, 0.2, 0.9]))
+def test_objects_are_scipy_s_components_that_are_large_enough(mask: np.ndarray, smallest: float) -> None:
+    expected = []
+    for index in (1, 2):
+        labels, count = ndimage.label(mask == index, EIGHT)
+        sizes = [int((labels == number).sum()) for number in range(1, count + 1)]
+        for (y, x), size in zip(ndimage.find_objects(labels), sizes, strict=True):
+            if size >= smallest * mask.size or size == max(sizes):
+                expected.append((index, x.start, y.start, x.stop, y.stop))
+    found = object_boxes(mask, smallest)
+    got = [(index, *box) for index, box in zip(found.classes.tolist(), found.boxes.tolist(), strict=True)]
+    assert sorted(got) == sorted(expected)
+    assert [index for index, *_ in got] == sorted(index for index, *_ in got)
+
+
+def test_whole_pixels_worked_by_hand() -> None:
+    boxes = np.array([[0.2, 1.0, 3.0, 4.1], [-5, -1, 0.5, 1], [9.5, 7.5, 99, 9], [4, 4, 4, 4.0]])
+    expected = [[0, 1, 3, 5], [0, 0, 1, 1], [9, 7, 10, 8], [4, 4, 5, 5]]  # in 10 x 8; a box of no area is a pixel
+    assert whole_pixels(boxes, (8, 10)).tolist() == expected
+    assert whole_pixels(np.zeros((0, 4)), (8, 10)).shape == (0, 4)

@@ -176,6 +176,11 @@ def own_thresholds(run: Run) -> tuple[Seeds, str]:
     is a file for each training photograph, which another photograph does not have: there the cue is CAM.
     """
     settings = run.seeds
+    if run.boxed is not None and not run.needs_maps:
+        return settings.model_copy(update={"thresholds": "fixed"}), (
+            "The run cuts seeds from boxes, which a new photograph does not have: here they are cut from CAM, by the "
+            "thresholds of the configuration."
+        )
     if settings.background in tables.SALIENCY_CUES:
         remark = (
             "The run cuts seeds by saliency maps, which a new photograph does not have: here background is where every "

@@ -19,6 +19,7 @@ examples:
   one folder a class:     dsrg prepare-data --photos photos --root data/mine
   a table image,labels:   dsrg prepare-data --photos photos --labels labels.csv --root data/mine
   an unpacked export:     dsrg prepare-data --photos export --root data/mine
+  some have boxes:        dsrg prepare-data --photos photos --labels labels.csv --boxes annotations --root data/mine
   its file alone:         dsrg prepare-data --photos photos --labels project.json --root data/mine
   what it would make:     dsrg prepare-data --photos photos --labels labels.csv --root data/mine --dry-run
   VOC 2012, train_aug:    dsrg prepare-data --voc VOCdevkit/VOC2012 --sbd benchmark_RELEASE/dataset --root data/voc12
@@ -28,8 +29,8 @@ examples:
   COCO's format:          dsrg prepare-data --coco-json annotations.json --photos photos --root data/mine
 
 An export may be of Label Studio (CSV, JSON, JSON-MIN, COCO), CVAT (COCO, masks and XML of VOC, "CVAT for images"),
-Roboflow (COCO, CSV, masks), labelme (masks) or Hugging Face (metadata.csv, metadata.jsonl), or Open Images' CSV; which
-it is, its content tells.
+Roboflow (COCO, CSV, masks), LabelMe (JSON, masks) or Hugging Face (metadata.csv, metadata.jsonl), or Open Images' CSV;
+which it is, its content tells.
 """
 
 
@@ -85,6 +86,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="their labels: a table with the columns image,labels, or what a tool exports, a file or a folder",
     )
+    mine.add_argument(
+        "--boxes",
+        type=Path,
+        metavar="DIR",
+        help="VOC XML or LabelMe JSON with the boxes of some of the photographs, beside labels of the others",
+    )
     mine.add_argument("--val", type=float, metavar="SHARE", help="share set aside for measuring (default 0.1)")
     mine.add_argument(
         "--unlabelled",
@@ -120,7 +127,7 @@ def _plan(options: argparse.Namespace) -> Plan:
 
     _check_options(options)
     choice = recognise.Choice(
-        0.1 if options.val is None else options.val, options.unlabelled or "stop", options.threads
+        0.1 if options.val is None else options.val, options.unlabelled or "stop", options.threads, options.boxes
     )
     if options.coco is not None:
         return coco.plan_coco(options.coco, options.year)
@@ -152,7 +159,7 @@ def _check_options(options: argparse.Namespace) -> None:
         "--coco-json": {"--photos", "--val", "--unlabelled"},
         "--imagenet": set(),
         "--voc": {"--sbd", "--download", "--label-source"},
-        "--photos": {"--labels", "--val", "--unlabelled"},
+        "--photos": {"--labels", "--boxes", "--val", "--unlabelled"},
     }
     flags = {flag for flags in allowed.values() for flag in flags} | allowed.keys()
     given = [flag for flag in sorted(flags) if getattr(options, flag[2:].replace("-", "_")) not in (None, False)]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,6 +15,18 @@ from dsrg.errors import InputError
 from dsrg.files import disk
 from dsrg.files.markup import read_xml
 from dsrg.labels import Classes
+
+
+class Drawn(NamedTuple):
+    """The objects that somebody has boxed in one photograph, as a file says; the photograph has not been asked."""
+
+    names: tuple[str, ...]
+    boxes: np.ndarray | None
+    """(N, 4) float64 x0, y0, x1, y1, half-open (see `dsrg.boxes`), finite, each edge at most its opposite; None where
+    an object has none."""
+    size: tuple[int, int] | None
+    """Width and height that the boxes are for; None where the file does not say."""
+
 
 LARGEST = 16 * disk.MIB
 """Bytes of an annotation; VOC's largest has 30 KB."""
@@ -59,6 +73,56 @@ def read_boxes_for(path: Path, size: tuple[int, int], classes: Classes, photo: P
     return LabelledBoxes(np.array(indices, np.int64), np.array(boxes, np.float64))
 
 
+def read_drawn(path: Path) -> Drawn:
+    """Read the boxes of a VOC XML annotation of any tool, wherever they lie.
+
+    Raises:
+        InputError: the file is missing or broken, or a box is no four numbers in order.
+    """
+    root = _read_root(path, "leave it out")
+    names, boxes, bare = [], [], False
+    for element in _objects_of(root, path):
+        names.append(element.findtext("name", "").strip())
+        if element.find("bndbox") is None:
+            bare = True
+            continue
+        left, top, right, bottom = _edges(element, names[-1], path)
+        if not (math.isfinite(left + top + right + bottom) and left <= right and top <= bottom):
+            raise InputError(
+                f"{path}: the box {left:g}, {top:g}, {right:g}, {bottom:g} of a '{names[-1][:60]}' ends before it "
+                "begins; correct it.",
+                "box wrong",
+            )
+        boxes.append((left - 1, top - 1, right, bottom))
+    said = _size_in(root)
+    size = None if said is None else (round(said[0]), round(said[1]))
+    return Drawn(tuple(names), None if bare else np.array(boxes, np.float64).reshape(-1, 4), size)
+
+
+def document(file_name: str, size: tuple[int, int], names: Sequence[str], boxes: np.ndarray) -> bytes:
+    """The content of a VOC XML annotation, which `read_boxes_for` reads back.
+
+    Args:
+        file_name: The photograph's.
+        size: Its (width, height) in pixels.
+        names: The objects' classes.
+        boxes: (N, 4) x0, y0, x1, y1, half-open; VOC counts from 1 and names the last pixel.
+    """
+    root = ElementTree.Element("annotation")
+    ElementTree.SubElement(root, "filename").text = file_name
+    part = ElementTree.SubElement(root, "size")
+    for key, value in zip(("width", "height", "depth"), (*size, 3), strict=True):
+        ElementTree.SubElement(part, key).text = str(value)
+    for name, (left, top, right, bottom) in zip(names, boxes.tolist(), strict=True):
+        one = ElementTree.SubElement(root, "object")
+        ElementTree.SubElement(one, "name").text = name
+        edges = ElementTree.SubElement(one, "bndbox")
+        for key, value in zip(("xmin", "ymin", "xmax", "ymax"), (left + 1, top + 1, right, bottom), strict=True):
+            ElementTree.SubElement(edges, key).text = f"{value:.10g}"
+    ElementTree.indent(root)
+    return f"{ElementTree.tostring(root, encoding='unicode')}\n".encode()
+
+
 def read_label_names(path: Path, otherwise: str) -> list[str]:
     """The names of the objects of a VOC XML annotation, difficult and truncated ones too.
 
@@ -90,11 +154,16 @@ def read_plain_boxes(path: Path) -> tuple[list[tuple[str, Edges]], tuple[float, 
     for element in _objects_of(root, path):
         name = element.findtext("name", "").strip()
         found.append((name, _edges(element, name, path)))
+    return found, _size_in(root)
+
+
+def _size_in(root: ElementTree.Element) -> tuple[float, float] | None:
+    """The width and height that an annotation says the photograph has; some tools write 0."""
     try:
         size = (float(root.findtext("size/width", "0")), float(root.findtext("size/height", "0")))
     except ValueError:
-        size = (0.0, 0.0)
-    return found, size if all(0 < side < math.inf for side in size) else None
+        return None
+    return size if all(0 < side < math.inf for side in size) else None
 
 
 def _edges(element: ElementTree.Element, name: str, path: Path) -> Edges:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from dsrg.data import boxed as boxed_files
+from dsrg.data.annotations import read_boxes_for
 from dsrg.data.photograph import describe_left_out, is_system
 from dsrg.data.voc import Photo, Refuse, VocFolder, no_object, reporting, shows_object
 from dsrg.errors import InputError
@@ -207,6 +209,13 @@ def _read_all(
             blank.add(photo.id)
         if mask is not None and not own and photo.id not in doubtful:
             own += _differences(folder, photo, mask)
+        if image is not None and photo.id in boxed and not own and photo.id not in doubtful:
+            path = folder.annotation_path(photo)
+            sentence = boxed_files.difference(
+                read_boxes_for(path, image.size, folder.classes, photo.path), folder.classes, photo
+            )
+            if sentence:  # stops the runs that learn from boxes, and no other
+                own.append(Fault(boxed_files.DIFFER, path, photo.id, f"{path}: {sentence}", warning=True))
         if image is not None:
             sizes[photo.id] = image.size
             turn = pictures.orientation(image)

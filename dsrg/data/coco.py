@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dsrg import labels
+from dsrg.data import drawn
 from dsrg.data.coco_rows import (
     TAG,
     Categories,
@@ -62,6 +63,10 @@ class _Objects:
     drawn: set[int] = field(default_factory=set)
     """Those of the classes that have a place."""
     regions: list[Region] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    """Of the objects, but for labels that have no place."""
+    boxes: list[drawn.Edges | None] = field(default_factory=list)
+    """Theirs; None for one without a box."""
 
 
 def load(path: Path) -> Content:
@@ -83,6 +88,7 @@ def instances_of(
     keep_unused: bool = False,
     in_order: bool = False,
     painted: bool = False,
+    files: Collection[Path] = (),
 ) -> Instances:
     """The photographs of annotations in COCO's format; those without any object are left out.
 
@@ -99,6 +105,7 @@ def instances_of(
         keep_unused: Keep categories that no object has. They are no classes else, for nothing could be learnt of them.
         in_order: Paint later objects over earlier ones, and not smaller ones over larger.
         painted: What is marked as a crowd is an object, as where CVAT has written the file.
+        files: Those that the content comes from, where they are several.
 
     Raises:
         InputError: a value is broken, or a photograph does not exist or lies elsewhere.
@@ -114,27 +121,36 @@ def instances_of(
     if len(images) > len(kept):
         left = len(images) - len(kept)
         notes.append(f"{path}: {left} of {len(images)} photographs show no object and were left out.")
-    files, left_out = _find(kept, images, photos, path)
+    found_at, left_out = _find(kept, images, photos, {path.resolve(), *(file.resolve() for file in files)}, path)
     has_masks = any(row.get("segmentation") for row in rows)
     sizes = {number: size for number, (_, size) in kept.items()}
-    if has_masks:  # where the annotations say no size, as the tool that made them showed the photograph
-        sizes = {number: size or pictures.read_upright(files[number]).size for number, size in sizes.items()}
+    if has_masks or any(
+        row.get("bbox") for row in rows
+    ):  # where the annotations say no size, as the tool that made them showed the photograph
+        sizes = {number: size or pictures.read_upright(found_at[number]).size for number, size in sizes.items()}
     class_names = ("background", *(categories.values() if names is None else names))
     indices = {number: class_names.index(name) for number, name in categories.items()}
     known = {number: sizes.get(number) for number in images}
     crowds = categories if painted else painted_categories(rows, categories, path)
-    objects, found = _read_objects(rows, crowds, indices, known, path)
+    objects, found = _read_objects(rows, crowds, categories, indices, known, path)
     if not has_masks:
         notes.append(f"{path}: no object has a segmentation, so there are no masks to measure with.")
-    owners, twice = _join_listed_twice(objects, files, sizes, path)
-    ids = name_ids(files[number] for number in owners)
-    items = []
+    owners, twice = _join_listed_twice(objects, found_at, sizes, path)
+    ids = name_ids(found_at[number] for number in owners)
+    items, cut_off = [], 0
     for number in owners:
-        own, size, file = objects[number], sizes[number], files[number]
+        own, size, file = objects[number], sizes[number], found_at[number]
         where = f"{path} (image {number})"
         mask = functools.partial(paint, own.regions, size, where, in_order=in_order) if has_masks and size else None
-        items.append(Item(ids[file], file, tuple(class_names[index] for index in sorted(own.classes)), mask, size))
-    named = {files[number]: kept[number][0] for number in owners}
+        own_labels = tuple(class_names[index] for index in sorted(own.classes))
+        xml, beyond = None, 0
+        if size and {*own.names} == {*own_labels}:
+            xml, beyond = drawn.annotation(file, size, own.names, own.boxes, where)
+        cut_off += beyond
+        items.append(Item(ids[file], file, own_labels, mask, size, xml))
+    bare = sum(item.annotation is None for item in items)
+    found += drawn.describe(path, bare if bare < len(items) else 0, cut_off)
+    named = {found_at[number]: kept[number][0] for number in owners}
     return Instances(path, categories, items, notes + twice + found + left_out, named)
 
 
@@ -232,6 +248,7 @@ def _describe_unused(content: Content, listed: Collection[int], path: Path) -> l
 def _read_objects(
     rows: Sequence[dict[str, Any]],
     painted: Categories,
+    names: Categories,
     indices: Mapping[int, int],
     sizes: Mapping[int, tuple[int, int] | None],
     path: Path,
@@ -241,7 +258,8 @@ def _read_objects(
     Args:
         rows: The annotations.
         painted: The categories whose crowds are objects.
-        indices: Indices of the categories that are classes.
+        names: The categories that are classes.
+        indices: Theirs.
         sizes: By the id of every photograph that the file lists: width and height, where they are known.
         path: The file, for errors.
     """
@@ -260,6 +278,9 @@ def _read_objects(
         own = objects.setdefault(image, _Objects())
         own.classes.add(indices[category])
         size = sizes[image]
+        if not row.get(TAG):
+            own.names.append(names[category])
+            own.boxes.append(drawn.coco_box(row, size, where))
         if has_masks and size and not row.get(TAG):
             if len(own.regions) == MOST_OBJECTS:
                 raise InputError(f"{path}: image {image} has more than {MOST_OBJECTS:,} objects; check the file.")
@@ -274,8 +295,8 @@ def _read_objects(
         size = sizes[image]
         if size and own.classes > own.drawn:  # a class is somewhere, nobody knows where: nothing is background
             own.regions.append(Region(IGNORE, [np.array([0, 0, size[0], 0, *size, 0, size[1]], np.float64)]))
-    names = [name for number, name in painted.items() if number in marked]
-    counts = _describe_objects(names, {"crowds": crowds, "boxes": boxes}, path)
+    crowded = [name for number, name in painted.items() if number in marked]
+    counts = _describe_objects(crowded, {"crowds": crowds, "boxes": boxes}, path)
     if ignored:
         unknown = min(row["category_id"] for row in rows if row["category_id"] not in indices)
         counts.append(f"{path}: {ignored} annotations are of no class (category {unknown}) and count as background.")
@@ -303,8 +324,11 @@ def _describe_objects(painted: Sequence[str], counts: Mapping[str, int], path: P
     return notes
 
 
-def _find(kept: Images, images: Images, photos: Path, path: Path) -> tuple[dict[int, Path], list[str]]:
-    """From the id of a photograph that shows objects to its file; and sentences on files that nothing names."""
+def _find(
+    kept: Images, images: Images, photos: Path, read: Collection[Path], path: Path
+) -> tuple[dict[int, Path], list[str]]:
+    """From the id of a photograph that shows objects to its file; and sentences on files that nothing names, but for
+    those that are read."""
     found = walk(photos).check()
     index = PhotoIndex(photos, found.photographs)
     places = {name: f"{path} (image {number})" for number, (name, _) in kept.items()}
@@ -314,7 +338,7 @@ def _find(kept: Images, images: Images, photos: Path, path: Path) -> tuple[dict[
     unlisted = len({*found.photographs} - listed)
     if unlisted:
         notes.append(f"{photos}: {unlisted} photographs are not listed in {path} and were left out.")
-    others = [other for other in found.others if other.resolve() != path.resolve()]
+    others = [other for other in found.others if other.resolve() not in read]
     return files, notes + describe_left_out(photos, others, found.skipped)
 
 
@@ -342,6 +366,8 @@ def _join_listed_twice(
                 "differ; join them into one."
             )
         objects[first].regions.extend(objects[number].regions)
+        objects[first].names.extend(objects[number].names)
+        objects[first].boxes.extend(objects[number].boxes)
     twice = len(files) - len(owners)
     if not twice:
         return list(owners.values()), []

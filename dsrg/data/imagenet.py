@@ -15,12 +15,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 import numpy as np
 from tqdm import tqdm
 
-from dsrg.data.annotations import read_label_names, read_plain_boxes
+from dsrg.data.annotations import document, read_label_names, read_plain_boxes
 from dsrg.data.class_folders import read_class_folders
 from dsrg.data.ids import MOST
 from dsrg.data.matlab import read_mat
@@ -117,18 +116,14 @@ def voc_annotation(path: Path, photo: Path, names: Mapping[str, str]) -> bytes:
     found, said = read_plain_boxes(path)
     size = pictures.read_size(photo)
     scales = (1.0, 1.0) if said is None else (size[0] / said[0], size[1] / said[1])
-    lines = []
-    for name, (left, top, right, bottom) in found:
-        if name not in names:
-            continue
-        first = [scale * edge + 1 for scale, edge in zip(scales, (left, top), strict=True)]
+    own = [(names[name], edges) for name, edges in found if name in names]
+    boxes = []
+    for _, (left, top, right, bottom) in own:
         last = [min(scale * (e + 1), side) for scale, e, side in zip(scales, (right, bottom), size, strict=True)]
-        edges = zip(("xmin", "ymin", "xmax", "ymax"), (*first, *last), strict=True)
-        box = "".join(f"<{key}>{value:.10g}</{key}>" for key, value in edges)
-        lines.append(f"<object><name>{escape(names[name])}</name><bndbox>{box}</bndbox></object>\n")
-    if not lines:
+        boxes.append([scales[0] * left, scales[1] * top, *last])
+    if not own:
         raise InputError(f"{path}: has no object of a class of this data set; remove the file or the photograph.")
-    return f"<annotation>\n{''.join(lines)}</annotation>\n".encode()
+    return document(photo.name, size, [name for name, _ in own], np.array(boxes))
 
 
 def _find(bases: Sequence[Path], places: Sequence[str]) -> Path | None:

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from dsrg.data import drawn
 from dsrg.data.class_folders import read_class_folders
-from dsrg.data.photograph import describe_left_out
+from dsrg.data.photograph import LEFT_OUT, describe_left_out, walk
 from dsrg.data.prepare import Item, Plan, check_names, name_ids, split_off, splits_given
 from dsrg.data.table import match, read_labels
 from dsrg.errors import InputError
@@ -70,19 +71,26 @@ def read_table(photos: Path, table: Path) -> Tagged:
     return Tagged(matched.labels, notes, matched.splits, matched.bare)
 
 
-def plan_own(photos: Path, table: Path | None = None, *, val: float = 0.1, unlabelled: Unlabelled = "stop") -> Plan:
+def plan_own(
+    photos: Path,
+    table: Path | None = None,
+    *,
+    val: float = 0.1,
+    unlabelled: Unlabelled = "stop",
+    boxes: Path | None = None,
+) -> Plan:
     """Plan the data set of photographs in folders of classes, or with a table of labels.
 
     Args:
         photos: Folder of the photographs.
         table: Table of their labels; None for one folder a class.
-        val, unlabelled: As in `plan_tagged`.
+        val, unlabelled, boxes: As in `plan_tagged`.
 
     Raises:
         InputError: as `read_table`, `read_folders` and `plan_tagged`.
     """
     tagged = read_table(photos, table) if table else read_folders(photos)
-    return plan_tagged(tagged, photos, table or photos, val=val, unlabelled=unlabelled)
+    return plan_tagged(tagged, photos, table or photos, val=val, unlabelled=unlabelled, boxes=boxes)
 
 
 def plan_tagged(
@@ -93,6 +101,7 @@ def plan_tagged(
     val: float = 0.1,
     unlabelled: Unlabelled = "stop",
     files: Mapping[str, Any] | None = None,
+    boxes: Path | None = None,
 ) -> Plan:
     """Plan the data set of photographs with labels; the classes are all labels, in alphabetical order.
 
@@ -103,10 +112,14 @@ def plan_tagged(
         val: Share of the photographs set aside for measuring the classifier, in 0..1 (see `split_off`).
         unlabelled: Whether a photograph without a label stops the command, or is left out.
         files: What else identifies the source, as values of JSON.
+        boxes: Folder of annotations, VOC XML or LabelMe JSON, of some or all of the photographs. Each names all objects
+            of its photograph, so it has the last word on the labels.
 
     Raises:
-        InputError: a photograph has no label, and is not to be left out; two share a name; or there are too few.
+        InputError: a photograph has no label, and is not to be left out; two share a name; or there are too few. With
+            boxes also as `drawn.read_folder`.
     """
+    tagged, boxed = _with_boxes(tagged, photos, where, boxes)
     labels = {file: [name for name in own if name != "background"] for file, own in tagged.labels.items()}
     bare = sorted({*tagged.bare, *(file for file, own in labels.items() if not own)})
     labels = {file: own for file, own in labels.items() if own}
@@ -114,7 +127,11 @@ def plan_tagged(
     classes = check_names(sorted({name for own in labels.values() for name in own}), where)
     ids = name_ids(labels)
     items = sorted(
-        (Item(ids[file], file, tuple(sorted(own))) for file, own in labels.items()), key=lambda item: item.id
+        (
+            Item(ids[file], file, tuple(sorted(own)), None, boxed.sizes.get(file), boxed.annotations.get(file))
+            for file, own in labels.items()
+        ),
+        key=lambda item: item.id,
     )
     lost = next((file for file in labels if tagged.splits and file not in tagged.splits), None)
     if lost is not None:
@@ -129,7 +146,23 @@ def plan_tagged(
     notes += [f"'{name}' has no photograph to learn from; add some." for name in classes[1:] if name not in learnt]
     table = None if where == photos else str(where.resolve())
     source = {"kind": "own", "photos": str(photos.resolve()), "table": table, **(files or {})}
+    if boxes:
+        source["boxes"] = str(boxes.resolve())
     return Plan(classes, items, splits, source, notes)
+
+
+def _with_boxes(tagged: Tagged, photos: Path, where: Path, boxes: Path | None) -> tuple[Tagged, drawn.Boxed]:
+    """Labels and boxes from a folder of annotations, see `plan_tagged`; nothing without one."""
+    if boxes is None:
+        return tagged, drawn.Boxed({}, {}, {}, [])
+    boxed = drawn.read_folder(boxes, photos, [*tagged.labels, *tagged.bare], tagged.labels)
+    bare = [photo for photo in tagged.bare if photo not in boxed.labels]
+    labels = {**tagged.labels, **boxed.labels}
+    notes = [note for note in tagged.notes if not note.startswith(f"{photos}: ") or LEFT_OUT not in note]
+    if len(notes) < len(tagged.notes):  # annotations may lie among the photographs, and are not left out
+        read = {*drawn.annotations_in(boxes), *([where] if where.is_file() else [])}
+        notes += describe_left_out(photos, [path for path in walk(photos).others if path not in read])
+    return tagged._replace(labels=labels, bare=bare, notes=[*notes, *boxed.notes]), boxed
 
 
 def _describe_bare(bare: Sequence[Path], total: int, photos: Path, where: Path, unlabelled: Unlabelled) -> list[str]:

@@ -135,11 +135,14 @@ def _sort(entry: os.DirEntry[str], found: Found) -> bool:
     return False
 
 
+LEFT_OUT = "files are no photographs and were left out"
+
+
 def describe_left_out(folder: Path, others: Sequence[Path], skipped: Sequence[Path] = ()) -> list[str]:
     """The sentences that say which files of a folder are no photographs, and what is hidden or the system's."""
     sentences = []
     for paths, what in (
-        (others, "files are no photographs and were left out"),
+        (others, LEFT_OUT),
         (skipped, "files or folders are hidden, a system's, or found twice, and were left out"),
     ):
         names = ", ".join(path.relative_to(folder).as_posix() for path in paths[:3])

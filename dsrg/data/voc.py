@@ -94,7 +94,7 @@ class VocFolder:
         self.image_dir = self.root / images
         self._split_dir = self.root / splits
         self._labels = self.root / labels
-        self._annotations = self.root / annotations
+        self.annotation_dir = self.root / annotations
 
     def photos(self, split: str, refuse: Refuse = raise_fault) -> list[Photo]:
         """The photographs of a split with their image-level labels, in the split file's order.
@@ -231,7 +231,7 @@ class VocFolder:
 
     def annotation_path(self, photo: Photo) -> Path:
         """File of the photograph's XML annotation, whether it exists or not."""
-        return self._annotations / f"{photo.id}.xml"
+        return self.annotation_dir / f"{photo.id}.xml"
 
     def split_file(self, split: str) -> Path:
         """File of a split, whether it exists or not."""

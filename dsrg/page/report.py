@@ -102,7 +102,7 @@ def _context(run: Run, found: Mapping[str, Status], shown: Sequence[Example]) ->
         "measured": measured,
         "networks": NETWORKS,
         "classes": _classes(run, found, figures, measured),
-        "trainings": [(record.training(run, found[name]), STAGES[name].command) for name in TRAININGS],
+        "trainings": [(record.training(run, found[name]), STAGES[name].command) for name in TRAININGS if name in found],
         "growth": record.growth(run, found["dsrg"]),
         "layers": pictures.LAYERS | {"cam": MAPS[run.cfg.seeds.source].title},
         "first_layer": next((card.first for card in cards if card.first), ""),

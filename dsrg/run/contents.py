@@ -25,6 +25,7 @@ NAMES = {
     "predicted_labels": "their image-level labels",
     "predicted_files": "the photographs that are predicted (some have another size in bytes)",
     "truth": "the true masks",
+    "boxes": "the boxes of the training photographs",
     "weights": "the file of model.weights",
     "saliency": "the saliency maps in seeds.saliency_dir",
     "saliency_weights": "the file of saliency.weights",

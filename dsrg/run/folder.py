@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
-import platform
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -14,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dsrg import __version__, config, distributed, tables
+from dsrg import config, distributed, tables
+from dsrg.data.boxed import annotated, check_boxes
 from dsrg.data.voc import Photo, VocFolder
 from dsrg.errors import InputError
 from dsrg.files import disk, locks, pictures, storage
 from dsrg.run import contents
+from dsrg.run.environment import environment
 from dsrg.run.records import RECORD, read_record
 from dsrg.run.stage import Stage as Stage
 from dsrg.run.stage import flatten
@@ -27,6 +25,8 @@ from dsrg.schema import Config, Seeds
 
 if TYPE_CHECKING:
     import torch
+
+    from dsrg.run.boxing import Boxed
 
 Figures = dict[str, Any]
 """What a stage measured, by name."""
@@ -81,8 +81,28 @@ class Run:
 
     @property
     def stages(self) -> list[str]:
-        """Names of the stages that this run may have, in order; saliency only where it cuts seeds by own maps."""
-        return [name for name in STAGES if name != "saliency" or self.cfg.makes_saliency]
+        """Names of the stages that this run may have, in order; without those that no seeds need."""
+        needless = {"cams"} if not self.needs_maps else set()
+        if not self.needs_maps and not self.cfg.needs_classifier:
+            needless.add("classifier")
+        if not self.cfg.makes_saliency:
+            needless.add("saliency")
+        return [name for name in STAGES if name not in needless]
+
+    @cached_property
+    def boxed(self) -> Boxed | None:
+        """What makes seeds of the training photographs' boxes, where seeds.boxes says so."""
+        way = self.cfg.seeds.boxes
+        if way is None:
+            return None
+        from dsrg.run.boxing import Boxed  # which computes
+
+        return Boxed(self.folder.annotation_dir, self.classes, way, self.cfg.boxes, self.cfg.crf)
+
+    @cached_property
+    def needs_maps(self) -> bool:
+        """Whether the seeds of any training photograph are cut from maps."""
+        return self.boxed is None or len(annotated(self.folder, self.train)) < len(self.train)
 
     @cached_property
     def seeds(self) -> Seeds:
@@ -103,6 +123,8 @@ class Run:
         """
         distributed.join(self.device)
         if distributed.is_main():
+            if self.boxed is not None:
+                check_boxes(self.folder, self.train)
             for photos in (self.train, self.val):
                 self.folder.check(photos, masks=self.folder.mask_dir if self.folder.has_masks(photos) else None)
             locks.remove_leftovers(self.directory, deep=True)
@@ -241,7 +263,11 @@ class Run:
         sections, after = facts.sections, facts.after
         if name == "seeds" and self.cfg.makes_saliency:
             after += ("saliency",)
-        if name == "seeds" and self.cfg.seeds.crf and self.cfg.cue == "cam":
+        if name == "seeds" and not self.needs_maps:
+            after = tuple(earlier for earlier in after if earlier != "cams")
+        if name == "seeds" and self.boxed is not None:
+            sections += ("boxes",)
+        if name == "seeds" and ((self.cfg.seeds.crf and self.cfg.cue == "cam") or (self.boxed and self.cfg.boxes.crf)):
             sections += ("crf",)
         if name == "supervised" and self.cfg.model.init == "classifier":
             after = ("classifier",)
@@ -300,6 +326,8 @@ class Run:
             del found["labels"], found["classes"]
         elif weights not in (None, *tables.NAMED_WEIGHTS):
             found["weights"] = contents.of_file(Path(str(weights)))
+        if of_seeds and self.boxed is not None:
+            found["boxes"] = contents.of_files(map(self.folder.annotation_path, annotated(self.folder, self.train)))
         if of_seeds and self.cfg.cue in tables.SALIENCY_CUES and saliency:
             found["saliency"] = contents.of_files(saliency / f"{photo.id}.png" for photo in self.train)
         network = self.cfg.saliency.weights if name == "saliency" or (of_seeds and self.cfg.makes_saliency) else None
@@ -343,7 +371,7 @@ class Run:
         disk.write_text(self.directory / "config.yaml", config.dump(self.cfg))
         # The networks outlive the data folder, whose class list says what their channels mean.
         disk.write_text(self.directory / CLASS_LIST, "\n".join(self.classes.names) + "\n")
-        disk.write_json(self.directory / "environment.json", _environment(self.device))
+        disk.write_json(self.directory / "environment.json", environment(self.device))
 
 
 @functools.cache
@@ -368,32 +396,3 @@ def _read_once(path: Path, size: int, changed: int, num_classes: int | None, own
         storage.check_checksums(path)
     else:
         disk.read_json(path)
-
-
-def _commit() -> str | None:
-    """This package's commit, where it runs from its own clone; a repository around its installation says nothing."""
-    root = Path(__file__).resolve().parents[2]
-    command = ["git", "-C", str(root), "rev-parse", "--show-toplevel", "HEAD"]
-    try:
-        said = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
-    except OSError:  # there is no git here
-        return None
-    return said[1] if len(said) == 2 and Path(said[0]) == root else None
-
-
-def _environment(device: torch.device) -> dict[str, Any]:
-    import torch
-
-    return {
-        "command": sys.argv,
-        "dsrg": __version__,
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "processes": distributed.world_size(),
-    }

@@ -218,6 +218,7 @@ def write_masks(
     device: torch.device,
     workers: int,
     weigh: Callable[[Photo, Tensor], Tensor] | None = None,
+    clip: Callable[[Photo, np.ndarray], np.ndarray] | None = None,
 ) -> None:
     """Write directory/<id>.png, the most probable class of each pixel, for every photograph that has none yet.
 
@@ -231,9 +232,10 @@ def write_masks(
         device: Where `probs_of` wants the pixels.
         workers: Processes for the CRF (pydensecrf holds Python's lock); 0 refines in this one.
         weigh: What else is known of a photograph, from its probabilities (C, H, W) to others.
+        clip: The same from its mask (H, W) to another; it goes to the processes of the CRF.
     """
     todo = [photo for photo in distributed.share(list(photos)) if not (directory / f"{photo.id}.png").is_file()]
-    finish = functools.partial(_refine_and_write, crf=crf, crf_tags=crf_tags, confidence=confidence)
+    finish = functools.partial(_refine_and_write, clip=clip, crf=crf, crf_tags=crf_tags, confidence=confidence)
     workers = min(processes.crf_workers(crf, device, workers), len(todo))
     copies = 0
 
@@ -249,7 +251,7 @@ def write_masks(
                 probs = weigh(photo, probs)
             tags = photo.tags if with_tags else None
             job = processes.portable(probs, workers), processes.portable(pixels, workers), tags
-            yield directory / f"{photo.id}.png", whole.shape[:2], *job
+            yield directory / f"{photo.id}.png", photo, whole.shape[:2], *job
 
     for _ in processes.map_in_order(finish, jobs(), workers):
         pass
@@ -335,15 +337,18 @@ def leave_out_unsure(mask: Tensor, probs: Tensor, tags: Tensor | None, confidenc
 
 def _refine_and_write(
     path: Path,
+    photo: Photo,
     size: tuple[int, int],
     probs: Tensor | np.ndarray,
     pixels: Tensor | np.ndarray,
     tags: np.ndarray | None,
+    clip: Callable[[Photo, np.ndarray], np.ndarray] | None,
     **settings: Any,
 ) -> None:
     probs, pixels = torch.as_tensor(probs), torch.as_tensor(pixels)
     own = None if tags is None else torch.as_tensor(tags, device=probs.device)
-    pictures.write_mask(path, to_mask(probs, pixels, own, size=size, **settings).cpu().numpy())
+    mask = to_mask(probs, pixels, own, size=size, **settings).cpu().numpy()
+    pictures.write_mask(path, mask if clip is None else clip(photo, mask))
 
 
 def pyramid(

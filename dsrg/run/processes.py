@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import Any, TypeVar
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -57,6 +58,7 @@ def process_pool(workers: int) -> ProcessPoolExecutor:
 
 def _begin_worker() -> None:
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)
     parent = multiprocessing.parent_process()
     if parent is not None:
         # A worker waits for work with both ends of the queue in its hands: it never hears that its parent was killed.

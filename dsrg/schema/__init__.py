@@ -17,6 +17,7 @@ from dsrg.schema.prediction import Masks as Masks
 from dsrg.schema.prediction import Test as Test
 from dsrg.schema.run import Config as Config
 from dsrg.schema.run import Data as Data
+from dsrg.schema.supervision import Boxes as Boxes
 from dsrg.schema.supervision import Cam as Cam
 from dsrg.schema.supervision import Crf as Crf
 from dsrg.schema.supervision import Grow as Grow

@@ -12,7 +12,8 @@ from pydantic_core import PydanticCustomError, core_schema
 
 @dataclass(frozen=True)
 class OneOf:
-    """Annotation of a text that must be a name in a table; what other programs add to the table counts too."""
+    """Annotation of a text that must be a name in a table; what other programs add to the table counts too. Where the
+    type admits None, so does this."""
 
     table: Mapping[str, Any]
     besides: tuple[str, ...] = ()
@@ -30,8 +31,8 @@ class OneOf:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.no_info_after_validator_function(self._check, handler(source))
 
-    def _check(self, name: str) -> str:
-        if name not in self.names and not name.startswith(self.beginnings):
+    def _check(self, name: str | None) -> str | None:
+        if name is not None and name not in self.names and not name.startswith(self.beginnings):
             *most, last = map(repr, (*self.names, *(f"{beginning}<name>" for beginning in self.beginnings)))
             expected = f"{', '.join(most)} or {last}" if most else last
             raise PydanticCustomError("one_of", "Input should be {expected}", {"expected": expected})

@@ -34,6 +34,8 @@ class Masks(Inference):
     saliency: NonNegative = 0.0
     """Where the seeds are cut by saliency, let it speak here too, before the CRF: the odds of background are multiplied
     by ((1 - s) / s) to this power. 0 leaves it out, 1 counts it as much as the network."""
+    boxes: bool = True
+    """Where the seeds are cut from a photograph's boxes, keep each class inside of its own here too."""
 
 
 class Test(Inference):

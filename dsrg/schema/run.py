@@ -10,7 +10,7 @@ from pydantic import Field, ValidationInfo, model_validator
 from dsrg import grid, tables
 from dsrg.schema.kinds import Section
 from dsrg.schema.prediction import Localize, Masks, Test
-from dsrg.schema.supervision import Cam, Crf, Grow, Losses, Saliency, Seeds
+from dsrg.schema.supervision import Boxes, Cam, Crf, Grow, Losses, Saliency, Seeds
 from dsrg.schema.training import Classifier, Dsrg, Model, Retrain, Supervised, Train
 
 
@@ -31,7 +31,8 @@ class Data(Section):
     """Image-level labels: a table with the columns image and labels (names divided by ;), or a folder of
     VOC XML annotations."""
     annotations: Path = Path("Annotations")
-    """Folder of VOC XML annotations, <id>.xml, whose boxes measure localisation; may be missing: then masks do."""
+    """Folder of VOC XML annotations, <id>.xml. Their boxes measure localisation, which masks do where they are missing,
+    and are learnt from where seeds.boxes says so."""
     train_split: str = "train"
     """Split to learn from."""
     val_split: str = "val"
@@ -65,6 +66,7 @@ class Config(Section):
     cam: Cam = Cam()
     saliency: Saliency = Saliency()
     seeds: Seeds = Seeds()
+    boxes: Boxes = Boxes()
     crf: Crf = Crf()
     grow: Grow = Grow()
     losses: Losses = Losses()
@@ -86,6 +88,11 @@ class Config(Section):
     def makes_saliency(self) -> bool:
         """Whether the seeds are cut by saliency maps that the run makes itself."""
         return self.cue in tables.SALIENCY_CUES and self.seeds.saliency_dir is None
+
+    @property
+    def needs_classifier(self) -> bool:
+        """Whether the classifier serves more than the maps."""
+        return self.model.init == "classifier" or self.test.gate
 
     @model_validator(mode="after")
     def _check(self) -> Config:

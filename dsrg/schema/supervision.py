@@ -63,6 +63,10 @@ class Seeds(Section):
     that split the saliency over the whole training split best in three (Otsu 1979): without masks, without choosing."""
     saliency_background: Fraction | None = None
     """'cam_saliency': background needs a saliency below this; null for the lower of the two."""
+    boxes: Annotated[str | None, OneOf(tables.BOXES)] = None
+    """Cut the seeds of each training photograph that has an annotation (data.annotations) from its boxes: 'grabcut'
+    looks for the object in the box, 'inner' takes the middle of the box, 'rectangle' all of it. The other photographs
+    keep seeds from their labels alone. null heeds no boxes."""
 
     @model_validator(mode="after")
     def _check(self) -> Seeds:
@@ -78,6 +82,34 @@ class Seeds(Section):
         low, high = self.saliency_background, self.saliency_foreground
         if low is not None and high is not None and low > high:
             raise ValueError(f"saliency_background ({low}) must not be above saliency_foreground ({high})")
+        return self
+
+
+class Boxes(Section):
+    """How seeds.boxes makes seeds of boxes. A box that fills the photograph, or in which nothing is found, gives its
+    core alone."""
+
+    cuts: Annotated[int, Field(gt=0, le=1000)] = 5
+    """'grabcut': how often each box is cut, with edges and core moved a little."""
+    size: Side = 192
+    """Long side, in pixels, to which a box and its surroundings are brought to be cut and refined; smaller ones stay as
+    they are."""
+    foreground: Fraction = 0.7
+    """A pixel is the object where more than this share of the cuts say so."""
+    background: Fraction = 0.2
+    """A pixel of the box is background where less than this share of the cuts hold it for the object; 0 gives no
+    background in boxes."""
+    crf: bool = True
+    """The dense CRF has to agree on both: it refines the object that is cut at each of the two thresholds."""
+    fill: Fraction = 0.5
+    """What is not background must fill this share of the box; else what was found is dropped and the core taken."""
+    core: Fraction = 0.2
+    """Share of the box's area, in its middle, that is taken for the object."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Boxes:
+        if self.background > self.foreground:
+            raise ValueError(f"background ({self.background}) must not be above foreground ({self.foreground})")
         return self
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
 from dsrg import distributed, tables
@@ -15,14 +16,15 @@ from dsrg.labels import IGNORE
 from dsrg.metrics import ConfusionMatrix
 from dsrg.models.deeplab import DeepLab
 from dsrg.run import inference, networks
+from dsrg.run.boxing import Boxed
 from dsrg.run.folder import Figures, Run, Stage
 from dsrg.saliency import weigh_background
 from dsrg.stages.seeds import saliency_of
 
 
 def make_masks(run: Run) -> Stage:
-    """Write masks/<id>.png: several scales, mirror image, CRF at full size, the image's own classes alone; pixels of
-    low confidence stay 255 where the configuration says so.
+    """Write masks/<id>.png: several scales, mirror image, CRF at full size, the image's own classes alone, each inside
+    of its boxes where the seeds are cut from such; pixels of low confidence stay 255 where the configuration says so.
 
     Figures: masks_coverage, the share of labelled pixels; where ground-truth masks exist, masks_miou, the training
     split's mIoU over the labelled pixels. Both are measured only. The user's own masks are left as they are.
@@ -60,11 +62,30 @@ def write_masks(run: Run, model: DeepLab, directory: Path) -> None:
         device=run.device,
         workers=run.cfg.workers,
         weigh=weigher(run),
+        clip=clipper(run),
     )
 
 
 def weigher(run: Run) -> Callable[[Photo, Tensor], Tensor] | None:
-    """What brings a training photograph's saliency into its probabilities (C, H, W), where the run wants that."""
+    """What brings a training photograph's saliency and boxes into its probabilities (C, H, W), where the run wants
+    that."""
+    by_saliency, boxed = _saliency_weigher(run), _boxed(run)
+    if by_saliency is None or boxed is None:
+        return by_saliency if boxed is None else boxed.weigh
+    return lambda photo, probs: boxed.weigh(photo, by_saliency(photo, probs))
+
+
+def clipper(run: Run) -> Callable[[Photo, np.ndarray], np.ndarray] | None:
+    """What keeps the classes of a mask (H, W) inside of their boxes, where the run wants that."""
+    boxed = _boxed(run)
+    return None if boxed is None else boxed.clip
+
+
+def _boxed(run: Run) -> Boxed | None:
+    return run.boxed if run.cfg.masks.boxes else None
+
+
+def _saliency_weigher(run: Run) -> Callable[[Photo, Tensor], Tensor] | None:
     folder, weight = run.seeds.saliency_dir, run.cfg.masks.saliency
     if not weight or folder is None or run.cfg.cue not in tables.SALIENCY_CUES:
         return None

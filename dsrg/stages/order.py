@@ -35,8 +35,7 @@ def planned(run: Run) -> list[str]:
     masks of the training split."""
     left_out = set()
     if run.stage("seeds").foreign:
-        needed = run.cfg.model.init == "classifier" or run.cfg.test.gate
-        left_out |= {"saliency", "cams"} if needed else {"saliency", "classifier", "cams"}
+        left_out |= {"saliency", "cams"} if run.cfg.needs_classifier else {"saliency", "classifier", "cams"}
     if not (run.cfg.supervised.enabled and run.folder.has_masks(run.train)):
         left_out |= {"supervised", predictions_of("supervised")}
     return [name for name in run.stages if name not in left_out]

@@ -21,20 +21,18 @@ from dsrg.errors import InputError
 from dsrg.files import pictures, storage
 from dsrg.metrics import SeedQuality
 from dsrg.run import inference, processes
+from dsrg.run.boxing import Boxed
 from dsrg.run.folder import Figures, Run, Stage
 from dsrg.schema import Crf, Seeds
 from dsrg.stages.cams import spread, true_mask
 from dsrg.tables import SALIENCY_CUES
 
-SUPERVISIONS = ("tags", "tags and saliency")
-"""What seeds are made from: the image-level labels alone, or saliency maps too, whose network has seen masks."""
-
 
 def make_seeds(run: Run) -> Stage:
-    """Write seeds/<id>.png, as large as the photographs, from cams/ and, where the background cue reads them, saliency
-    maps.
+    """Write seeds/<id>.png, as large as the photographs: from the boxes of those that have some, where seeds.boxes says
+    so; else from cams/ and, where the background cue reads them, saliency maps.
 
-    Figures: seeds.supervision, of SUPERVISIONS; the thresholds that a rule found, and of saliency the rule; where
+    Figures: seeds.supervision, see there; the thresholds that a rule found, and of saliency the rule; where
     ground-truth masks exist, seeds.coverage, foreground_precision, background_precision. The user's own seeds are
     measured and left as they are.
 
@@ -43,17 +41,25 @@ def make_seeds(run: Run) -> Stage:
     """
 
     def prepare(stage: Stage) -> Callable[[], Figures]:
-        cam_dir = run.require("cams")
+        cam_dir = run.require("cams") if run.needs_maps else run.directory_of("cams")
         require_saliency(run)
         return functools.partial(_write_seeds, run, cam_dir, stage.directory)
 
     def measure(stage: Stage) -> Figures:
         figures = _measure_seeds(run, stage.directory) if run.folder.has_masks(run.train) else {}
         if not stage.foreign:
-            figures["supervision"] = SUPERVISIONS[run.cfg.cue in SALIENCY_CUES]
+            figures["supervision"] = supervision(run)
         return {"seeds": figures} if figures else {}
 
     return run.make("seeds", prepare, measure)
+
+
+def supervision(run: Run) -> str:
+    """What the seeds are made from: "tags" alone; "tags and saliency", whose network has seen masks; "boxes", where all
+    photographs have some, "tags and boxes" where some have; "boxes and saliency" and "tags, boxes and saliency"."""
+    kinds = ["tags"] * run.needs_maps + ["boxes"] * (run.boxed is not None)
+    kinds += ["saliency"] * (run.cfg.cue in SALIENCY_CUES)
+    return ", ".join(kinds[:-1]) + " and " * (len(kinds) > 1) + kinds[-1]
 
 
 def require_saliency(run: Run) -> None:
@@ -74,11 +80,13 @@ def require_saliency(run: Run) -> None:
 def _write_seeds(run: Run, cam_dir: Path, directory: Path) -> Figures:
     """Write the seeds that are missing; the thresholds, where a rule found them."""
     todo = [p for p in distributed.share(run.train) if not (directory / f"{p.id}.png").is_file()]
-    settings = with_thresholds(run.seeds, cam_dir, run.train)
-    cutter = Cutter(cam_dir, directory, settings, run.cfg.crf)
+    settings = with_thresholds(run.seeds, cam_dir, run.train) if run.needs_maps else run.seeds
+    cutter = Cutter(cam_dir, directory, settings, run.cfg.crf, run.boxed)
     with cutter.pool(run.cfg.workers) as pool:
         for _ in tqdm(pool.map(cutter.write, todo), "seeds", len(todo), disable=not distributed.is_main()):
             pass
+    if not run.needs_maps:
+        return {}
     if settings.background == "cam_saliency":
         given = None not in (run.cfg.seeds.saliency_foreground, run.cfg.seeds.saliency_background)
         found = settings.model_dump(include={"saliency_foreground", "saliency_background"})
@@ -145,10 +153,15 @@ class Cutter:
     settings: Seeds
     """With the thresholds to be used."""
     crf: Crf
+    boxed: Boxed | None = None
+    """What has the word where a photograph has boxes."""
 
     def cut(self, photo: Photo) -> np.ndarray:
         """The seeds, (H, W) uint8, as large as the photograph."""
         pixels, tags = inference.read_pixels(photo), torch.from_numpy(photo.tags)
+        of_boxes = None if self.boxed is None else self.boxed.seeds(photo, pixels)
+        if of_boxes is not None:
+            return of_boxes
         saliency = self._saliency(photo, (pixels.shape[1], pixels.shape[2]))
         stored = storage.read_cams(self.cam_dir / f"{photo.id}.npz", photo.own, pixels.shape[1:])
         return np.asarray(cut_seeds(*stored, pixels, tags, self.settings, self.crf, saliency).numpy())
@@ -158,9 +171,10 @@ class Cutter:
         pictures.write_mask(self.seed_dir / f"{photo.id}.png", self.cut(photo))
 
     def pool(self, workers: int) -> Executor:
-        """Where to cut many: the CRF needs processes, for pydensecrf holds Python's lock; without it threads do."""
-        workers = max(1, workers)
-        return processes.process_pool(workers) if self.settings.crf else ThreadPoolExecutor(workers)
+        """Where to cut many: the CRF needs processes, for pydensecrf holds Python's lock, and so does GrabCut, whose
+        random numbers are a thread's; without them threads do, and with 0 workers a thread of this one."""
+        apart = workers > 0 and (self.settings.crf or self.boxed is not None)
+        return processes.process_pool(workers) if apart else ThreadPoolExecutor(max(1, workers))
 
     def _saliency(self, photo: Photo, size: tuple[int, int]) -> Tensor | None:
         """The photograph's saliency map at `size`, (1, H, W) in [0, 1], where the settings want one."""

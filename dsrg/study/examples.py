@@ -21,6 +21,8 @@ from dsrg.run.table import final
 from dsrg.stages.dsrg import DsrgStep
 
 COLUMNS = ("photo", "CAM", "seeds", "grown seeds", "mask", "prediction", "truth")
+BOX = (240, 228, 66)
+"""Colour of a box that seeds are cut from."""
 TILE = 160
 """Long side of a picture in the grid, in pixels."""
 
@@ -32,6 +34,8 @@ class Example:
     photo: Photo
     picture: np.ndarray
     """The photograph, (H, W, 3) uint8."""
+    boxes: np.ndarray
+    """(N, 4) those that its seeds are cut from; N is 0 where they are not."""
     cam: np.ndarray | None
     """The strongest of its classes' maps, (h, w) float32 in [0, 1]."""
     seeds: np.ndarray | None
@@ -72,6 +76,7 @@ def _example(
     probs_of: inference.ProbabilitiesOf | None,
 ) -> Example:
     picture = np.array(pictures.read_image(photo.path))
+    boxes = None if run.boxed is None else run.boxed.read(photo, picture.shape[:2])
     maps = run.directory_of("cams") / f"{photo.id}.npz"
     seeds = _mask_in(run.directory_of("seeds"), photo)
     prediction = None
@@ -83,6 +88,7 @@ def _example(
     return Example(
         photo=photo,
         picture=picture,
+        boxes=np.zeros((0, 4)) if boxes is None else boxes.boxes,
         cam=storage.read_cams(maps, photo.own)[1].max(axis=0, initial=0) if maps.is_file() else None,
         seeds=seeds,
         grown=None if grow is None or seeds is None else grow(photo),
@@ -100,7 +106,10 @@ def _mask_in(folder: Path, photo: Photo) -> np.ndarray | None:
 def _row(example: Example) -> list[np.ndarray]:
     picture = example.picture
     masks = (example.seeds, example.grown, example.mask, example.prediction, example.truth)
-    shown = [picture, None if example.cam is None else heatmap.paint(picture, example.cam)]
+    shown = [
+        heatmap.draw_boxes(picture, example.boxes, BOX),
+        None if example.cam is None else heatmap.paint(picture, example.cam),
+    ]
     shown += [None if mask is None else paint_mask(picture, mask) for mask in masks]
     return [tiles.fit(np.full_like(picture, 235) if tile is None else tile, TILE) for tile in shown]
 

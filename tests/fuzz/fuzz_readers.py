@@ -21,9 +21,10 @@ from trained_run import make_trained_run
 from dsrg import config
 from dsrg.app.uploads import read_upload
 from dsrg.data import coco, cues, imagenet, labelled, own, sources, vqa, vqa_rules
-from dsrg.data.annotations import read_boxes_for
+from dsrg.data.annotations import read_boxes_for, read_drawn
 from dsrg.data.classes import read_classes
 from dsrg.data.doors.recognise import Choice, plan_any
+from dsrg.data.labelme import read_labelme
 from dsrg.data.mask_folders import compare_folders
 from dsrg.data.voc import VocFolder
 from dsrg.files import disk, pictures, storage
@@ -150,6 +151,8 @@ READERS = (
     Reader("labels of a data set", "data/image_labels.csv", photos()),
     Reader("XML labels", "data/Annotations/a.xml", photos(labels="Annotations")),
     Reader("XML boxes", "data/Annotations/a.xml", boxes),
+    Reader("XML boxes for prepare-data", "data/Annotations/a.xml", of(read_drawn)),
+    Reader("LabelMe's boxes", "labelme/a.json", of(read_labelme), form.JSON),
     Reader("table for prepare-data", TABLE, lambda file, world: own.read_table(world / "photos", file)),
     Reader("table for probe", TABLE, lambda file, world: labelled.read_labelled(file, world / "photos")),
     Reader("table for predict", TABLE, tags),
@@ -214,6 +217,12 @@ def make_world(world: Path) -> None:
         write(world / "imagenet")
     _make_exports(world)
     _make_phones(world)
+    shapes = [
+        {"label": "cat", "points": [[1, 2], [9.5, 8]], "shape_type": "rectangle", "group_id": None},
+        {"label": "dog", "points": [[1, 2], [9, 8], [3, 4]], "shape_type": "polygon", "group_id": 1},
+    ]
+    labelme = {"shapes": shapes, "imagePath": "a.jpg", "imageHeight": 12, "imageWidth": 16}
+    disk.write_json(world / "labelme/a.json", labelme)
     storage.write_cams(world / "a.npz", [1, 2], np.random.default_rng(0).random((2, 3, 4)).astype(np.float32))
     _make_networks(world)
     made = run(world, world).stage("classifier")
@@ -258,6 +267,7 @@ def coco_values() -> dict[str, object]:
                 "category_id": category,
                 "iscrowd": crowd,
                 "area": 9,
+                "bbox": [1, 1, 5, 5],
                 "segmentation": shape,
             }
             for number, (image, category, crowd, shape) in enumerate(shapes, 1)

@@ -14,7 +14,7 @@ from dsrg import tables
 from dsrg.data.classes import read_classes
 from dsrg.errors import InputError
 from dsrg.files import disk, storage
-from dsrg.run import folder as run_folder
+from dsrg.run import environment
 from dsrg.run.folder import Run, Stage
 from dsrg.schema import Config
 from dsrg.stages.seeds import make_seeds
@@ -59,12 +59,15 @@ def test_the_commit_is_that_of_its_own_clone(tmp_path: Path, monkeypatch: pytest
     subprocess.run([*git, "init", "-q"], check=True)
     subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "theirs"], check=True)
     theirs = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-    for file, commit in ((tmp_path / "dsrg/run/folder.py", theirs), (tmp_path / ".venv/lib/dsrg/run/folder.py", None)):
+    for file, commit in (
+        (tmp_path / "dsrg/run/environment.py", theirs),
+        (tmp_path / ".venv/lib/dsrg/run/environment.py", None),
+    ):
         file.parent.mkdir(parents=True)
-        monkeypatch.setattr(run_folder, "__file__", str(file))
-        assert run_folder._commit() == commit
+        monkeypatch.setattr(environment, "__file__", str(file))
+        assert environment.commit() == commit
     monkeypatch.setenv("PATH", "")
-    assert run_folder._commit() is None
+    assert environment.commit() is None
 
 
 def test_key_of_a_newer_version_counts_as_its_default(tmp_path: Path) -> None:

@@ -165,8 +165,8 @@ def read_xml_labels(root: Path, photos: Path | None) -> tuple[Tagged, Path]:
     Raises:
         InputError: an annotation is broken or has no photograph.
     """
-    beside = not (root / ANNOTATIONS).is_dir()
-    folder = root if beside else root / ANNOTATIONS
+    folder = annotation_folder(root)
+    beside = folder == root
     photos = (photos or root) if beside else photos_of(root, photos)
     found = walk(photos).check()
     xml = [path for path in walk(folder).check().others if path.suffix.lower() == ".xml"]
@@ -182,6 +182,11 @@ def read_xml_labels(root: Path, photos: Path | None) -> tuple[Tagged, Path]:
     bare = [photo for photo in found.photographs if not labels.get(photo)]
     kept = {photo: own for photo, own in labels.items() if own}
     return Tagged(kept, notes, given if kept and all(given[photo] for photo in kept) else {}, bare), photos
+
+
+def annotation_folder(root: Path) -> Path:
+    """The folder of a layout's XML: its Annotations/, or itself, where that is beside the photographs."""
+    return root / ANNOTATIONS if (root / ANNOTATIONS).is_dir() else root
 
 
 def photos_of(root: Path, photos: Path | None) -> Path:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dsrg.data import coco, columns, own
-from dsrg.data.doors import coco_files, cvat, label_studio, layouts, legend, open_images, tables
+from dsrg.data import coco, columns, labelme, own
+from dsrg.data.doors import coco_files, cvat, label_studio, labelme_files, layouts, legend, open_images, tables
 from dsrg.data.own import Tagged, Unlabelled, plan_tagged
 from dsrg.data.photograph import describe_left_out, fold, walk
 from dsrg.data.prepare import Plan
@@ -22,7 +22,7 @@ ENDINGS = (*TABLES, ".json", ".xml")
 """Of files that may hold labels."""
 READ = (
     "a table 'image,labels' (CSV, JSON Lines), Label Studio's CSV, JSON, JSON-MIN and COCO, CVAT's COCO, VOC and 'CVAT "
-    "for images', Roboflow's COCO and CSV, Hugging Face's metadata.csv and .jsonl, Open Images' CSV"
+    "for images', Roboflow's COCO and CSV, LabelMe's JSON, Hugging Face's metadata.csv and .jsonl, Open Images' CSV"
 )
 _PACKED = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 _NOT_READ = {
@@ -43,6 +43,13 @@ class Choice(NamedTuple):
     """Share of the photographs set aside where nothing names splits, in 0..1."""
     unlabelled: Unlabelled
     threads: int = 4
+    boxes: Path | None = None
+    """Folder of annotations, VOC XML or LabelMe JSON, of some or all of the photographs."""
+
+    def check_boxes(self, where: Path) -> None:
+        """Refuse a folder of annotations beside labels that have places of their own; raises InputError."""
+        if self.boxes is not None:
+            raise InputError(f"--boxes: the objects in {where} have places of their own; leave it out.")
 
 
 class Door(NamedTuple):
@@ -79,7 +86,7 @@ def plan_any(photos: Path, labels: Path | None, choice: Choice) -> Plan:
         _check_unpacked(photos)
         door = door_of_folder(photos)
     if door is None:
-        return own.plan_own(photos, val=choice.val, unlabelled=choice.unlabelled)
+        return own.plan_own(photos, val=choice.val, unlabelled=choice.unlabelled, boxes=choice.boxes)
     plan = door.plan(photos, choice)
     where = door.files[0] if len(door.files) == 1 else labels or photos
     if door.title:
@@ -148,6 +155,9 @@ def door_of_folder(root: Path) -> Door | None:
 
 def _door_of_content(root: Path, others: Sequence[Path]) -> Door | None:
     """The door of the only files in a folder, or in its annotations/, that hold labels."""
+    shapes = [path for path in others if path.suffix.lower() == ".json" and labelme.begins(path)]
+    if shapes:
+        return _labelme(root, shapes)
     places = (root, root / "annotations", root / "Annotations")
     candidates = [path for path in others if path.parent in places and path.suffix.lower() in ENDINGS]
     xml = [path for path in candidates if path.suffix.lower() == ".xml"]
@@ -195,6 +205,8 @@ def _door_of_json(path: Path) -> Door:
         return _label_studio(f"Label Studio's {kind}", path, lambda: label_studio.read_json(value, path))
     if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
         return Door("", [path], lambda photos, choice: _plan_rows(value, photos, path, choice))
+    if isinstance(value, dict) and isinstance(value.get("shapes"), list):
+        raise InputError(f"{path}: is LabelMe's file of one photograph; give the folder that holds all.", _UNKNOWN)
     keys = ", ".join(map(str, list(value)[:6]))[:120] if isinstance(value, dict) else f"a {type(value).__name__}"
     raise InputError(f"{path}: is JSON of no kind that is known ({keys}); read are {READ}.", _UNKNOWN)
 
@@ -210,6 +222,7 @@ def _door_of_xml(path: Path) -> Door:
     def plan(photos: Path, choice: Choice) -> Plan:
         if not export.has_shapes:
             return _plan_matched(export.table(), photos, path, choice)
+        choice.check_boxes(path)
         names = coco.used_names({path: export.content})
         found = coco.instances_of(export.content, path, photos, names=names, in_order=True)
         given = {file: export.splits[name] for file, name in found.names.items()} if export.splits else {}
@@ -224,6 +237,7 @@ def _label_studio(title: str, path: Path, read: Callable[[], label_studio.Export
         export = read()
         if not export.has_regions:
             return _plan_matched(label_studio.table_of(export), photos, path, choice)
+        choice.check_boxes(path)
         content, notes = label_studio.content_of(export)
         names = coco.used_names({path: content})
         found = coco.instances_of(content, path, photos, names=names)
@@ -242,40 +256,56 @@ def _several(title: str, files: Sequence[Path], root: Path) -> Door:
         return Door(
             "Roboflow's masks",
             masks,
-            lambda photos, choice: layouts.plan_beside(root, masks, val=choice.val, threads=choice.threads),
+            lambda photos, choice: _plan_beside(root, masks, choice),
         )
 
     def plan(photos: Path, choice: Choice) -> Plan:
         tagged = tables.read_tables(root, files)
         stamps = {"tables": [[str(path.resolve()), *identity(path)] for path in files]}
         where = files[0] if len(files) == 1 else root
-        return plan_tagged(tagged, root, where, val=choice.val, unlabelled=choice.unlabelled, files=stamps)
+        return _plan_tagged(tagged, root, where, choice, stamps)
 
     return Door(title, files, plan)
 
 
 def _coco(values: dict[Path, Any], where: Path) -> Callable[[Path, Choice], Plan]:
     def plan(photos: Path, choice: Choice) -> Plan:
+        choice.check_boxes(where)
         folders = coco_files.photos_of(list(values), photos)
         return coco_files.plan_files(where, values, folders, val=choice.val)
 
     return plan
 
 
+def _labelme(root: Path, files: Sequence[Path]) -> Door:
+    def plan(photos: Path, choice: Choice) -> Plan:
+        choice.check_boxes(root)
+        return labelme_files.plan_files(root, files, photos, val=choice.val)
+
+    return Door("LabelMe's JSON", [root], plan)
+
+
 def _voc_xml(root: Path) -> Door:
     def plan(photos: Path, choice: Choice) -> Plan:
+        choice.check_boxes(root)
         tagged, folder = layouts.read_xml_labels(root, photos)
-        return plan_tagged(tagged, folder, root, val=choice.val, unlabelled=choice.unlabelled)
+        return _plan_tagged(tagged, folder, root, choice._replace(boxes=layouts.annotation_folder(root)))
 
     return Door("VOC's XML annotations", [root], plan)
 
 
 def _plan_layout(root: Path, photos: Path, choice: Choice) -> Plan:
+    choice.check_boxes(root)
     return layouts.plan_layout(root, photos, val=choice.val, threads=choice.threads)
 
 
+def _plan_beside(root: Path, masks: Sequence[Path], choice: Choice) -> Plan:
+    choice.check_boxes(root)
+    return layouts.plan_beside(root, masks, val=choice.val, threads=choice.threads)
+
+
 def _plan_table(photos: Path, path: Path, choice: Choice) -> Plan:
-    return own.plan_own(photos, path, val=choice.val, unlabelled=choice.unlabelled)
+    return own.plan_own(photos, path, val=choice.val, unlabelled=choice.unlabelled, boxes=choice.boxes)
 
 
 def _plan_rows(rows: Sequence[Any], photos: Path, path: Path, choice: Choice) -> Plan:
@@ -288,14 +318,18 @@ def _plan_rows(rows: Sequence[Any], photos: Path, path: Path, choice: Choice) ->
 def _plan_matched(table: LabelTable, photos: Path, path: Path, choice: Choice) -> Plan:
     found = match(table, photos, path)
     notes = found.notes + describe_left_out(photos, found.found.others, found.found.skipped)
-    tagged = Tagged(found.labels, notes, found.splits, found.bare)
-    return plan_tagged(tagged, photos, path, val=choice.val, unlabelled=choice.unlabelled)
+    return _plan_tagged(Tagged(found.labels, notes, found.splits, found.bare), photos, path, choice)
 
 
 def _tagged(read: Callable[[Path, Path], Tagged], path: Path) -> Callable[[Path, Choice], Plan]:
-    return lambda photos, choice: plan_tagged(
-        read(photos, path), photos, path, val=choice.val, unlabelled=choice.unlabelled
-    )
+    return lambda photos, choice: _plan_tagged(read(photos, path), photos, path, choice)
+
+
+def _plan_tagged(
+    tagged: Tagged, photos: Path, where: Path, choice: Choice, files: Mapping[str, Any] | None = None
+) -> Plan:
+    kept = {"val": choice.val, "unlabelled": choice.unlabelled, "boxes": choice.boxes}
+    return plan_tagged(tagged, photos, where, files=files, **kept)
 
 
 def _sheet(path: Path) -> columns.Sheet:
