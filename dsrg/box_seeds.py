@@ -30,6 +30,8 @@ _CORES = (1.0, 0.5, 0.25)
 """The attempts' cores, in turn, of the core's area."""
 _ITERATIONS = 2
 """Of GrabCut: five give objects of the same IoU."""
+_NO_BOX = (0, 0, 0, 0)
+"""What GrabCut does not read where a mask tells it where to begin."""
 _LEAST = 20
 """Pixels of background, and of the box, below which GrabCut's colour models (five Gaussians each) mean nothing."""
 
@@ -79,7 +81,7 @@ def grabcut(pixels: np.ndarray, box: np.ndarray, *, core: float, cuts: int) -> n
             continue
         cv2.setRNGSeed(0)  # k-means starts the colour models with random numbers
         models = np.zeros((1, 65)), np.zeros((1, 65))
-        cv2.grabCut(np.ascontiguousarray(pixels), mask, None, *models, _ITERATIONS, cv2.GC_INIT_WITH_MASK)
+        cv2.grabCut(np.ascontiguousarray(pixels), mask, _NO_BOX, *models, _ITERATIONS, cv2.GC_INIT_WITH_MASK)
         total += mask & 1  # GC_FGD and GC_PR_FGD
         count += 1
     if not count:

@@ -60,7 +60,7 @@ class _Objects:
     """What the annotations of one photograph say."""
 
     classes: set[int] = field(default_factory=set)
-    drawn: set[int] = field(default_factory=set)
+    placed: set[int] = field(default_factory=set)
     """Those of the classes that have a place."""
     regions: list[Region] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
@@ -289,11 +289,11 @@ def _read_objects(
             boxes += is_box
             crowds += is_crowd
             marked |= {category} if row.get("iscrowd") and category in painted else set()
-            own.drawn.add(indices[category])
+            own.placed.add(indices[category])
             own.regions.append(Region(IGNORE if is_box or is_crowd else indices[category], segmentation))
     for image, own in objects.items():
         size = sizes[image]
-        if size and own.classes > own.drawn:  # a class is somewhere, nobody knows where: nothing is background
+        if size and own.classes > own.placed:  # a class is somewhere, nobody knows where: nothing is background
             own.regions.append(Region(IGNORE, [np.array([0, 0, size[0], 0, *size, 0, size[1]], np.float64)]))
     crowded = [name for number, name in painted.items() if number in marked]
     counts = _describe_objects(crowded, {"crowds": crowds, "boxes": boxes}, path)

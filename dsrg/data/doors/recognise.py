@@ -328,8 +328,9 @@ def _tagged(read: Callable[[Path, Path], Tagged], path: Path) -> Callable[[Path,
 def _plan_tagged(
     tagged: Tagged, photos: Path, where: Path, choice: Choice, files: Mapping[str, Any] | None = None
 ) -> Plan:
-    kept = {"val": choice.val, "unlabelled": choice.unlabelled, "boxes": choice.boxes}
-    return plan_tagged(tagged, photos, where, files=files, **kept)
+    return plan_tagged(
+        tagged, photos, where, val=choice.val, unlabelled=choice.unlabelled, files=files, boxes=choice.boxes
+    )
 
 
 def _sheet(path: Path) -> columns.Sheet:
