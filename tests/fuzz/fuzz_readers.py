@@ -82,9 +82,11 @@ def ilsvrc(file: Path, world: Path) -> object:
 
 
 def door(file: Path, world: Path) -> object:
-    """What another tool has exported, planned, with its masks painted."""
-    planned = plan_any(world / "photos", file, Choice(0.1, "leave-out", 1))
-    return [item.mask() if callable(item.mask) else item.mask for item in planned.items]
+    """What another tool has exported, planned, with its masks painted and its boxes written."""
+    source = file.parent if file.parent.name in ("labelme", "xml") else file
+    planned = plan_any(world / "photos", source, Choice(0.1, "leave-out", 1))
+    made = [item.mask() if callable(item.mask) else item.mask for item in planned.items]
+    return made, [item.annotation() if callable(item.annotation) else None for item in planned.items]
 
 
 def layout(file: Path, world: Path) -> object:
@@ -153,6 +155,8 @@ READERS = (
     Reader("XML boxes", "data/Annotations/a.xml", boxes),
     Reader("XML boxes for prepare-data", "data/Annotations/a.xml", of(read_drawn)),
     Reader("LabelMe's boxes", "labelme/a.json", of(read_labelme), form.JSON),
+    Reader("LabelMe's folder", "labelme/a.json", door, form.JSON),
+    Reader("folder of XML", "xml/a.xml", door),
     Reader("table for prepare-data", TABLE, lambda file, world: own.read_table(world / "photos", file)),
     Reader("table for probe", TABLE, lambda file, world: labelled.read_labelled(file, world / "photos")),
     Reader("table for predict", TABLE, tags),
@@ -222,7 +226,9 @@ def make_world(world: Path) -> None:
         {"label": "dog", "points": [[1, 2], [9, 8], [3, 4]], "shape_type": "polygon", "group_id": 1},
     ]
     labelme = {"shapes": shapes, "imagePath": "a.jpg", "imageHeight": 12, "imageWidth": 16}
-    disk.write_json(world / "labelme/a.json", labelme)
+    for name in ("a", "b"):
+        disk.write_json(world / f"labelme/{name}.json", labelme)
+        disk.write_text(world / f"xml/{name}.xml", (world / f"data/Annotations/{name}.xml").read_text())
     storage.write_cams(world / "a.npz", [1, 2], np.random.default_rng(0).random((2, 3, 4)).astype(np.float32))
     _make_networks(world)
     made = run(world, world).stage("classifier")
