@@ -83,6 +83,7 @@ def instances_of(
     keep_unused: bool = False,
     in_order: bool = False,
     painted: bool = False,
+    part: bool = False,
 ) -> Instances:
     """The photographs of annotations in COCO's format; those without any object are left out.
 
@@ -99,6 +100,7 @@ def instances_of(
         keep_unused: Keep categories that no object has. They are no classes else, for nothing could be learnt of them.
         in_order: Paint later objects over earlier ones, and not smaller ones over larger.
         painted: What is marked as a crowd is an object, as where CVAT has written the file.
+        part: The file is of a part of the photographs, so that those that it does not list are not told of.
 
     Raises:
         InputError: a value is broken, or a photograph does not exist or lies elsewhere.
@@ -114,7 +116,7 @@ def instances_of(
     if len(images) > len(kept):
         left = len(images) - len(kept)
         notes.append(f"{path}: {left} of {len(images)} photographs show no object and were left out.")
-    files, left_out = _find(kept, images, photos, path)
+    files, left_out = _find(kept, images, photos, path, part)
     has_masks = any(row.get("segmentation") for row in rows)
     sizes = {number: size for number, (_, size) in kept.items()}
     if has_masks:  # where the annotations say no size, as the tool that made them showed the photograph
@@ -303,13 +305,15 @@ def _describe_objects(painted: Sequence[str], counts: Mapping[str, int], path: P
     return notes
 
 
-def _find(kept: Images, images: Images, photos: Path, path: Path) -> tuple[dict[int, Path], list[str]]:
+def _find(kept: Images, images: Images, photos: Path, path: Path, part: bool) -> tuple[dict[int, Path], list[str]]:
     """From the id of a photograph that shows objects to its file; and sentences on files that nothing names."""
     found = walk(photos).check()
     index = PhotoIndex(photos, found.photographs)
     places = {name: f"{path} (image {number})" for number, (name, _) in kept.items()}
     named, notes = index.locate(places, path, places)
     files = {number: named[name] for number, (name, _) in kept.items()}
+    if part:
+        return files, notes
     listed = {*named.values()}.union(*(index.guess(name) for name, _ in images.values() if name not in named))
     unlisted = len({*found.photographs} - listed)
     if unlisted:
