@@ -9,7 +9,7 @@ GROUPS = {
         "report", "show-cams", "show-units", "show-objects", "show-failures", "debug-cams", "localize", "probe", "vqa",
         "compare-seeds", "compare-masks", "ablate",
     ),
-    "data in and out": ("eval-miou", "import-cues", "make-boxes", "make-demo-data"),
+    "data in and out": ("eval-miou", "import-cues", "import-masks", "make-boxes", "make-demo-data"),
     "help": ("doctor",),
 }  # fmt: skip
 """The commands as `dsrg --help` lists them."""

@@ -144,8 +144,8 @@ def check_data(
     doubtful = {fault.photo for fault in found}
     photos = {photo.id: photo for own in splits.values() for photo in own}
     masked: set[str] = set()
-    for own in splits.values() if masks else ():
-        masked |= _with_masks(folder, own, found)
+    for split, own in splits.items() if masks else ():
+        masked |= _with_masks(folder, own, found, learnt=split == train)
     if masked and len(folder.classes) > IGNORE:
         with reporting(note, folder.mask_dir, ""):
             folder.classes.check_masks()
@@ -305,9 +305,17 @@ def _classes(folder: VocFolder, splits: Mapping[str, Sequence[Photo]], train: st
             yield Fault("class without photograph", file, "", sentence, warning=split != train)
 
 
-def _with_masks(folder: VocFolder, photos: Sequence[Photo], found: list[Fault]) -> set[str]:
-    """Ids of the photographs that have a mask; notes the others where only some have."""
+def _with_masks(folder: VocFolder, photos: Sequence[Photo], found: list[Fault], *, learnt: bool) -> set[str]:
+    """Ids of the photographs that have a mask; notes the others where only some have. Of a split to learn from few may
+    have one, those that somebody has corrected."""
     there = {photo.id for photo in photos if os.path.lexists(folder.mask_path(photo))}
+    if learnt and 0 < 2 * len(there) < len(photos):
+        sentence = (
+            f"{folder.mask_dir}: {len(there)} of the {len(photos)} photographs to learn from have a true mask, so this "
+            "split is not measured."
+        )
+        found.append(Fault("mask missing", folder.mask_dir, "", sentence, warning=True))
+        return there
     for photo in photos if there else ():
         if photo.id not in there:
             path = folder.mask_path(photo)

@@ -89,6 +89,7 @@ def instances_of(
     in_order: bool = False,
     painted: bool = False,
     files: Collection[Path] = (),
+    part: bool = False,
 ) -> Instances:
     """The photographs of annotations in COCO's format; those without any object are left out.
 
@@ -106,6 +107,7 @@ def instances_of(
         in_order: Paint later objects over earlier ones, and not smaller ones over larger.
         painted: What is marked as a crowd is an object, as where CVAT has written the file.
         files: Those that the content comes from, where they are several.
+        part: The file is of a part of the photographs, so that those that it does not list are not told of.
 
     Raises:
         InputError: a value is broken, or a photograph does not exist or lies elsewhere.
@@ -121,7 +123,8 @@ def instances_of(
     if len(images) > len(kept):
         left = len(images) - len(kept)
         notes.append(f"{path}: {left} of {len(images)} photographs show no object and were left out.")
-    found_at, left_out = _find(kept, images, photos, {path.resolve(), *(file.resolve() for file in files)}, path)
+    read = {path.resolve(), *(file.resolve() for file in files)}
+    found_at, left_out = _find(kept, images, photos, read, path, part)
     has_masks = any(row.get("segmentation") for row in rows)
     sizes = {number: size for number, (_, size) in kept.items()}
     if has_masks or any(
@@ -325,7 +328,7 @@ def _describe_objects(painted: Sequence[str], counts: Mapping[str, int], path: P
 
 
 def _find(
-    kept: Images, images: Images, photos: Path, read: Collection[Path], path: Path
+    kept: Images, images: Images, photos: Path, read: Collection[Path], path: Path, part: bool
 ) -> tuple[dict[int, Path], list[str]]:
     """From the id of a photograph that shows objects to its file; and sentences on files that nothing names, but for
     those that are read."""
@@ -334,6 +337,8 @@ def _find(
     places = {name: f"{path} (image {number})" for number, (name, _) in kept.items()}
     named, notes = index.locate(places, path, places)
     files = {number: named[name] for number, (name, _) in kept.items()}
+    if part:
+        return files, notes
     listed = {*named.values()}.union(*(index.guess(name) for name, _ in images.values() if name not in named))
     unlisted = len({*found.photographs} - listed)
     if unlisted:

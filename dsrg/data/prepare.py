@@ -129,7 +129,7 @@ def name_ids(files: Iterable[Path]) -> dict[Path, str]:
     """
     groups: dict[str, list[Path]] = {}
     for file in files:
-        groups.setdefault(fold(_plain(file.stem)), []).append(file)
+        groups.setdefault(fold(plain(file.stem)), []).append(file)
     ids: dict[Path, str] = {}
     taken: dict[str, Path] = {}
     for group in groups.values():
@@ -245,7 +245,7 @@ def write_set(root: Path, plan: Plan, *, link: Link | None = None, threads: int 
 
 def _tell_apart(files: Sequence[Path]) -> list[str]:
     """The stems of files, behind the names of as many of their folders as make them differ, if any do."""
-    parts = [[*map(_plain, file.parent.parts), _plain(file.stem)] for file in files]
+    parts = [[*map(plain, file.parent.parts), plain(file.stem)] for file in files]
     for depth in range(1, max(map(len, parts)) + 1):
         names = ["_".join(own[-depth:]) for own in parts]
         if len(set(map(fold, names))) == len(files):
@@ -253,7 +253,8 @@ def _tell_apart(files: Sequence[Path]) -> list[str]:
     return [own[-1] for own in parts]
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """A stem as an id has it: without blanks, and without what a table would take for a file's ending."""
     name = "_".join(text.split()) or "_"
     # 'a.jpg.png' has the stem 'a.jpg', which a table of labels would take for a file's name.
     ending = Path(name).suffix

@@ -206,6 +206,26 @@ def read_mask(path: str | Path, num_classes: int | None = None) -> np.ndarray:
     return mask
 
 
+def decode_flags(content: bytes, where: str) -> np.ndarray:
+    """What is not 0 in a grey or palette PNG, (H, W) bool.
+
+    Args:
+        content: The file's bytes.
+        where: What holds them, for the error.
+
+    Raises:
+        InputError: it is no such PNG, damaged or too large.
+    """
+    image, _ = _parse(content, where, "mask", ("PNG",), MAX_PIXELS)
+    try:
+        image.load()
+    except Exception as error:  # as `_decode`
+        raise _undecodable(where, "mask", reason(error)) from None
+    if image.mode not in ("1", "L", "P"):
+        raise InputError(f"{where}: a mask must be a grey or palette PNG, not {image.mode}.", "mask in colour")
+    return np.asarray(image) != 0
+
+
 def mask_file(folder: Path, name: str) -> Path:
     """The file of the mask `name` in a folder, whose ending may be in capitals; <name>.png where there is none.
 
@@ -280,6 +300,13 @@ def _open(
     except InputError as error:
         mend = "does not exist; add it or take its name off the split."
         raise InputError(str(error).replace("does not exist; check the path.", mend), error.kind) from None
+    return *_parse(content, path, what, formats, max_pixels), content
+
+
+def _parse(
+    content: bytes, path: str | Path, what: str, formats: Sequence[str], max_pixels: int
+) -> tuple[Image.Image, str]:
+    """The picture in a file's bytes, its header alone read and found within bounds, and its format."""
     form = next((name for name, form in FORMATS.items() if form.begins.match(content)), None)
     if form is None or form not in formats:
         raise _undecodable(path, what, _unknown(content, form, formats))
@@ -297,7 +324,7 @@ def _open(
     elif width * height > max_pixels:
         most = f"at most {max_pixels / 1e6:g} million are taken"
     else:
-        return image, form, content
+        return image, form
     raise InputError(f"{path}: has {width} x {height} pixels, but {most}; make it smaller.", f"{what} too large")
 
 

@@ -23,6 +23,7 @@ from dsrg.app.uploads import read_upload
 from dsrg.data import coco, cues, imagenet, labelled, own, sources, vqa, vqa_rules
 from dsrg.data.annotations import read_boxes_for, read_drawn
 from dsrg.data.classes import read_classes
+from dsrg.data.corrections import read_corrections
 from dsrg.data.doors.recognise import Choice, plan_any
 from dsrg.data.labelme import read_labelme
 from dsrg.data.mask_folders import compare_folders
@@ -93,6 +94,12 @@ def layout(file: Path, world: Path) -> object:
     """The same of a folder in VOC's layout, in which the file lies."""
     planned = plan_any(world / "layout", None, Choice(0.1, "leave-out", 1))
     return [item.mask() if callable(item.mask) else item.mask for item in planned.items]
+
+
+def corrected(file: Path, world: Path) -> object:
+    """Corrected masks of the data set, painted."""
+    found = read_corrections(world / file.relative_to(world).parts[0], folder(world))
+    return [one.mask() for one in found.masks if one.size in (None, (16, 12))]
 
 
 def tags(file: Path, world: Path) -> object:
@@ -174,6 +181,8 @@ READERS = (
     Reader("Label Studio's CSV", "tasks.csv", door),
     Reader("CVAT's XML", "cvat.xml", door),
     Reader("Open Images' CSV", "open_images.csv", door),
+    Reader("LabelMe's JSON", "labelme/a.json", corrected, form.JSON),
+    Reader("class list of masks", "listed/class_names.txt", corrected),
     Reader("Hugging Face's metadata", "metadata.jsonl", door, form.LINES),
     Reader("labelmap.txt", "layout/labelmap.txt", layout),
     Reader("masks in colour", "layout/SegmentationClass/a.png", layout),
@@ -325,6 +334,13 @@ def _make_exports(world: Path) -> None:
     (world / "open_images.csv").write_text("\n".join(("ImageID,Source,LabelName,Confidence", *rows)))
     lines = [{"file_name": "a.jpg", "labels": ["cat"]}, {"file_name": "b.png", "objects": {"category": ["dog"]}}]
     (world / "metadata.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    drawn = [("polygon", [[1, 1], [9, 1], [9, 9]]), ("rectangle", [[1, 1], [5, 5]]), ("circle", [[5, 5], [7, 7]])]
+    parts = [{"label": "cat", "shape_type": kind, "points": points, "group_id": None} for kind, points in drawn]
+    content = {"version": "5.5.0", "imagePath": "a.jpg", "imageWidth": 16, "imageHeight": 12, "shapes": parts}
+    (world / "labelme").mkdir()
+    (world / "labelme/a.json").write_text(json.dumps(content))
+    pictures.write_mask(world / "listed/SegmentationClass/a.png", quadrants(16, 12, 0) % 3)
+    (world / "listed/class_names.txt").write_text("_background_\ndog\ncat\n")
     (world / "layout/SegmentationClass").mkdir(parents=True)
     (world / "layout/JPEGImages").mkdir()
     (world / "layout/labelmap.txt").write_text("# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:1,2,3::\n")

@@ -1,0 +1,157 @@
+"""LabelMe's JSON files: one a photograph, with polygons and other shapes, painted as LabelMe itself paints them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from dsrg.errors import InputError
+from dsrg.files import disk, pictures
+from dsrg.labels import BACKGROUND
+
+LARGEST = 512 * disk.MIB
+"""Bytes of a file, which may hold its photograph too."""
+MOST_SHAPES = 20_000
+MOST_POINTS = 100_000
+"""Points of a shape."""
+POLYGONS = ("polygon", "oriented_rectangle")
+EMPTY = ("point", "points", "line", "linestrip")
+"""Shapes that fill nothing."""
+
+
+class Shape(NamedTuple):
+    """A shape of a class."""
+
+    label: str
+    kind: str
+    points: np.ndarray
+    """(n, 2) x, y: LabelMe's, where a pixel's centre is at whole numbers."""
+    flags: str
+    """Of a mask: its PNG in base64."""
+
+
+class Drawn(NamedTuple):
+    """A file, read."""
+
+    path: Path
+    photo: str
+    """The photograph's file name, whose folder is one of the machine where the file was made."""
+    size: tuple[int, int] | None
+    """Width and height of the photograph in pixels, if the file says it."""
+    shapes: list[Shape]
+    empty: int
+    """Shapes that fill nothing and were left out."""
+
+
+def is_labelme(value: Any) -> bool:
+    """Whether a JSON value is LabelMe's."""
+    return isinstance(value, dict) and isinstance(value.get("shapes"), list)
+
+
+def read_drawn(value: Any, path: Path) -> Drawn:
+    """Read a file.
+
+    Args:
+        value: What it holds.
+        path: The file.
+
+    Raises:
+        InputError: it is not LabelMe's, or a shape is broken.
+    """
+    if not is_labelme(value) or len(value["shapes"]) > MOST_SHAPES:
+        raise InputError(f"{path}: is no file of LabelMe with at most {MOST_SHAPES:,} shapes; check it.")
+    size = (value.get("imageWidth"), value.get("imageHeight"))
+    if size != (None, None) and not all(isinstance(side, int) and side > 0 for side in size):
+        raise InputError(f"{path}: its imageWidth and imageHeight are {size!r:.60}; they must be whole numbers.")
+    image = value.get("imagePath")
+    name = PurePosixPath(image.replace("\\", "/")).name if isinstance(image, str) else ""
+    shapes = [_shape(shape, f"{path} (shape {number})") for number, shape in enumerate(value["shapes"], 1)]
+    filled = [shape for shape in shapes if shape.kind not in EMPTY]
+    said = None if size == (None, None) else (int(size[0] or 0), int(size[1] or 0))
+    return Drawn(path, name or path.stem, said, filled, len(shapes) - len(filled))
+
+
+def paint(drawn: Drawn, size: tuple[int, int], index_of: Callable[[str], int]) -> np.ndarray:
+    """The mask that the shapes make, later ones over earlier.
+
+    They are drawn as by LabelMe's `shape_to_mask` (labelme/utils/shape.py): with Pillow, filled and outlined.
+
+    Args:
+        drawn: The file.
+        size: Width and height of the photograph in pixels.
+        index_of: The class's index of a label, 255 for void; raises InputError where there is none.
+
+    Returns:
+        (H, W) uint8.
+
+    Raises:
+        InputError: a shape lies far outside of the photograph, or a mask is broken.
+    """
+    canvas = Image.new("L", size, BACKGROUND)
+    draw = ImageDraw.Draw(canvas)
+    reach = 2 * max(size)
+    for number, shape in enumerate(drawn.shapes, 1):
+        index = index_of(shape.label)
+        where = f"{drawn.path} (shape {number})"
+        if not (np.abs(shape.points) <= reach).all():
+            raise InputError(f"{where}: lies outside of its photograph ({size[0]} x {size[1]}); correct it.")
+        points = list(map(tuple, shape.points.tolist()))
+        if shape.kind == "circle":
+            (x, y), (edge_x, edge_y) = points
+            radius = math.hypot(x - edge_x, y - edge_y)
+            draw.ellipse([x - radius, y - radius, x + radius, y + radius], outline=index, fill=index)
+        elif shape.kind == "rectangle":
+            (left, top), (right, bottom) = points
+            draw.rectangle(
+                [min(left, right), min(top, bottom), max(left, right), max(top, bottom)], outline=index, fill=index
+            )
+        elif shape.kind == "mask":
+            _put_flags(canvas, shape, index, where)
+            draw = ImageDraw.Draw(canvas)
+        else:
+            draw.polygon(points, outline=index, fill=index)
+    return np.array(canvas)
+
+
+def _shape(shape: Any, where: str) -> Shape:
+    label = shape.get("label") if isinstance(shape, dict) else None
+    if not isinstance(label, str):
+        raise InputError(f"{where}: has no label; give it one, or remove it.")
+    kind = shape.get("shape_type") or "polygon"
+    try:
+        points = np.array(shape["points"], np.float64)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        points = np.zeros(0)
+    if points.ndim != 2 or points.shape[1] != 2 or len(points) > MOST_POINTS or not np.isfinite(points).all():
+        raise InputError(f"{where}: its points are no list of x, y; correct it or remove it.")
+    least = {"circle": (2, 2), "rectangle": (2, 2), "mask": (2, 2)}.get(kind)
+    if least is None and kind not in (*POLYGONS, *EMPTY):
+        raise InputError(f"{where}: is of the kind {str(kind)[:40]!a}, which is not known; make it a polygon.")
+    if (least and len(points) != 2) or (kind in POLYGONS and len(points) < 3):
+        raise InputError(f"{where}: is a {kind} of {len(points)} points; correct it or remove it.")
+    flags = shape.get("mask")
+    if kind == "mask" and not isinstance(flags, str):
+        raise InputError(f"{where}: is a mask without its picture; draw it anew.")
+    return Shape(label.strip(), kind, points, flags if isinstance(flags, str) else "")
+
+
+def _put_flags(canvas: Image.Image, shape: Shape, index: int, where: str) -> None:
+    """Paint a shape that is a picture of 0 and 1 in its box."""
+    try:
+        content = base64.b64decode(shape.flags, validate=True)
+    except (binascii.Error, ValueError):
+        raise InputError(f"{where}: its mask is no picture in base64; draw it anew.") from None
+    flags = pictures.decode_flags(content, where)
+    left, top = (int(value) for value in shape.points.min(axis=0))
+    right, bottom = (int(value) for value in shape.points.max(axis=0))
+    if flags.shape != (bottom - top + 1, right - left + 1):
+        sides = f"{flags.shape[1]} x {flags.shape[0]}"
+        raise InputError(f"{where}: its mask is {sides}, and its box {right - left + 1} x {bottom - top + 1}; mend it.")
+    canvas.paste(index, (left, top), Image.fromarray(flags.astype(np.uint8) * 255))
