@@ -223,7 +223,7 @@ def decode_flags(content: bytes, where: str) -> np.ndarray:
         raise _undecodable(where, "mask", reason(error)) from None
     if image.mode not in ("1", "L", "P"):
         raise InputError(f"{where}: a mask must be a grey or palette PNG, not {image.mode}.", "mask in colour")
-    return np.asarray(image) != 0
+    return np.asarray(np.asarray(image) != 0)
 
 
 def mask_file(folder: Path, name: str) -> Path:

@@ -224,7 +224,7 @@ def test_cvat_s_xml_and_label_studio_s_json(command: Callable[..., Any], root: P
 
 @pytest.mark.parametrize("kind", ["labelmap", "class_names", "classes above", "indices", "voc", "file"])
 def test_png_masks(command: Callable[..., Any], root: Path, tmp_path: Path, kind: str) -> None:
-    """In colour by CVAT's labelmap.txt or VOC's palette; of indices by a list in another order, or by the data set's."""
+    """In colour by CVAT's labelmap.txt or VOC's palette; of indices by a list in another order, or the data set's."""
     source = tmp_path / "masks"
     order = {"class_names": [0, 3, 1, 2], "classes above": [0, 2, 3, 1]}.get(kind, [0, 1, 2, 3])
     for seed, name in enumerate("abf"):
