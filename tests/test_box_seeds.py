@@ -40,6 +40,7 @@ def test_cores_worked_by_hand(box: list[int], share: float, expected: list[int])
     assert box_seeds.core_of(np.array(box), share).tolist() == expected
 
 
+@settings(deadline=None)
 @given(box=box_in(), share=st.floats(0, 1))
 def test_a_core_lies_in_its_box_and_is_never_empty(box: np.ndarray, share: float) -> None:
     core = box_seeds.core_of(box, share)
@@ -99,7 +100,7 @@ def test_the_smaller_box_has_the_pixel() -> None:
 PARTS = st.lists(st.tuples(box_in(), st.integers(1, 3), st.integers(0, 2**32 - 1)), min_size=1, max_size=4)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(drawn=PARTS)
 def test_painting_equals_a_loop_over_pixels(drawn: list[tuple[np.ndarray, int, int]]) -> None:
     boxes, classes = np.array([box for box, _, _ in drawn]), np.array([index for _, index, _ in drawn])
@@ -119,6 +120,7 @@ def test_painting_equals_a_loop_over_pixels(drawn: list[tuple[np.ndarray, int, i
         assert found[row, column] == expected
 
 
+@settings(deadline=None, max_examples=40)
 @given(drawn=PARTS, seed=st.integers(0, 99))
 def test_a_clipped_mask_has_no_class_outside_of_its_boxes(drawn: list[tuple[np.ndarray, int, int]], seed: int) -> None:
     boxes, classes = np.array([box for box, _, _ in drawn]), np.array([index for _, index, _ in drawn])
@@ -196,6 +198,7 @@ def test_grabcut_bears_a_photograph_of_one_colour() -> None:
     assert not share[~inside(np.array([5, 5, 20, 20]))].any()
 
 
+@settings(deadline=None)
 @given(box=box_in())
 def test_a_crop_holds_its_box_and_lies_in_the_photograph(box: np.ndarray) -> None:
     crop = box_seeds.crop_of(box, (HEIGHT, WIDTH))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import Tool, check_refusal
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
@@ -380,6 +380,7 @@ def test_wrong_bounding_boxes_are_refused(tmp_path: Path, bbox: object, message:
         plan_json(path)
 
 
+@settings(deadline=None)
 @given(mask=arrays(np.uint8, (5, 6), elements=st.integers(0, 1)), place=st.tuples(st.integers(0, 3), st.integers(0, 4)))
 def test_a_box_around_runs_is_that_of_their_pixels(mask: np.ndarray, place: tuple[int, int]) -> None:
     flat = np.concatenate([[0], mask.ravel(), [0]])

@@ -96,7 +96,7 @@ def test_seeds_of_boxes_alone_need_no_classifier(data: Path, tmp_path: Path, box
     lost = stage.directory / f"{run.train[0].id}.png"
     before = lost.read_bytes()
     lost.unlink()
-    make_seeds(make_run(data, tmp_path / "run", boxes, "workers=2"))
+    make_seeds(make_run(data, tmp_path / "run", boxes, "workers=1"))
     assert lost.read_bytes() == before
     # What CAMs would be made with makes no difference, nor where the annotations lie.
     moved = shutil.copytree(boxes, tmp_path / "moved")
