@@ -266,6 +266,7 @@ def _summary(
             "seed": features.cfg.seed,
             "decays": dict(decays),
             "epochs": ibowimg.EPOCHS,
+            "least_iterations": ibowimg.STEPS,
             "batch": ibowimg.BATCH,
             "lr": ibowimg.RATE,
         },
