@@ -15,7 +15,7 @@ from dsrg import __version__, commands
 from dsrg.__main__ import commands as listed
 from dsrg.__main__ import main, overview
 
-NAMES = sorted(path.stem for path in Path(commands.__path__[0]).glob("*.py") if path.stem != "__init__")
+NAMES = sorted(path.stem for path in Path(commands.__path__[0]).glob("*.py") if not path.stem.startswith("_"))
 
 
 def docstring(path: Path) -> str:

@@ -6,13 +6,12 @@ import argparse
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dsrg import config
 from dsrg.cli import guard
-from dsrg.data.corrections import read_corrections
-from dsrg.data.mask_folders import read_colours
-from dsrg.data.true_masks import Staged, put_masks
-from dsrg.run.folder import Run
+
+if TYPE_CHECKING:
+    from dsrg.data.true_masks import Staged
 
 EXAMPLES = """
 examples:
@@ -54,6 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     overrides = options.overrides + ([f"data.root={options.root}"] if options.root else [])
 
     def work() -> None:
+        from dsrg import config
+        from dsrg.data.corrections import read_corrections
+        from dsrg.data.mask_folders import read_colours
+        from dsrg.data.true_masks import put_masks
+        from dsrg.run.folder import Run
+
         run = Run(config.load(options.cfg, overrides))
         folder = run.folder
         labels = {photo.id: {*photo.own.tolist()} for photo in (*run.train, *run.val)}

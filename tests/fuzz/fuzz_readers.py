@@ -234,8 +234,8 @@ def make_world(world: Path) -> None:
         {"label": "cat", "points": [[1, 2], [9.5, 8]], "shape_type": "rectangle", "group_id": None},
         {"label": "dog", "points": [[1, 2], [9, 8], [3, 4]], "shape_type": "polygon", "group_id": 1},
     ]
-    labelme = {"shapes": shapes, "imagePath": "a.jpg", "imageHeight": 12, "imageWidth": 16}
     for name in ("a", "b"):
+        labelme = {"shapes": shapes, "imagePath": f"{name}.jpg", "imageHeight": 12, "imageWidth": 16}
         disk.write_json(world / f"labelme/{name}.json", labelme)
         disk.write_text(world / f"xml/{name}.xml", (world / f"data/Annotations/{name}.xml").read_text())
     storage.write_cams(world / "a.npz", [1, 2], np.random.default_rng(0).random((2, 3, 4)).astype(np.float32))

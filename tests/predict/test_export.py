@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from trained_run import make_photos, make_trained_run
 
 import dsrg
+from dsrg import tables
 from dsrg.files import disk, pictures
 from dsrg.predict import export, loading, metadata
 from dsrg.predict.metadata import KEYS
@@ -36,7 +37,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run in both formats: the exporter takes some seconds, so once."""
     out = tmp_path_factory.mktemp("exported") / "model"
-    export.export(dsrg.load(run_dir, "cpu"), out, export.FORMATS)
+    export.export(dsrg.load(run_dir, "cpu"), out, tables.EXPORTS)
     return out
 
 

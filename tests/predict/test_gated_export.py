@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from trained_run import make_photos, make_trained_run
 
 import dsrg
-from dsrg import config
+from dsrg import config, tables
 from dsrg.errors import InputError
 from dsrg.files import storage
 from dsrg.predict import export, loading, metadata
@@ -46,7 +46,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     """A run, its export in both formats, and whether they have one backbone; one sees squares, the other long sides."""
     folder = tmp_path_factory.mktemp("runs")
     own = make_gated_run(folder / "run", shared=request.param, **({} if request.param else CROP))
-    export.export(dsrg.load(own, "cpu"), folder / "exported", export.FORMATS)
+    export.export(dsrg.load(own, "cpu"), folder / "exported", tables.EXPORTS)
     return own, folder / "exported", request.param
 
 
