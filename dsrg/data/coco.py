@@ -53,6 +53,8 @@ class Instances:
     notes: list[str] = field(default_factory=list)
     names: dict[Path, str] = field(default_factory=dict)
     """What the file calls each photograph."""
+    listed: set[Path] = field(default_factory=set)
+    """The photographs that it lists, those without an object among them."""
 
 
 @dataclass
@@ -107,7 +109,7 @@ def instances_of(
         in_order: Paint later objects over earlier ones, and not smaller ones over larger.
         painted: What is marked as a crowd is an object, as where CVAT has written the file.
         files: Those that the content comes from, where they are several.
-        part: The file is of a part of the photographs, so that those that it does not list are not told of.
+        part: The file is of a part of the data, so that nothing is told of categories and photographs that it lacks.
 
     Raises:
         InputError: a value is broken, or a photograph does not exist or lies elsewhere.
@@ -115,7 +117,7 @@ def instances_of(
     rows = content["annotations"]
     listed = {value_of(row, "category_id", int, f"{path} (an annotation)") for row in rows}
     categories = read_categories(content["categories"], path, None if keep_unused else listed)
-    notes = [] if keep_unused else _describe_unused(content, listed, path)
+    notes = [] if keep_unused or part else describe_unused([content], path)
     images = read_images(content["images"], path)
     pictured = [value_of(row, "image_id", int, where_of(path, row)) for row in rows]
     shown = {image for image, row in zip(pictured, rows, strict=True) if row["category_id"] in categories}
@@ -124,7 +126,7 @@ def instances_of(
         left = len(images) - len(kept)
         notes.append(f"{path}: {left} of {len(images)} photographs show no object and were left out.")
     read = {path.resolve(), *(file.resolve() for file in files)}
-    found_at, left_out = _find(kept, images, photos, read, path, part)
+    found_at, known_files, left_out = _find(kept, images, photos, read, path, part)
     has_masks = any(row.get("segmentation") for row in rows)
     sizes = {number: size for number, (_, size) in kept.items()}
     if has_masks or any(
@@ -154,7 +156,7 @@ def instances_of(
     bare = sum(item.annotation is None for item in items)
     found += drawn.describe(path, bare if bare < len(items) else 0, cut_off)
     named = {found_at[number]: kept[number][0] for number in owners}
-    return Instances(path, categories, items, notes + twice + found + left_out, named)
+    return Instances(path, categories, items, notes + twice + found + left_out, named, known_files)
 
 
 def used_names(contents: Mapping[Path, Content]) -> list[str]:
@@ -238,14 +240,20 @@ def plan_instances(
     return Plan(classes, items, splits, source, notes)
 
 
-def _describe_unused(content: Content, listed: Collection[int], path: Path) -> list[str]:
-    unused = [row["name"].strip() for row in content["categories"] if row["id"] not in listed]
-    unused = [name for name in unused if name not in BACKGROUND_NAMES]
-    if not unused:
+def describe_unused(contents: Sequence[Content], where: Path) -> list[str]:
+    """The sentence on the categories of files that no object of any has."""
+    used, unused = set[str](), dict[str, None]()
+    for content in contents:
+        listed = {row["category_id"] for row in content["annotations"]}
+        for row in content["categories"]:
+            used |= {row["name"].strip()} if row["id"] in listed else set()
+            unused |= {} if row["id"] in listed else {row["name"].strip(): None}
+    names = [name for name in unused if name not in used and name not in BACKGROUND_NAMES]
+    if not names:
         return []
-    names = "', '".join(unused[:5])
-    more = f" and {len(unused) - 5} more" if len(unused) > 5 else ""
-    return [f"{path}: no object is of the categories '{names}'{more}, which are no classes then."]
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    shown = "', '".join(names[:5])
+    return [f"{where}: no object is of the categories '{shown}'{more}, which are no classes then."]
 
 
 def _read_objects(
@@ -329,22 +337,22 @@ def _describe_objects(painted: Sequence[str], counts: Mapping[str, int], path: P
 
 def _find(
     kept: Images, images: Images, photos: Path, read: Collection[Path], path: Path, part: bool
-) -> tuple[dict[int, Path], list[str]]:
-    """From the id of a photograph that shows objects to its file; and sentences on files that nothing names, but for
-    those that are read."""
+) -> tuple[dict[int, Path], set[Path], list[str]]:
+    """From the id of a photograph that shows objects to its file; the files of all; and sentences on files that nothing
+    names, but for those that are read."""
     found = walk(photos).check()
     index = PhotoIndex(photos, found.photographs)
     places = {name: f"{path} (image {number})" for number, (name, _) in kept.items()}
     named, notes = index.locate(places, path, places)
     files = {number: named[name] for number, (name, _) in kept.items()}
-    if part:
-        return files, notes
     listed = {*named.values()}.union(*(index.guess(name) for name, _ in images.values() if name not in named))
+    if part:
+        return files, listed, notes
     unlisted = len({*found.photographs} - listed)
     if unlisted:
         notes.append(f"{photos}: {unlisted} photographs are not listed in {path} and were left out.")
     others = [other for other in found.others if other.resolve() not in read]
-    return files, notes + describe_left_out(photos, others, found.skipped)
+    return files, listed, notes + describe_left_out(photos, others, found.skipped)
 
 
 def _join_listed_twice(

@@ -31,7 +31,7 @@ def classes_of(sheet: Sheet, image: int, known: Collection[str]) -> tuple[dict[i
     left = [
         place
         for place, name in named.items()
-        if name not in known and (key(name) in aside or (not known and _is_text(sheet.column(place))))
+        if name not in known and (key(name) in aside or (not known and _is_no_class(sheet.column(place))))
     ]
     names = {place: name for place, name in named.items() if place not in left}
     if not sheet.rows or not names or (known and not {*names.values()} & {*known}):
@@ -75,10 +75,9 @@ def labels_of(sheet: Sheet, names: Mapping[int, str]) -> list[list[str] | InputE
     return found
 
 
-def _is_text(cells: list[str]) -> bool:
-    """Whether a column holds words, as no column of a class does: none of its cells is a number or a mark."""
-    words = [cell for cell in cells if cell]
-    return bool(words) and not any(cell.casefold() in ON | OFF or _is_number(cell) for cell in words)
+def _is_no_class(cells: list[str]) -> bool:
+    """Whether a column is empty or holds words, and so is no class's: none of its cells is a number or a mark."""
+    return not any(cell.casefold() in ON | OFF or _is_number(cell) for cell in cells if cell)
 
 
 def _is_number(cell: str) -> bool:

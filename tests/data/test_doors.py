@@ -15,6 +15,7 @@ from dsrg.data.prepare import Plan, write_set
 from dsrg.data.voc import VocFolder
 from dsrg.errors import InputError
 from dsrg.files.pictures import read_mask
+from dsrg.labels import palette
 
 # pycocotools 2 with NumPy 2, at each decoding
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -478,10 +479,42 @@ def test_roboflow_s_masks(tmp_path: Path) -> None:
 
 
 def test_several_subsets_of_cvat(tmp_path: Path) -> None:
-    for split, name in (("Train", "a"), ("Validation", "b")):
+    for used, (split, name) in enumerate((("Train", "a"), ("Validation", "b"))):
         photographs(tmp_path / "images" / split, f"{name}.jpg")
-        dump(tmp_path / f"annotations/instances_{split}.json", coco([f"{name}.jpg"], ["cat"], [0]))
-    assert plan(tmp_path).splits == {"train": ["a"], "val": ["b"]}
+        dump(tmp_path / f"annotations/instances_{split}.json", coco([f"{name}.jpg"], ["cat", "dog", "cow"], [used]))
+    photographs(tmp_path / "images", "more.jpg")
+    made = plan(tmp_path)
+    assert made.splits == {"train": ["a"], "val": ["b"]}
+    assert made.classes == ("background", "cat", "dog")
+    assert f"{tmp_path}: no object is of the categories 'cow', which are no classes then." in made.notes
+    assert f"{tmp_path}: 1 photographs are listed in none of the files and were left out." in made.notes
+    assert not any("are no photographs" in note for note in made.notes)  # the files themselves
+
+
+def test_a_labelmap_without_colours_has_voc_s(tmp_path: Path) -> None:
+    """As Datumaro writes it for labels without a colour."""
+    photographs(tmp_path / "JPEGImages", "a.jpg", "b.jpg")
+    write(tmp_path / "labelmap.txt", "# label:color_rgb:parts:actions\nbackground:::\ncat:::\ndog:::\n")
+    (tmp_path / "SegmentationClass").mkdir()
+    for index, name in enumerate("ab", 1):
+        pixels = np.full((HEIGHT, WIDTH, 3), palette()[index], np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"SegmentationClass/{name}.png")
+    assert labels_of(plan(tmp_path)) == {"a": {"cat"}, "b": {"dog"}}
+
+
+def test_lists_of_each_class_as_voc_has_them(tmp_path: Path) -> None:
+    photographs(tmp_path / "JPEGImages", "a.jpg", "b.jpg", "c.jpg")
+    lists = {"Train": "a\nb\n", "Test": "c\n", "cat_Train": "a  1\nb -1\n", "cat_Test": "c  0\n"}
+    lists |= {"polar_bear_Train": "a  1\nb  1\n", "polar_bear_Test": "c -1\n", "background_Train": "a  1\n"}
+    for name, text in lists.items():
+        write(tmp_path / f"ImageSets/Main/{name}.txt", text)
+    write(tmp_path / "labelmap.txt", "background:::\ncat:::\npolar_bear:::\n")
+    made = plan(tmp_path)
+    assert labels_of(made) == {"a": {"cat", "polar_bear"}, "b": {"polar_bear"}, "c": {"cat"}}
+    assert made.splits == {"train": ["a", "b"], "val": ["c"], "test": ["c"]}
+    write(tmp_path / "ImageSets/Main/cat_Train.txt", "a yes\n")
+    with pytest.raises(InputError, match=r"cat_Train\.txt: line 1 is not '<photograph> <1, 0 or -1>'"):
+        plan(tmp_path)
 
 
 @pytest.mark.parametrize("palette", [False, True])
@@ -561,6 +594,20 @@ def test_open_images(tmp_path: Path) -> None:
         plan(photos, table)
 
 
+def test_open_images_in_a_folder(tmp_path: Path) -> None:
+    """A table a split, and others beside it, as the official files and CVAT have them."""
+    photographs(tmp_path / "images", "train/a.jpg", "train/b.jpg", "validation/c.jpg")
+    head = "ImageID,Source,LabelName,Confidence"
+    write(tmp_path / "annotations/train-annotations-human-imagelabels.csv", f"{head}\na,v,/m/1,1\nb,v,/m/2,1\n")
+    boxes = f"{head},XMin,XMax,YMin,YMax\na,x,/m/2,1,0,1,0,1\nc,x,/m/1,1,0,1,0,1\nc,x,/m/1,1,0,1,0,1\n"
+    write(tmp_path / "annotations/validation-annotations-bbox.csv", boxes)
+    write(tmp_path / "annotations/class-descriptions.csv", "/m/1,Cat\n/m/2,Dog\n")
+    write(tmp_path / "annotations/train-images-with-rotation.csv", "ImageID,Subset,OriginalURL,License\na,train,,\n")
+    made = plan(tmp_path)
+    assert labels_of(made) == {"a": {"Cat", "Dog"}, "b": {"Dog"}, "c": {"Cat"}}
+    assert made.splits == {"train": ["a", "b"], "val": ["c"]}
+
+
 def test_a_column_of_splits_is_heeded(tmp_path: Path) -> None:
     photos = photographs(tmp_path / "photos", "a.jpg", "b.jpg", "c.jpg")
     table = write(tmp_path / "t.csv", "filepaths,labels,data set\na.jpg,cat,train\nb.jpg,dog,TRAIN\nc.jpg,cat,valid\n")
@@ -600,7 +647,11 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path, name: str, text: str |
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("data.yaml", "as YOLO, which is not read; export COCO"), ("train/metadata.parquet", "Hugging Face's Parquet")],
+    [
+        ("data.yaml", "as YOLO, which is not read; export COCO"),
+        ("train/metadata.parquet", "Hugging Face's Parquet"),
+        ("train/labels/a.txt", "has a .txt for each photograph, as YOLO writes"),
+    ],
 )
 def test_exports_of_other_kinds_are_refused(tmp_path: Path, name: str, message: str) -> None:
     photographs(tmp_path, "train/images/a.jpg")

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from dsrg.data.class_folders import SPLITS
-from dsrg.data.coco import instances_of, plan_instances, used_names
+from dsrg.data.coco import describe_unused, instances_of, plan_instances, used_names
 from dsrg.data.coco_rows import Content, check_content
 from dsrg.data.doors.tables import split_of
 from dsrg.data.photo_index import is_foreign
-from dsrg.data.photograph import fold
+from dsrg.data.photograph import describe_left_out, fold, walk
 from dsrg.data.prepare import Plan
 
 _LISTS = ("images", "annotations", "categories")
@@ -58,14 +58,28 @@ def plan_files(where: Path, contents: Mapping[Path, Any], photos: Mapping[Path, 
     checked: dict[Path, Content] = {path: check_content(value, path) for path, value in contents.items()}
     names = used_names(checked)
     parts = [
-        instances_of(value, path, photos[path], names=names, painted=tool_of(value, path) == CVAT)
+        instances_of(
+            value, path, photos[path], names=names, painted=tool_of(value, path) == CVAT, part=len(checked) > 1
+        )
         for path, value in checked.items()
     ]
     of_file = {path: split_of_file(path, where) for path in checked} if len(checked) > 1 else {}
     given: dict[Path, str] = {}
     if of_file and all(of_file.values()):
         given = {item.photo: of_file[part.path] for part in parts for item in part.items}
-    return plan_instances(where, parts, names, given, val=val)
+    plan = plan_instances(where, parts, names, given, val=val)
+    if len(parts) > 1:
+        plan.notes[:0] = describe_unused(list(checked.values()), where)
+        for folder in dict.fromkeys(photos.values()):
+            found = walk(folder).check()
+            unlisted = len({*found.photographs}.difference(*(part.listed for part in parts)))
+            if unlisted:
+                plan.notes.append(
+                    f"{folder}: {unlisted} photographs are listed in none of the files and were left out."
+                )
+            others = [path for path in found.others if path not in checked]
+            plan.notes.extend(describe_left_out(folder, others, found.skipped))
+    return plan
 
 
 def photos_of(files: Sequence[Path], root: Path) -> dict[Path, Path]:

@@ -22,7 +22,7 @@ from dsrg.data.prepare import Item, Plan, check_names, name_ids, split_off, spli
 from dsrg.errors import InputError
 from dsrg.files import disk
 from dsrg.files.manifest import identity
-from dsrg.labels import BACKGROUND, IGNORE
+from dsrg.labels import BACKGROUND, BACKGROUND_NAMES, IGNORE
 
 MASKS = ("SegmentationClass", "SegmentationClassPNG")
 ANNOTATIONS = "Annotations"
@@ -152,8 +152,16 @@ def plan_masks(
     return Plan(classes, items, chosen, {"kind": "masks", "where": str(where.resolve()), "masks": stamps}, notes)
 
 
-def read_xml_labels(root: Path, photos: Path | None) -> tuple[Tagged, Path]:
-    """The labels of VOC's XML annotations: in Annotations/, or beside the photographs, as LabelImg lays them.
+def is_voc(root: Path) -> bool:
+    """Whether a folder has photographs with VOC's XML annotations, or lists of the photographs of each class."""
+    has_lists = bool(_class_lists(root))
+    has_xml = any(path.suffix.lower() == ".xml" for path in (root / ANNOTATIONS).glob("*.*"))
+    return (has_lists or has_xml) and any((root / name).is_dir() for name in PHOTOS)
+
+
+def read_voc_labels(root: Path, photos: Path | None) -> tuple[Tagged, Path]:
+    """The labels of VOC's XML annotations, in Annotations/ or, as LabelImg lays them, beside the photographs; and those
+    of the lists of each class in ImageSets/Main/.
 
     Args:
         root: The folder.
@@ -163,30 +171,63 @@ def read_xml_labels(root: Path, photos: Path | None) -> tuple[Tagged, Path]:
         The photographs and their labels, and the folder of the photographs.
 
     Raises:
-        InputError: an annotation is broken or has no photograph.
+        InputError: an annotation or list is broken or has no photograph.
     """
+    beside = not is_voc(root)
     folder = annotation_folder(root)
-    beside = folder == root
     photos = (photos or root) if beside else photos_of(root, photos)
     found = walk(photos).check()
-    xml = [path for path in walk(folder).check().others if path.suffix.lower() == ".xml"]
-    names = {path.relative_to(folder).with_suffix("").as_posix(): path for path in xml}
-    files, notes = PhotoIndex(photos, found.photographs).locate(names, folder)
-    labels = {files[name]: list(dict.fromkeys(read_label_names(path, ""))) for name, path in names.items()}
+    lying = walk(folder).check().others if folder.is_dir() else []
+    xml = {path.relative_to(folder).with_suffix("").as_posix(): path for path in lying if path.suffix.lower() == ".xml"}
+    labels: dict[str, list[str]] = {name: read_label_names(path, "") for name, path in xml.items()}
+    for path, label in _class_lists(root).items():
+        for name in _marked(path):
+            labels.setdefault(name, []).append(label)
+    files, notes = PhotoIndex(photos, found.photographs).locate(labels, root)
     splits = _listed_splits(root)
-    given = {
-        files[name]: splits.get(Path(name).name, "") or split_of(files[name].relative_to(photos)) for name in names
-    }
-    others = [path for path in found.others if path not in xml]
+    kept = {files[name]: list(dict.fromkeys(own)) for name, own in labels.items() if own}
+    given = {file: splits.get(name, splits.get(Path(name).name, "")) for name, file in files.items()}
+    given = {file: split or split_of(file.relative_to(photos)) for file, split in given.items()}
+    others = [path for path in found.others if path not in xml.values()]
     notes += describe_left_out(photos, others, found.skipped)
-    bare = [photo for photo in found.photographs if not labels.get(photo)]
-    kept = {photo: own for photo, own in labels.items() if own}
+    bare = [photo for photo in found.photographs if photo not in kept]
     return Tagged(kept, notes, given if kept and all(given[photo] for photo in kept) else {}, bare), photos
 
 
 def annotation_folder(root: Path) -> Path:
     """The folder of a layout's XML: its Annotations/, or itself, where that is beside the photographs."""
     return root / ANNOTATIONS if (root / ANNOTATIONS).is_dir() else root
+
+
+def _class_lists(root: Path) -> dict[Path, str]:
+    """The lists of each class in ImageSets/Main/, such as cat_train.txt beside train.txt, and the classes."""
+    paths = sorted((root / "ImageSets/Main").glob("*.txt"))
+    stems = {path.stem for path in paths}
+    found: dict[Path, str] = {}
+    for path in paths:
+        ends = [stem for stem in stems if path.stem.endswith(f"_{stem}")]
+        label = path.stem.removesuffix(f"_{max(ends, key=len)}") if ends else ""
+        if label and label not in BACKGROUND_NAMES:
+            found[path] = label
+    return found
+
+
+def _marked(path: Path) -> list[str]:
+    """The photographs that a class's list marks: with 1, or with 0 where the object is difficult.
+
+    Raises:
+        InputError: a line has no such mark.
+    """
+    found = []
+    for number, line in enumerate(disk.read_text(path, "list", limit=LARGEST_LIST).split("\n"), 1):
+        name, _, mark = line.strip().rpartition(" ")
+        if not line.strip():
+            continue
+        if mark not in ("1", "0", "-1") or not name.strip():
+            raise InputError(f"{path}: line {number} is not '<photograph> <1, 0 or -1>'; correct it.")
+        if mark != "-1":
+            found.append(name.strip())
+    return found
 
 
 def photos_of(root: Path, photos: Path | None) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,7 @@ CLASS_NAMES = "class_names.txt"
 PIXEL_VALUES = "_classes.csv"
 FILES = {LABELMAP: "CVAT", CLASS_NAMES: "labelme", PIXEL_VALUES: "Roboflow"}
 """Files that are a legend, and the tool that writes each."""
+_BARE = re.compile(r"([^:]+):\s*:[^:]*:[^:]*")
 VOID = "void"
 """The name here of pixels that are not counted."""
 
@@ -45,13 +47,12 @@ def read_legend(path: Path) -> Legend:
     """
     colours: dict[int, str] = {}
     if path.name == LABELMAP:
-        table = read_colour_table(path)
-        values = {index: _plain(name) for index, (_, name, _) in enumerate(table)}
-        colours = {colour: _plain(name) for _, name, colour in table}
+        table = _labelmap(path)
+        values = {index: _plain(name) for index, (name, _) in enumerate(table)}
+        colours = {colour: _plain(name) for name, colour in table}
         if len(colours) < len(table):
             raise InputError(f"{path}: gives two classes the same colour; correct it.")
-        border = palette()[IGNORE].astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
-        colours.setdefault(int(border), VOID)  # of VOC's objects
+        colours.setdefault(_voc_colour(IGNORE), VOID)  # of the border of VOC's objects
     elif path.name == PIXEL_VALUES:
         values = _pixel_values(path)
     else:
@@ -118,6 +119,21 @@ def _codes(path: Path, legend: Legend) -> tuple[np.ndarray, Mapping[int, str]]:
             return pixels, legend.colours
     assert values is not None  # else it was in colour
     return values, {IGNORE: VOID, **legend.values}
+
+
+def _labelmap(path: Path) -> list[tuple[str, int]]:
+    """The names and colours of a labelmap.txt; where it leaves the colour out, Datumaro has painted in VOC's."""
+    text = disk.read_text(path, "table of colours", limit=LARGEST_TABLE)
+    lines = [line.strip() for line in text.split("\n") if line.strip() and not line.startswith("#")]
+    bare = [_BARE.fullmatch(line) for line in lines[: IGNORE + 1]]
+    if not lines or len(lines) > IGNORE or not all(bare):
+        return [(name, colour) for _, name, colour in read_colour_table(path)]
+    return [(match[1].strip(), _voc_colour(index)) for index, match in enumerate(bare) if match]
+
+
+def _voc_colour(index: int) -> int:
+    red, green, blue = map(int, palette()[index])
+    return red << 16 | green << 8 | blue
 
 
 def _plain(name: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dsrg.data.columns import LONGEST_LINE, fault, key
+from dsrg.data.doors.tables import split_of
 from dsrg.data.ids import shown
 from dsrg.data.own import Tagged
 from dsrg.data.photo_index import PhotoIndex
@@ -32,24 +33,48 @@ def is_header(names: Sequence[str]) -> bool:
     return {*_NEEDED} <= {*map(key, names)}
 
 
-def read_table(photos: Path, table: Path) -> Tagged:
+def read_tables(photos: Path, tables: Sequence[Path]) -> Tagged:
     """The labels of the photographs of a folder; a table has those of millions more.
 
-    A photograph of which the table says alone what it does not show is left out, and so is one of which it says both of
-    the same label.
+    A photograph of which the tables say alone what it does not show is left out, and so is one of which they say both
+    of the same label.
 
     Args:
         photos: Folder of the photographs.
-        table: The table; one with the names of its labels ('/m/01yrx,Cat') may lie beside it.
+        tables: The tables; those of their labels' names ('/m/01yrx,Cat') may lie beside them. A photograph's split is
+            what a folder above it is called, where all lie in such.
 
     Raises:
         InputError: a row is broken, has another confidence than 1 and 0, or none is of a photograph of the folder.
     """
     found = walk(photos).check()
     index = PhotoIndex(photos, found.photographs)
-    names = read_names(table.parent)
+    names: dict[str, str] = {}
     said: dict[Path, dict[str, bool]] = {}
     doubtful: dict[Path, str] = {}
+    for table in tables:
+        names |= read_names(table.parent)
+        _read(table, index, said, doubtful)
+    where = tables[0] if len(tables) == 1 else tables[0].parent
+    if not said:
+        raise fault(where, f"none of its rows is of a photograph in {photos}; check the path")
+    labels = {
+        file: sorted({names.get(label, label) for label, holds in own.items() if holds})
+        for file, own in said.items()
+        if file not in doubtful
+    }
+    nothing = [file for file, own in labels.items() if not own]
+    notes = _notes(where, names, {label for own in said.values() for label in own}, doubtful, nothing)
+    bare = [file for file in found.photographs if file not in said]
+    others = [path for path in found.others if path not in tables and not path.match(NAMES)]
+    notes += describe_left_out(photos, others, found.skipped)
+    kept = {file: own for file, own in labels.items() if own}
+    splits = {file: split_of(file.relative_to(photos)) for file in kept}
+    return Tagged(kept, notes, splits if all(splits.values()) else {}, bare)
+
+
+def _read(table: Path, index: PhotoIndex, said: dict[Path, dict[str, bool]], doubtful: dict[Path, str]) -> None:
+    """Put what a table says of photographs to the rest, and labels that it contradicts to the doubtful."""
     known: dict[str, Path | None] = {}
     for image, label, holds in _rows(table):
         if image not in known:
@@ -62,19 +87,6 @@ def read_table(photos: Path, table: Path) -> Tagged:
             doubtful.setdefault(file, label)
         if len(own) > MOST_LABELS:
             raise fault(table, f"has more than {MOST_LABELS:,} labels of {shown(image)}; check the file")
-    if not said:
-        raise fault(table, f"none of its rows is of a photograph in {photos}; check the path")
-    labels = {
-        file: sorted(names.get(label, label) for label, holds in own.items() if holds)
-        for file, own in said.items()
-        if file not in doubtful
-    }
-    nothing = [file for file, own in labels.items() if not own]
-    notes = _notes(table, names, {label for own in said.values() for label in own}, doubtful, nothing)
-    bare = [file for file in found.photographs if file not in said]
-    others = [path for path in found.others if path.resolve() != table.resolve() and not path.match(NAMES)]
-    notes += describe_left_out(photos, others, found.skipped)
-    return Tagged({file: own for file, own in labels.items() if own}, notes, bare=bare)
 
 
 def read_names(folder: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from dsrg.data import coco, columns, labelme, own
 from dsrg.data.doors import coco_files, cvat, label_studio, labelme_files, layouts, legend, open_images, tables
 from dsrg.data.own import Tagged, Unlabelled, plan_tagged
-from dsrg.data.photograph import describe_left_out, fold, walk
+from dsrg.data.photograph import Found, describe_left_out, fold, walk
 from dsrg.data.prepare import Plan
 from dsrg.data.table import LabelTable, divided, json_row, match, read_labels
 from dsrg.errors import InputError
@@ -30,6 +30,7 @@ _NOT_READ = {
     "dataset.yaml": "YOLO",
     "notes.json": "YOLO of Label Studio",
     "_darknet.labels": "YOLO",
+    "obj.names": "YOLO",
     "_annotations.createml.json": "CreateML",
     "metadata.parquet": "Hugging Face's Parquet",
 }
@@ -115,7 +116,7 @@ def door_of_file(path: Path) -> Door:
     if begin.lstrip()[:1] in ("{", "[") and path.suffix.lower() != ".jsonl" and not _is_lines(begin):
         return _door_of_json(path)
     if begin.lstrip()[:1] not in ("{", "[") and open_images.is_header(_header(begin)):
-        return Door("Open Images' CSV", [path], _tagged(open_images.read_table, path))
+        return _open_images([path], path)
     if begin.lstrip()[:1] not in ("{", "[") and label_studio.is_header(_header(begin)):
         title = "Label Studio's " + ("TSV" if "\t" in begin.split("\n", 1)[0] else "CSV")
         return _label_studio(title, path, lambda: label_studio.read_sheet(_sheet(path)))
@@ -130,7 +131,8 @@ def door_of_folder(root: Path) -> Door | None:
     """
     if not root.is_dir():
         return None
-    others = walk(root).others
+    found = walk(root)
+    others = found.others
     named: dict[str, list[Path]] = {}
     for path in others:
         named.setdefault(fold(path.name), []).append(path)
@@ -146,23 +148,28 @@ def door_of_folder(root: Path) -> Door | None:
         return Door(
             f"{tool}'s masks in VOC's layout", [root], lambda photos, choice: _plan_layout(root, photos, choice)
         )
+    if layouts.is_voc(root):
+        return _voc(root)
     unread = next((name for name in _NOT_READ if name in named), None)
     if unread is not None:
         sentence = f"is of an export as {_NOT_READ[unread]}, which is not read; export COCO"
         raise InputError(f"{named[unread][0]}: {sentence}. Read are {READ}.")
-    return _door_of_content(root, others)
+    return _door_of_content(root, found)
 
 
-def _door_of_content(root: Path, others: Sequence[Path]) -> Door | None:
+def _door_of_content(root: Path, found: Found) -> Door | None:
     """The door of the only files in a folder, or in its annotations/, that hold labels."""
-    shapes = [path for path in others if path.suffix.lower() == ".json" and labelme.begins(path)]
+    shapes = [path for path in found.others if path.suffix.lower() == ".json" and labelme.begins(path)]
     if shapes:
         return _labelme(root, shapes)
     places = (root, root / "annotations", root / "Annotations")
-    candidates = [path for path in others if path.parent in places and path.suffix.lower() in ENDINGS]
-    xml = [path for path in candidates if path.suffix.lower() == ".xml"]
-    if len(xml) > 1:  # one a photograph
-        return _voc_xml(root)
+    candidates = [path for path in found.others if path.parent in places and path.suffix.lower() in ENDINGS]
+    xml = [path for path in found.others if path.suffix.lower() == ".xml"]
+    if len(xml) > 1 and "<annotations" not in _begin(xml[0])[:10_000]:  # one a photograph
+        return _voc(root)
+    tables = [path for path in candidates if path.suffix.lower() == ".csv" and open_images.is_header(_header_of(path))]
+    if tables:
+        return _open_images(tables, root)
     doors = [door for door in map(_door_if_known, candidates) if door is not None]
     if len(doors) > 1 and all(path.name.startswith("instances_") for door in doors for path in door.files):
         files = [path for door in doors for path in door.files]
@@ -171,8 +178,12 @@ def _door_of_content(root: Path, others: Sequence[Path]) -> Door | None:
     if len(doors) > 1:
         names = "' and '".join(door.files[0].relative_to(root).as_posix() for door in doors[:2])
         raise InputError(f"{root}: both '{names}' may be the labels; name the right one with --labels.")
-    if not doors and any(path.suffix.lower() == ".xml" for path in others):
-        return _voc_xml(root)
+    if not doors and xml:
+        return _voc(root)
+    texts = {path.stem for path in found.others if path.suffix.lower() == ".txt"}
+    described = sum(path.stem in texts for path in found.photographs)
+    if not doors and described and 2 * described >= len(found.photographs):
+        raise InputError(f"{root}: has a .txt for each photograph, as YOLO writes, which is not read; export COCO.")
     return doors[0] if doors else None
 
 
@@ -180,7 +191,7 @@ def _door_if_known(path: Path) -> Door | None:
     """The door of a file that lies in a folder of photographs; None for one that holds no labels."""
     try:
         if path.suffix.lower() in (".csv", ".tsv"):
-            header = _header(_begin(path))
+            header = _header_of(path)
             known = columns.rank(header) > 1 or label_studio.is_header(header) or open_images.is_header(header)
             if not known and not read_labels(path).rows:  # a column for each class
                 return None
@@ -285,13 +296,23 @@ def _labelme(root: Path, files: Sequence[Path]) -> Door:
     return Door("LabelMe's JSON", [root], plan)
 
 
-def _voc_xml(root: Path) -> Door:
+def _voc(root: Path) -> Door:
     def plan(photos: Path, choice: Choice) -> Plan:
         choice.check_boxes(root)
-        tagged, folder = layouts.read_xml_labels(root, photos)
-        return _plan_tagged(tagged, folder, root, choice._replace(boxes=layouts.annotation_folder(root)))
+        tagged, folder = layouts.read_voc_labels(root, photos)
+        boxes = layouts.annotation_folder(root)
+        has_xml = any(path.suffix.lower() == ".xml" for path in walk(boxes).others) if boxes.is_dir() else False
+        return _plan_tagged(tagged, folder, root, choice._replace(boxes=boxes if has_xml else None))
 
-    return Door("VOC's XML annotations", [root], plan)
+    return Door("VOC's annotations", [root], plan)
+
+
+def _open_images(tables: Sequence[Path], where: Path) -> Door:
+    def plan(photos: Path, choice: Choice) -> Plan:
+        tagged = open_images.read_tables(photos, tables)
+        return _plan_tagged(tagged, photos, where, choice)
+
+    return Door("Open Images' CSV", tables, plan)
 
 
 def _plan_layout(root: Path, photos: Path, choice: Choice) -> Plan:
@@ -321,10 +342,6 @@ def _plan_matched(table: LabelTable, photos: Path, path: Path, choice: Choice) -
     return _plan_tagged(Tagged(found.labels, notes, found.splits, found.bare), photos, path, choice)
 
 
-def _tagged(read: Callable[[Path, Path], Tagged], path: Path) -> Callable[[Path, Choice], Plan]:
-    return lambda photos, choice: _plan_tagged(read(photos, path), photos, path, choice)
-
-
 def _plan_tagged(
     tagged: Tagged, photos: Path, where: Path, choice: Choice, files: Mapping[str, Any] | None = None
 ) -> Plan:
@@ -334,11 +351,19 @@ def _plan_tagged(
 
 
 def _sheet(path: Path) -> columns.Sheet:
-    return columns.read_sheet(disk.read_text(path, "table of labels", limit=label_studio.LARGEST), path)
+    """Label Studio's CSV, in which brushes may take longer lines than are read."""
+    try:
+        return columns.read_sheet(disk.read_text(path, "table of labels", limit=label_studio.LARGEST), path)
+    except InputError as error:
+        raise InputError(f"{error} Label Studio's JSON has no such bounds.", error.kind) from None
 
 
 def _json(path: Path) -> Any:
     return disk.read_json(path, "annotation file", limit=coco.LARGEST)
+
+
+def _header_of(path: Path) -> list[str]:
+    return _header(_begin(path))
 
 
 def _begin(path: Path) -> str:
