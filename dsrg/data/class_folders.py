@@ -27,12 +27,16 @@ class Placed(NamedTuple):
     """One of SPLITS' values; '' where there are no folders of splits."""
 
 
-def read_class_folders(root: Path) -> tuple[list[Placed], Found]:
+def read_class_folders(root: Path, bare: list[Path] | None = None) -> tuple[list[Placed], Found]:
     """Find the photographs of root/<class>/, or of root/<split>/<class>/, at any depth below the class; and what else
     lies there.
 
     Folders are taken for splits where all of the root's have a split's name and they hold folders of classes; the root
     may hold them in one folder, as Hugging Face's data/ does.
+
+    Args:
+        root: The folder.
+        bare: Gets the photographs that lie in no class's folder, if others do; None to refuse them.
 
     Raises:
         InputError: there is no folder of photographs, one is empty, a photograph lies in no class's folder, folders are
@@ -52,7 +56,12 @@ def read_class_folders(root: Path) -> tuple[list[Placed], Found]:
             "folder of classes, or one of splits with folders of classes in each."
         )
     inside = len(splits) == len(tops)
-    photographs = [_placed(within, path, splits if inside else {}) for path in found.photographs]
+    lost = [path for path in found.photographs if len(path.relative_to(within).parts) < (3 if inside else 2)]
+    if bare is not None and len(lost) < len(found.photographs):
+        bare += lost
+    aside = {*(bare or ())}
+    kept = [path for path in found.photographs if path not in aside]
+    photographs = [_placed(within, path, splits if inside else {}) for path in kept]
     full = {(placed.split, placed.label) for placed in photographs}
     for top in tops:
         for folder in _folders(top) if inside else [top]:

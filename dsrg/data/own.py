@@ -40,7 +40,8 @@ def read_folders(photos: Path) -> Tagged:
     """
     if not photos.is_dir():
         raise InputError(f"{photos}: the folder does not exist; check --photos.")
-    photographs, found = read_class_folders(photos)
+    bare: list[Path] = []
+    photographs, found = read_class_folders(photos, bare)
     copies: dict[str, list[tuple[Path, list[str]]]] = {}
     splits: dict[Path, str] = {}
     for file, name, split in photographs:
@@ -61,7 +62,7 @@ def read_folders(photos: Path) -> Tagged:
             f"{apart} file names stand for different photographs in several folders; the folder's name is put before."
         )
     labels_of = dict(sorted(pair for same in copies.values() for pair in same))
-    return Tagged(labels_of, notes, splits if any(splits.values()) else {})
+    return Tagged(labels_of, notes, splits if any(splits.values()) else {}, bare)
 
 
 def read_table(photos: Path, table: Path) -> Tagged:
@@ -171,7 +172,9 @@ def _describe_bare(bare: Sequence[Path], total: int, photos: Path, where: Path, 
         return []
     names = ", ".join(path.relative_to(photos).as_posix() for path in bare[:3])
     names += f" and {len(bare) - 3} more" if len(bare) > 3 else ""
-    sentence = f"{photos}: {len(bare)} of {total} photographs have no label in {where}"
+    what = "lie in no class's folder" if where == photos else f"have no label in {where}"
+    sentence = f"{photos}: {len(bare)} of {total} photographs {what}"
     if unlabelled == "stop":
-        raise InputError(f"{sentence}: {names}; add their labels, or go on without them: --unlabelled leave-out.")
+        mend = "move them into one" if where == photos else "add their labels"
+        raise InputError(f"{sentence}: {names}; {mend}, or go on without them: --unlabelled leave-out.")
     return [f"{sentence} and were left out (--unlabelled leave-out): {names}."]

@@ -6,6 +6,7 @@ some of which start other programs; and the size is bounded before anything is d
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import io
 import os
@@ -63,9 +64,7 @@ class _Format(NamedTuple):
 
 def _heic(file: io.BytesIO) -> Image.Image:
     """A telephone's photograph, as libheif decodes it: already upright, of 8 bits."""
-    from pillow_heif import HeifImageFile  # an extra
-
-    image: Image.Image = HeifImageFile(file)
+    image: Image.Image = importlib.import_module("pillow_heif").HeifImageFile(file)  # an extra
     return image
 
 

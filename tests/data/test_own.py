@@ -118,7 +118,7 @@ def test_a_name_that_means_two_photographs_is_refused(tmp_path: Path) -> None:
     [
         ([], "holds no folder of photographs"),
         (["a.jpg"], "holds no folder of photographs"),
-        (["dog/a.jpg", "b.jpg"], r"b\.jpg: lies in no class's folder"),
+        (["dog/a.jpg", "b.jpg"], r"1 of 2 photographs lie in no class's folder: b\.jpg; move them into one, or go on"),
         (["dog/a.jpg", "cat/notes.txt"], "cat: holds no photograph"),
         (["dog/a.jpg", "Background/b.jpg"], "Background: background is class 0"),
         (["dog/a.jpg", "DOG/b.jpg"], "the class 'dog' has the same name as 'DOG'"),
@@ -136,6 +136,20 @@ def test_bad_folders_are_refused(tmp_path: Path, files: list[str], message: str)
             save_photo(tmp_path / name, 40 * colour)
     with pytest.raises(InputError, match=message):
         plan_own(tmp_path)
+
+
+def test_photographs_to_be_classified_lie_in_no_class(tmp_path: Path) -> None:
+    """Competitions give a folder of classes to learn from, and photographs without a label beside it."""
+    for colour, name in enumerate(("train/cat/1", "train/dog/2", "train/cat/3", "test/4", "test/5")):
+        save_photo(tmp_path / f"{name}.jpg", 40 * colour)
+    with pytest.raises(
+        InputError, match=r"2 of 5 photographs lie in no class's folder: test/4\.jpg, test/5\.jpg; move"
+    ):
+        plan_own(tmp_path)
+    plan = plan_own(tmp_path, unlabelled="leave-out")
+    assert labels_of(plan) == {"1": ("cat",), "2": ("dog",), "3": ("cat",)}
+    assert sorted(plan.splits) == ["train", "val"]
+    assert any("2 of 5 photographs lie in no class's folder and were left out" in note for note in plan.notes)
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
