@@ -360,14 +360,17 @@ def test_the_schema_and_the_networks_agree_on_the_backbones() -> None:
     for name, backbone in tables.BACKBONES.items():
         architecture = tables.part(backbone.place)
         assert backbone.cut == (architecture.cut_channels is not None), name
+        assert backbone.own_head == (architecture.hidden is not None) == (architecture.published is not None), name
         layers = architecture.make().modules()
         assert backbone.batch_norm == any(isinstance(layer, _BatchNorm) for layer in layers), name
     assert get_args(schema.Classifier.model_fields["head"].annotation) == HEADS
 
 
 def test_every_head_has_maps_of_its_own_and_those_that_any_has() -> None:
-    assert tables.maps_of("gap") == ["cam", "grad_cam", "grad_cam_pp", "saliency", "saliency_cut"]
-    assert tables.maps_of("acol") == ["acol", "grad_cam", "grad_cam_pp", "saliency", "saliency_cut"]
+    every = ["grad_cam", "grad_cam_pp", "saliency", "saliency_cut"]
+    assert tables.maps_of("gap") == ["cam", *every]
+    assert tables.maps_of("acol") == ["acol", *every]
+    assert tables.maps_of("own") == every  # fully connected layers have no map of their own
     assert {maps.head for maps in tables.MAPS.values()} == {None, *HEADS} - {"own"}
 
 

@@ -53,13 +53,15 @@ class DetectionBoxes(Sums):
     - box_recall: share of the pairs of photograph and label that are detected with such a box; label_recall likewise.
     - pointing: share of the pairs whose map has its highest value in a true box (Zhang et al., "Top-down Neural
       Attention by Excitation Backprop", ECCV 2016), whether detected or not.
+    - around_all: share of the pairs whose box overlaps the box around all of the label's true ones so: a map gives one
+      box, however many objects it covers.
     - and of all pairs, `GtKnown` and `MaxBoxAcc`.
     """
 
-    sums = ("pairs", "hits", "detected", "labels", "boxes", "known", "best")
+    sums = ("pairs", "hits", "around", "detected", "labels", "boxes", "known", "best")
 
     def __init__(self) -> None:
-        self.pairs = self.hits = self.detected = self.labels = self.boxes = 0
+        self.pairs = self.hits = self.around = self.detected = self.labels = self.boxes = 0
         self.known, self.best = GtKnown(), MaxBoxAcc()
 
     def update(
@@ -90,6 +92,8 @@ class DetectionBoxes(Sums):
             y, x = np.unravel_index(maps[label].argmax(), maps[label].shape)
             left, top, right, bottom = truth.boxes[truth.classes == label].T
             self.hits += bool(((left <= x) & (x < right) & (top <= y) & (y < bottom)).any())
+            whole = np.array([[left.min(), top.min(), right.max(), bottom.max()]])
+            self.around += bool((box_iou(boxes[label][None], whole) >= IOU).any())
             self.best.update(maps[label], truth.boxes[truth.classes == label])
         if true:
             own = LabelledBoxes(np.array(true), np.stack([boxes[label] for label in true]))
@@ -108,6 +112,7 @@ class DetectionBoxes(Sums):
             "box_precision": share(self.boxes, self.detected),
             "box_recall": share(self.boxes, self.pairs),
             "pointing": share(self.hits, self.pairs),
+            "around_all": share(self.around, self.pairs),
             **self.known.result(),
             **self.best.result(),
         }

@@ -33,6 +33,7 @@ BOX_FIGURES = {
     "box_recall": "with the right box",
     "pointing": "pointing",
     "gt_known_accuracy": "GT-known",
+    "around_all": "box around all",
     "max_box_acc": "MaxBoxAcc",
     "max_box_acc_v2": "MaxBoxAccV2",
 }
@@ -71,8 +72,8 @@ def run_probe(cfg: Config, what: Probe) -> dict[str, Any]:
     """Train linear SVMs on frozen, globally averaged features for new labels; write figures, weights and heat maps.
 
     Fine-grained recognition goes on with a second round (Zhou et al. 2016, Sect. 4.1, Table 4): the box around the map
-    of the label that the SVM holds for the likeliest, above FRACTION of its maximum; the features of what is in the
-    box; new SVMs on those. Training and held-out photographs are cut out alike, without a look at their labels.
+    of the label that the SVM holds for the likeliest, above localize.threshold of its maximum; the features of what is
+    in the box; new SVMs on those. Training and held-out photographs are cut out alike, without a look at their labels.
 
     Photographs and crops are squeezed to classifier.size, or what is nearest to it on the network's grid. With
     `Probe.mine` the SVMs learn in rounds (`dsrg.study.mining`). Writes probe.json (settings, figures, predictions),
@@ -209,6 +210,7 @@ def _summary(
             "size": features.size,
             "held_out": what.held_out,
             "mine": what.mine,
+            "threshold": cfg.localize.threshold,
             "seed": cfg.seed,
         },
         "figures": measured,

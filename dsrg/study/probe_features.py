@@ -28,8 +28,6 @@ from dsrg.study.svm import Svm
 
 BATCH = 16
 """Photographs in one forward pass."""
-FRACTION = 0.2
-"""The box is around the largest component above this share of the map's maximum (Zhou et al. 2016, Sect. 3.2)."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +146,7 @@ class Features:
                     values = this.decisions[number]
                     detected = np.flatnonzero(values > 0).tolist()
                     wanted = list(dict.fromkeys([int(values.argmax()), *detected, *own]))
-                    edges = map_boxes(every[wanted], size, FRACTION)
+                    edges = map_boxes(every[wanted], size, self.cfg.localize.threshold)
                     boxes[number] = dict(zip(wanted, edges, strict=True))
                     if number in shown:
                         maps[number] = _unit_maps(every, list(dict.fromkeys([wanted[0], *own])))

@@ -46,6 +46,7 @@ def test_figures_by_hand() -> None:
     assert found["box_recall"] == 2 / 5
     assert found["pointing"] == 4 / 5
     assert found["gt_known_accuracy"] == 3 / 5
+    assert found["around_all"] == 3 / 5  # HALF and LEFT of the first label's, RIGHT, half of what holds both its boxes
     empty = DetectionBoxes().result()
     assert np.isnan([empty[name] for name in ("label_precision", "box_recall", "pointing", "max_box_acc")]).all()
 
