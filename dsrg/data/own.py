@@ -91,7 +91,8 @@ def plan_own(
         InputError: as `read_table`, `read_folders` and `plan_tagged`.
     """
     tagged = read_table(photos, table) if table else read_folders(photos)
-    return plan_tagged(tagged, photos, table or photos, val=val, unlabelled=unlabelled, boxes=boxes)
+    where = table or photos
+    return plan_tagged(tagged, photos, where, val=val, unlabelled=unlabelled, boxes=boxes, by_folder=table is None)
 
 
 def plan_tagged(
@@ -103,6 +104,7 @@ def plan_tagged(
     unlabelled: Unlabelled = "stop",
     files: Mapping[str, Any] | None = None,
     boxes: Path | None = None,
+    by_folder: bool = False,
 ) -> Plan:
     """Plan the data set of photographs with labels; the classes are all labels, in alphabetical order.
 
@@ -115,6 +117,7 @@ def plan_tagged(
         files: What else identifies the source, as values of JSON.
         boxes: Folder of annotations, VOC XML or LabelMe JSON, of some or all of the photographs. Each names all objects
             of its photograph, so it has the last word on the labels.
+        by_folder: The labels are the names of folders, for the error.
 
     Raises:
         InputError: a photograph has no label, and is not to be left out; two share a name; or there are too few. With
@@ -124,7 +127,10 @@ def plan_tagged(
     labels = {file: [name for name in own if name != "background"] for file, own in tagged.labels.items()}
     bare = sorted({*tagged.bare, *(file for file, own in labels.items() if not own)})
     labels = {file: own for file, own in labels.items() if own}
-    notes = [*tagged.notes, *_describe_bare(bare, len(bare) + len(labels), photos, where, unlabelled)]
+    notes = [
+        *tagged.notes,
+        *_describe_bare(bare, len(bare) + len(labels), photos, None if by_folder else where, unlabelled),
+    ]
     classes = check_names(sorted({name for own in labels.values() for name in own}), where)
     ids = name_ids(labels)
     items = sorted(
@@ -166,15 +172,17 @@ def _with_boxes(tagged: Tagged, photos: Path, where: Path, boxes: Path | None) -
     return tagged._replace(labels=labels, bare=bare, notes=[*notes, *boxed.notes]), boxed
 
 
-def _describe_bare(bare: Sequence[Path], total: int, photos: Path, where: Path, unlabelled: Unlabelled) -> list[str]:
+def _describe_bare(
+    bare: Sequence[Path], total: int, photos: Path, where: Path | None, unlabelled: Unlabelled
+) -> list[str]:
     """The sentence on photographs without a label that are left out; raises InputError if they are not to be."""
     if not bare:
         return []
     names = ", ".join(path.relative_to(photos).as_posix() for path in bare[:3])
     names += f" and {len(bare) - 3} more" if len(bare) > 3 else ""
-    what = "lie in no class's folder" if where == photos else f"have no label in {where}"
+    what = f"have no label in {where}" if where else "lie in no class's folder"
     sentence = f"{photos}: {len(bare)} of {total} photographs {what}"
     if unlabelled == "stop":
-        mend = "move them into one" if where == photos else "add their labels"
+        mend = "add their labels" if where else "move them into one"
         raise InputError(f"{sentence}: {names}; {mend}, or go on without them: --unlabelled leave-out.")
     return [f"{sentence} and were left out (--unlabelled leave-out): {names}."]

@@ -114,7 +114,7 @@ def test_an_export_of_xml_needs_no_table(tmp_path: Path, tool: Tool) -> None:
         xml(tmp_path / f"photos/{name}.xml", ("cat", (1, 1, 5 + number, 5)), ("dog", (2, 2, 3, 3)))
     code, out, _ = tool("prepare_data", "--photos", tmp_path / "photos", "--root", tmp_path / "set")
     assert code == 0
-    assert out.endswith(f"note: {tmp_path / 'photos'}: read as VOC's XML annotations.\n")
+    assert out.endswith(f"note: {tmp_path / 'photos'}: read as VOC's annotations.\n")
     found = boxes_of(tmp_path / "set")
     assert found["c"] == [("cat", [0, 0, 7, 5]), ("dog", [1, 1, 3, 3])]
     assert len(found) == 3
