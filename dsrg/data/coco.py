@@ -19,6 +19,7 @@ from dsrg.data.coco_rows import (
     Categories,
     Content,
     check_content,
+    describe_unused,
     painted_categories,
     read_categories,
     read_images,
@@ -33,7 +34,7 @@ from dsrg.data.regions import Region, paint
 from dsrg.errors import InputError
 from dsrg.files import disk, pictures
 from dsrg.files.manifest import identity
-from dsrg.labels import BACKGROUND_NAMES, IGNORE
+from dsrg.labels import IGNORE
 
 LARGEST = 2 * 2**30
 """Bytes of an annotation file; COCO's largest has 0.5 GB, LVIS's 1.1 GB."""
@@ -238,22 +239,6 @@ def plan_instances(
         notes += more
     source = {"kind": "coco", "files": [_fingerprint(found.path) for found in parts]}
     return Plan(classes, items, splits, source, notes)
-
-
-def describe_unused(contents: Sequence[Content], where: Path) -> list[str]:
-    """The sentence on the categories of files that no object of any has."""
-    used, unused = set[str](), dict[str, None]()
-    for content in contents:
-        listed = {row["category_id"] for row in content["annotations"]}
-        for row in content["categories"]:
-            used |= {row["name"].strip()} if row["id"] in listed else set()
-            unused |= {} if row["id"] in listed else {row["name"].strip(): None}
-    names = [name for name in unused if name not in used and name not in BACKGROUND_NAMES]
-    if not names:
-        return []
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    shown = "', '".join(names[:5])
-    return [f"{where}: no object is of the categories '{shown}'{more}, which are no classes then."]
 
 
 def _read_objects(

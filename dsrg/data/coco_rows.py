@@ -63,6 +63,22 @@ def read_categories(rows: Sequence[dict[str, Any]], path: Path, used: Collection
     return kept
 
 
+def describe_unused(contents: Sequence[Content], where: Path) -> list[str]:
+    """The sentence on the categories of files that no object of any has."""
+    used, unused = set[str](), dict[str, None]()
+    for content in contents:
+        listed = {row["category_id"] for row in content["annotations"]}
+        for row in content["categories"]:
+            used |= {row["name"].strip()} if row["id"] in listed else set()
+            unused |= {} if row["id"] in listed else {row["name"].strip(): None}
+    names = [name for name in unused if name not in used and name not in BACKGROUND_NAMES]
+    if not names:
+        return []
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    shown = "', '".join(names[:5])
+    return [f"{where}: no object is of the categories '{shown}'{more}, which are no classes then."]
+
+
 def read_images(rows: Sequence[dict[str, Any]], path: Path) -> dict[int, tuple[str, tuple[int, int] | None]]:
     """From a photograph's id to its file's name, and its width and height if the file says them."""
     images: dict[int, tuple[str, tuple[int, int] | None]] = {}

@@ -6,38 +6,27 @@ some of which start other programs; and the size is bounded before anything is d
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import io
 import os
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from PIL import (
-    BmpImagePlugin,
-    ExifTags,
-    GifImagePlugin,
-    Image,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-    features,
-)
+from PIL import ExifTags, Image, TiffImagePlugin
 
 from dsrg.errors import InputError, reason
 from dsrg.files import disk
+from dsrg.files.picture_formats import FORMATS as FORMATS
+from dsrg.files.picture_formats import IMAGE_EXTENSIONS as IMAGE_EXTENSIONS
+from dsrg.files.picture_formats import JPEG_EXTENSIONS as JPEG_EXTENSIONS
+from dsrg.files.picture_formats import LACKING as LACKING
+from dsrg.files.picture_formats import PHONE_EXTENSIONS as PHONE_EXTENSIONS
+from dsrg.files.picture_formats import PHONE_FORMATS
 from dsrg.labels import IGNORE, palette
 
-JPEG_EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".jif")
-PHONE_EXTENSIONS = {".heic": "HEIC", ".heif": "HEIC", ".hif": "HEIC", ".avif": "AVIF"}
-"""Those of telephones' formats, and the format: it is read where its library is installed (`LACKING`)."""
-IMAGE_EXTENSIONS = (*JPEG_EXTENSIONS, ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", *PHONE_EXTENSIONS)
-"""File name endings of photographs, in lower case: the one list of every door."""
 MAX_PIXELS = 150_000_000
 """Largest photograph or mask: decoded it takes 600 MB in Pillow, and as an array 450 MB more."""
 MAX_SIDE = 65_535
@@ -52,50 +41,6 @@ _MAX_SCANS = 100
 _MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
 """The beginning of a segment or the end; in the pixels' data 0xff stands before 0 or a restart's number alone."""
 
-
-class _Format(NamedTuple):
-    """One kind of file that is decoded."""
-
-    begins: re.Pattern[bytes]
-    """Its first bytes."""
-    read: Callable[..., Image.Image]
-    """Pillow's reader of the header. Called by itself, since Image.open warns from 89 million pixels on."""
-
-
-def _heic(file: io.BytesIO) -> Image.Image:
-    """A telephone's photograph, as libheif decodes it: already upright, of 8 bits."""
-    image: Image.Image = importlib.import_module("pillow_heif").HeifImageFile(file)  # an extra
-    return image
-
-
-def _avif(file: io.BytesIO) -> Image.Image:
-    from PIL import AvifImagePlugin  # of Pillow 11.3
-
-    return AvifImagePlugin.AvifImageFile(file)
-
-
-_PHONE_FORMATS = {
-    "AVIF": _Format(re.compile(rb".{4}ftyp(?:avi[fs]|mif1.{4}(?:.{4}){0,8}?avif)", re.DOTALL), _avif),
-    "HEIC": _Format(re.compile(rb".{4}ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL), _heic),
-}
-LACKING = {
-    name: f"{name} needs a library: pip install 'dsrg[heic]'"
-    for name, found in (
-        ("AVIF", features.check_module("avif") if "avif" in features.modules else False),
-        ("HEIC", importlib.util.find_spec("pillow_heif") is not None),
-    )
-    if not found
-}
-"""The telephones' formats that are not read here, and what helps."""
-FORMATS = {
-    "JPEG": _Format(re.compile(rb"\xff\xd8\xff"), JpegImagePlugin.jpeg_factory),  # the cameras' MPO is a JPEG too
-    "PNG": _Format(re.compile(rb"\x89PNG\r\n\x1a\n"), PngImagePlugin.PngImageFile),
-    "WebP": _Format(re.compile(rb"RIFF.{4}WEBP", re.DOTALL), WebPImagePlugin.WebPImageFile),
-    "BMP": _Format(re.compile(rb"BM"), BmpImagePlugin.BmpImageFile),
-    "TIFF": _Format(re.compile(rb"II\*\0|MM\0\*|II\+\0|MM\0\+"), TiffImagePlugin.TiffImageFile),
-    "GIF": _Format(re.compile(rb"GIF8[79]a"), GifImagePlugin.GifImageFile),
-    **{name: form for name, form in _PHONE_FORMATS.items() if name not in LACKING},
-}
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -390,7 +335,7 @@ def _check_jpeg(content: bytes) -> None:
 def _unknown(content: bytes, form: str | None, formats: Sequence[str]) -> str:
     """What is said of a file that is of none of the formats to be taken."""
     taken = " or ".join(filter(None, (", ".join(formats[:-1]), formats[-1])))
-    lacking = next((name for name in LACKING if _PHONE_FORMATS[name].begins.match(content)), None)
+    lacking = next((name for name in LACKING if PHONE_FORMATS[name].begins.match(content)), None)
     if form is None and lacking is None:
         return f"not an image: no {taken}"
     if form is None and {*formats} >= {*FORMATS}:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dsrg.data.class_folders import SPLITS
-from dsrg.data.coco import describe_unused, instances_of, plan_instances, used_names
-from dsrg.data.coco_rows import Content, check_content
+from dsrg.data.coco import instances_of, plan_instances, used_names
+from dsrg.data.coco_rows import Content, check_content, describe_unused
 from dsrg.data.doors.tables import split_of
 from dsrg.data.photo_index import is_foreign
 from dsrg.data.photograph import describe_left_out, fold, walk
