@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import Tool, check_refusal
 from torch import Tensor, nn
 from trained_run import make_photos, make_trained_run
 
 import dsrg
 from dsrg import config, crf, tables
+from dsrg.data.demo import generate
 from dsrg.data.sources import find_sources
 from dsrg.errors import InputError
+from dsrg.files import disk
 from dsrg.labels import Classes
 from dsrg.mean_field import Kernels
 from dsrg.models.architectures import Architecture
@@ -24,6 +27,8 @@ from dsrg.predict.photographs import Options, predict
 from dsrg.run import inference
 from dsrg.run.boxing import Boxed
 from dsrg.stages.dsrg import DsrgStep
+
+CONFIG = Path(__file__).parents[1] / "configs/demo/resnet18.yaml"
 
 
 def _make() -> nn.Sequential:
@@ -42,6 +47,43 @@ def test_a_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
     images = torch.zeros(1, 3, 33, 65)
     assert build_deeplab(backbone=cfg.model.backbone, num_classes=3, channels=0)(images).shape == (1, 3, 5, 9)
     assert build_classifier(backbone="tiny", num_classes=3)(images).shape == (1, 2)
+
+
+def _hidden() -> nn.Sequential:
+    return nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 6), nn.ReLU())
+
+
+def _split(network: nn.Sequential) -> list[list[nn.Module]]:
+    return [[layer] for layer in network]
+
+
+TINY_OWN = Architecture(_make, _split, (), 8, published=_split, hidden=_hidden)
+
+
+def test_a_backbone_with_a_head_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: Tool) -> None:
+    """It is trained, and its boxes are measured, by all that needs no CAM."""
+    line = tables.Backbone(f"{__name__}:TINY_OWN", batch_norm=False, own_head=True)
+    monkeypatch.setitem(tables.BACKBONES, "tiny", line)
+    generate(tmp_path / "data", train=4, val=2, size=48)
+    words = [f"data.root={tmp_path / 'data'}", f"run_dir={tmp_path / 'run'}", "model.backbone=tiny", "workers=0"]
+    words += ["classifier.head=own", "seeds.source=grad_cam", "classifier.output_stride=32", "cam.output_stride=32"]
+    words += [
+        "classifier.size=65",
+        "classifier.iterations=2",
+        "classifier.warmup=0",
+        "classifier.batch=2",
+        "device=cpu",
+    ]
+    given = ("--cfg", CONFIG, *words)
+    assert tool("train-classifier", *given)[0] == 0
+    assert tool("localize", *given, "--pictures", 0)[0] == 0
+    rows = disk.read_json(tmp_path / "run/localize/val/localize.json")["rows"]
+    assert [row["method"] for row in rows] == ["grad_cam", "grad_cam_pp", "saliency", "saliency_cut"]
+    assert {row["network"] for row in rows} == {"tiny"}
+    check_refusal(tool("localize", *given, "--methods", "cam"), "cam", "classifier.head = gap")
+    check_refusal(
+        tool("show-units", *given, "--class", "cat"), "classifier.head = own: it ends in fully connected layers"
+    )
 
 
 def brightness(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:

@@ -25,16 +25,16 @@ class OwnHead(nn.Module):
 
     Args:
         backbone: Features (B, D, h, w) of images, padded as published (`Backbone.published`).
-        hidden: From features to what the linear layer reads, (B, `width`).
+        hidden: From features to what the linear layer reads; its last linear layer says how many numbers that are.
         num_foreground: K, the classes without background.
-        width: Outputs of `hidden`.
     """
 
-    def __init__(self, backbone: Backbone, hidden: nn.Module, num_foreground: int, *, width: int = 4096) -> None:
+    def __init__(self, backbone: Backbone, hidden: nn.Module, num_foreground: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.hidden = hidden
-        self.linear = nn.Linear(width, num_foreground)
+        *_, last = (layer for layer in hidden.modules() if isinstance(layer, nn.Linear))
+        self.linear = nn.Linear(last.out_features, num_foreground)
         nn.init.normal_(self.linear.weight, std=0.01)
         nn.init.zeros_(self.linear.bias)
 
