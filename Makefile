@@ -28,7 +28,8 @@ dist: $(READY)
 
 $(CORE): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --editable '.[crf]' \
+		|| { echo "pydensecrf could not be compiled; the CRF runs in PyTorch"; $(BIN)/python -m pip install --quiet --editable .; }
 	touch $@
 
 $(READY): $(CORE)

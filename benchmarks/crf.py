@@ -1,11 +1,12 @@
 """The dense CRF's engines: seconds, accuracy and memory, on the training grid and at full size.
 
-python -m benchmarks.crf [--batch 20] [--classes 21] [--size 41] [--full 375x500]
+python -m benchmarks.crf [--batch 20] [--classes 21] [--size 41] [--full 375x500] [--no-grid]
 """
 
 from __future__ import annotations
 
 import argparse
+import time
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from benchmarks.batch import Batch, voc_like
 from benchmarks.common import copy_bandwidth, devices, machine_line, print_table, synchronised, timed
 from dsrg.cli import keep_freed_memory
 from dsrg.crf import dense_crf
-from dsrg.mean_field import tiled
+from dsrg.mean_field import lattice, tiled
 
 SCALE = 12.0
 """By which the training grid's position deviations are smaller than the photograph's."""
@@ -30,11 +31,13 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=21, help="with background")
     parser.add_argument("--size", type=int, default=41, help="pixels of a side of the training grid")
     parser.add_argument("--full", default="375x500", metavar="HxW", help="pixels of the photograph")
+    parser.add_argument("--no-grid", action="store_true", help="leave the training grid out")
     options = parser.parse_args()
     keep_freed_memory()  # as every tool does
     print(machine_line())
-    training_grid(voc_like(options.batch, options.classes, options.size))
-    print()
+    if not options.no_grid:
+        training_grid(voc_like(options.batch, options.classes, options.size))
+        print()
     height, width = (int(side) for side in options.full.split("x"))
     full_size(voc_like(1, options.classes, max(height, width)), height, width)
 
@@ -71,21 +74,37 @@ def training_grid(batch: Batch) -> None:
 
 
 def full_size(batch: Batch, height: int, width: int) -> None:
-    """One photograph of full size, on the engines that scale."""
+    """One photograph of full size, on the engines that scale, with few classes and with all; on a CPU in seconds of the
+    processor."""
     batch = batch._replace(images=batch.images[..., :height, :width], probs=batch.probs[..., :height, :width])
-    print(f"Full size, {tuple(batch.probs.shape)}, 10 iterations")
+    print(f"Full size, {tuple(batch.probs.shape)}, 10 iterations, {torch.get_num_threads()} threads")
     rows = []
     for device in devices():
-        here = Batch(*(tensor.to(device) for tensor in batch))
-        for engine in ("tiled",) if device == "cuda" else ("pydensecrf",):
-            for classes, tags in (("own", here.tags), ("all", None)):
-                call = synchronised(lambda e=engine, t=tags, b=here: dense_crf(b.probs, b.images, t, engine=e))
-                call()
-                count = int(here.tags.sum()) if tags is not None else here.tags.shape[1]
-                rows.append([f"{engine}, {classes} classes ({count}), {device}", *_milliseconds(*timed(call, 3))])
-    print_table(["", "best ms", "median ms"], rows)
+        probs, images = batch.probs.to(device), batch.images.to(device)
+        clock = time.process_time if device == "cpu" else time.perf_counter
+        for count in sorted({2, 4, probs.shape[1]}):
+            tags = torch.arange(probs.shape[1], device=device)[None] < count
+            first: tuple[float, Tensor] | None = None
+            for engine in _engines_of_full_size(device):
+                call = synchronised(lambda e=engine, p=probs, i=images, t=tags: dense_crf(p, i, t, engine=e))
+                refined = dense_crf(probs, images, tags, engine=engine)
+                times = timed(call, 5, clock)
+                first = first or (times[0], refined)
+                same = (refined.argmax(1) == first[1].argmax(1)).double().mean()
+                apart = f"{(refined - first[1]).abs().max():.0e}"
+                ratio = f"{times[0] / first[0]:.2f} x"
+                rows.append(
+                    [f"{engine}, {count} classes, {device}", *_milliseconds(*times), ratio, f"{same:.3%}", apart]
+                )
+    print_table(["", "best ms", "median ms", "of the first", "labels as it", "largest difference"], rows)
     if "cuda" not in devices():
-        print("tiled, the exact engine for full size, needs a GPU: not measured.")
+        print("On a GPU: not measured.")
+
+
+def _engines_of_full_size(device: str) -> list[str]:
+    if device == "cpu":
+        return [*(["pydensecrf"] if lattice.available() else []), "permutohedral"]
+    return [*(["tiled"] if tiled.available() else []), "permutohedral"]
 
 
 def _engines(device: str) -> list[str]:

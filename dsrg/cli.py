@@ -32,6 +32,7 @@ def main(
     arguments: Sequence[str] | None = None,
     *options: Option,
     several: bool = False,
+    computes: bool = True,
 ) -> int:
     """Parse --cfg and the overrides, check the data, and call a stage.
 
@@ -44,6 +45,7 @@ def main(
         arguments: The words of the command line; None for the process's own.
         options: Those that this tool has besides.
         several: Take several configurations.
+        computes: Whether it needs the device; a tool that only reads and writes files starts without PyTorch.
 
     Returns:
         The exit status: 0; 2 after one sentence on stderr where the user can mend the input; 130 after Ctrl-C.
@@ -80,7 +82,7 @@ def main(
         runs += [Run(config.load(path, theirs)) for path in also]
         distributed.check_workers(runs[0].cfg.workers)
         for run in {run.cfg.data: run for run in runs}.values():  # each data set is read once
-            run.start()
+            run.start(computes=computes)
         call(runs if several else runs[0], **given)
 
     return guard(work)

@@ -9,7 +9,9 @@ kept, as pydensecrf does. The engines that compute it are a file each in `mean_f
 
 - exact: multiplies by the kernels, written out; any device; memory grows with the square of the pixels;
 - tiled: the same sums with the kernels recomputed tile by tile, in Triton; CUDA; memory grows with the pixels;
-- pydensecrf: approximates the kernels on a permutohedral lattice; CPU; time grows with the pixels.
+- pydensecrf: approximates the kernels on a permutohedral lattice; CPU; time grows with the pixels; a package to be
+  compiled;
+- permutohedral: the same lattice in tensor operations; any device.
 
 Shapes: B images, C classes with background, h x w pixels, N = h * w, P classes of the image with the most tags.
 """
@@ -51,8 +53,9 @@ def dense_crf(
         images: (B, 3, h, w) RGB in 0..255, uint8 or floating point ("pydensecrf" rounds it to uint8).
         tags: (B, C) bool. Where given, only these classes take part: the probabilities are renormalised over
             them and the others come back as 0.
-        engine: "exact", "pydensecrf", "tiled", or "auto": pydensecrf on the CPU; on other devices exact up to 2,500
-            pixels, and above that tiled where it runs (CUDA), else pydensecrf.
+        engine: "exact", "pydensecrf", "permutohedral", "tiled", or "auto". That is pydensecrf on the CPU where it is
+            installed; elsewhere exact up to 2,500 pixels, and above that tiled where it runs (CUDA), else pydensecrf
+            or permutohedral, both on the CPU.
         iterations: Number of mean-field iterations; 0 returns the floored probabilities.
         bilateral_sxy: Standard deviation of the bilateral kernel over position, in pixels of this grid.
         bilateral_srgb: Standard deviation of the bilateral kernel over colour, in steps of 0..255.
@@ -65,32 +68,38 @@ def dense_crf(
 
     Raises:
         ValueError: shapes or dtypes do not fit together, a setting is out of range, or an image has no tag.
-        InputError: the engine cannot do this size, or not on this device.
-        ImportError: pydensecrf, or Triton for the tiled engine, is needed and not installed.
+        InputError: the engine cannot do this size, or not on this device, or is pydensecrf and not installed.
+        ImportError: Triton is needed for the tiled engine, and not installed.
     """
     _check(probs, images, tags, engine, iterations, (bilateral_sxy, bilateral_srgb, gaussian_sxy))
     probs = probs.to(torch.promote_types(probs.dtype, torch.float32))
-    images = images.to(probs.device)
     if tags is None:
         tags = probs.new_ones(probs.shape[:2], dtype=torch.bool)
     height, width = probs.shape[2:]
-    chosen = _choose(probs.device, height * width) if engine == "auto" else tables.part(tables.CRF_ENGINES[engine])
-    chosen.refuse(probs.device, height, width)
+    if engine == "auto":
+        chosen, device = _choose(probs.device, height * width)
+    else:
+        chosen, device = tables.part(tables.CRF_ENGINES[engine]), probs.device
+    chosen.refuse(device, height, width)
     classes, present = own_classes(tags)  # absent classes stay 0 for ever
     image = torch.arange(len(probs), device=probs.device)[:, None]
     unary = _restricted_log(probs[image, classes], present)
     kernels = Kernels(iterations, (bilateral_sxy, bilateral_srgb, bilateral_weight), (gaussian_sxy, gaussian_weight))
     # Autocast would multiply the kernels in half precision.
-    with torch.autocast(probs.device.type, enabled=False):
-        refined = chosen.mean_field(unary, images, kernels)
+    with torch.autocast(device.type, enabled=False):
+        refined = chosen.mean_field(unary.to(device), images.to(device), kernels)
     whole = torch.zeros_like(probs)
     whole[image, classes] = refined.to(probs)
     return whole
 
 
-def _choose(device: torch.device, pixels: int) -> Any:
-    """The engine that "auto" takes: of all, the one that ranks itself highest there."""
-    return max(map(tables.part, tables.CRF_ENGINES.values()), key=lambda engine: engine.rank(device, pixels))
+def _choose(device: torch.device, pixels: int) -> tuple[Any, torch.device]:
+    """The engine that "auto" takes, and where: of all, the one that ranks itself highest on the device, or on the CPU
+    where none wants to run on that device."""
+    engines = [tables.part(place) for place in tables.CRF_ENGINES.values()]
+    if not any(engine.rank(device, pixels) for engine in engines):
+        device = torch.device("cpu")
+    return max(engines, key=lambda engine: engine.rank(device, pixels)), device
 
 
 def _restricted_log(probs: Tensor, present: Tensor) -> Tensor:

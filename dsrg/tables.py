@@ -165,6 +165,7 @@ LOSSES = {
 """Parts of the DSRG loss; the settings switch each on or off (losses.<name>)."""
 CRF_ENGINES = {
     "exact": "dsrg.mean_field.exact",
+    "permutohedral": "dsrg.mean_field.permutohedral",
     "pydensecrf": "dsrg.mean_field.pydensecrf",
     "tiled": "dsrg.mean_field.tiled",
 }

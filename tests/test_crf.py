@@ -1,4 +1,4 @@
-"""The exact engine equals float64 loops and the oracles; pydensecrf comes near them."""
+"""The exact engine equals float64 loops and the oracles; the lattices come near them."""
 
 import subprocess
 import sys
@@ -12,6 +12,9 @@ from dsrg.crf import dense_crf
 from dsrg.errors import InputError
 from dsrg.mean_field import exact, lattice, tiled
 
+needs_pydensecrf = pytest.mark.skipif(not lattice.available(), reason="pydensecrf is not installed")
+ENGINES = ["exact", "permutohedral", pytest.param("pydensecrf", marks=needs_pydensecrf)]
+LATTICES = ["permutohedral", *(["pydensecrf"] if lattice.available() else [])]
 SMALL = {"bilateral_sxy": 3.0, "bilateral_srgb": 20.0, "gaussian_sxy": 0.8}
 
 
@@ -66,11 +69,12 @@ def test_oracles(shared):
         np.testing.assert_allclose(double[0].numpy(), expected, atol=1e-9)
         single = dense_crf(probs.float(), images, engine="exact", **settings)
         np.testing.assert_allclose(single[0].numpy(), expected, atol=1e-4)
-        lattice = dense_crf(probs, images, engine="pydensecrf", **settings)
-        assert (lattice[0].numpy().argmax(0) == expected.argmax(0)).mean() >= agreement
+        for engine in LATTICES:
+            near = dense_crf(probs, images, engine=engine, **settings)
+            assert (near[0].numpy().argmax(0) == expected.argmax(0)).mean() >= agreement
 
 
-@pytest.mark.parametrize("engine", ["exact", "pydensecrf"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_only_the_tags_take_part(engine):
     probs, images = example(classes=5)
     tags = torch.tensor([[True, False, False, True, False], [True, True, False, True, True]])
@@ -90,7 +94,7 @@ def test_chunks_change_nothing(monkeypatch):
     torch.testing.assert_close(dense_crf(probs, images, engine="exact", **SMALL), whole)
 
 
-@pytest.mark.parametrize("engine", ["exact", "pydensecrf"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_zero_probabilities_stay_finite(engine):
     probs = torch.zeros(1, 3, 4, 4)
     probs[:, 1] = 1
@@ -99,7 +103,7 @@ def test_zero_probabilities_stay_finite(engine):
     assert refined.isfinite().all()
 
 
-@pytest.mark.parametrize("engine", ["exact", "pydensecrf"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_dtypes_and_gradient(engine):
     probs, images = example(dtype=torch.float32)
     for dtype, expected in ((torch.float16, torch.float32), (torch.float32, torch.float32), (torch.float64,) * 2):
@@ -129,6 +133,7 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
     assert int(run.stdout) * 1024 < 2**30
 
 
+@needs_pydensecrf
 def test_a_batch_on_the_lattice_is_shared_out_in_order(monkeypatch):
     probs, images = example(batch=7)
     tags = torch.rand(7, 3, generator=torch.Generator().manual_seed(0)) < 0.5
@@ -140,34 +145,43 @@ def test_a_batch_on_the_lattice_is_shared_out_in_order(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("device", "size", "installed", "engine"),
+    ("device", "size", "installed", "engine", "there"),
     [
-        ("cpu", 50, True, "pydensecrf"),
-        ("cpu", 51, True, "pydensecrf"),
-        ("cpu", 50, False, "exact"),
-        ("cpu", 51, False, "pydensecrf"),  # which says what to install
-        ("cuda", 50, True, "exact"),
-        ("cuda", 51, True, "tiled"),
-        ("cuda", 51, False, "pydensecrf"),
-        ("mps", 50, True, "exact"),
-        ("mps", 51, True, "pydensecrf"),
+        ("cpu", 50, True, "pydensecrf", "cpu"),
+        ("cpu", 51, True, "pydensecrf", "cpu"),
+        ("cpu", 50, False, "exact", "cpu"),
+        ("cpu", 51, False, "permutohedral", "cpu"),
+        ("cuda", 50, True, "exact", "cuda"),
+        ("cuda", 51, True, "tiled", "cuda"),
+        ("cuda", 51, False, "permutohedral", "cpu"),
+        ("mps", 50, True, "exact", "mps"),
+        ("mps", 51, True, "pydensecrf", "cpu"),
+        ("mps", 51, False, "permutohedral", "cpu"),
     ],
 )
-def test_auto_picks_by_device_size_and_what_is_installed(monkeypatch, device, size, installed, engine):
+def test_auto_picks_by_device_size_and_what_is_installed(monkeypatch, device, size, installed, engine, there):
     monkeypatch.setattr(lattice, "available", lambda: installed)
     monkeypatch.setattr(tiled, "available", lambda: installed)
-    assert crf._choose(torch.device(device), size * 50).__name__ == f"dsrg.mean_field.{engine}"
+    chosen, place = crf._choose(torch.device(device), size * 50)
+    assert (chosen.__name__, place.type) == (f"dsrg.mean_field.{engine}", there)
+
+
+def test_without_pydensecrf_a_photograph_is_refined_all_the_same(monkeypatch):
+    monkeypatch.setattr(lattice, "available", lambda: False)
+    monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
+    probs, images = example(batch=1, height=60, width=50, dtype=torch.float32)
+    torch.testing.assert_close(dense_crf(probs, images), dense_crf(probs, images, engine="permutohedral"))
 
 
 def test_a_missing_pydensecrf_names_its_package(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
-    with pytest.raises(ImportError, match="pip install pydensecrf2"):
+    monkeypatch.setattr(lattice, "available", lambda: False)
+    with pytest.raises(InputError, match=r"use 'permutohedral'.*pip install 'dsrg\[crf\]'"):
         dense_crf(*example(), engine="pydensecrf")
 
 
 @pytest.mark.parametrize(("engine", "message"), [("tiled", "needs a CUDA device, not cpu"), ("exact", "need 5 GB")])
 def test_an_engine_that_cannot_do_it_says_which_can(engine, message):
-    with pytest.raises(InputError, match=f"{message}.*use 'auto' or 'pydensecrf'"):
+    with pytest.raises(InputError, match=f"{message}.*use 'auto' or 'permutohedral'"):
         dense_crf(torch.ones(1, 2, 180, 200), torch.zeros(1, 3, 180, 200), engine=engine)
 
 
@@ -178,7 +192,7 @@ def test_an_engine_that_cannot_do_it_says_which_can(engine, message):
         ({"probs": torch.zeros(2, 3, 5)}, "probs must be floating point"),
         ({"tags": torch.ones(2, 4, dtype=torch.bool)}, r"tags must be bool \(2, 3\)"),
         ({"tags": torch.tensor([[True, True, True], [False] * 3])}, "no tag at all"),
-        ({"engine": "fast"}, "engine is 'fast'; it must be one of auto, exact, pydensecrf, tiled"),
+        ({"engine": "fast"}, "engine is 'fast'; it must be one of auto, exact, permutohedral, pydensecrf, tiled"),
         ({"iterations": -1}, "iterations is -1"),
         ({"gaussian_sxy": 0}, "standard deviations must be above 0"),
     ],

@@ -183,7 +183,7 @@ def test_a_missing_triton_names_the_other_engines(monkeypatch):
     monkeypatch.setitem(sys.modules, spec.name, module)
     spec.loader.exec_module(module)
     assert not module.available()
-    with pytest.raises(ImportError, match=r"needs triton.*engine='exact' or 'pydensecrf'"):
+    with pytest.raises(ImportError, match=r"needs triton.*engine='exact' or 'permutohedral'"):
         module.mean_field(*example(1, 2, 3, 4), Kernels(**SETTINGS))
 
 

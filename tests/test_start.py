@@ -64,8 +64,10 @@ def test_commands_that_compute_nothing_import_no_torch(tmp_path: Path) -> None:
         ["eval-miou", "--pred", masks, "--gt", masks, "--classes", classes],
         ["prepare-data", "--photos", photos, "--labels", labels, "--root", tmp_path / "new"],
         ["import-cues", "--cues", cues],
+        ["import-masks", "--root", data, "--masks", masks, "--dry-run"],
+        ["make-boxes", "--cfg", "demo/resnet18", f"data.root={data}", "--out", tmp_path / "boxes"],
     )
-    assert len(found) == 5
+    assert len(found) == 7
     for name, (status, said, modules) in found.items():
         assert status == 0, said
         assert not packages(modules) & {"torch", "torchvision", "matplotlib", "sklearn"}, f"dsrg {name}"

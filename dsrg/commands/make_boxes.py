@@ -26,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             metavar="SHARE",
             help="share of the photograph below which a part has no box (default 0.001); each class keeps its largest",
         ),
+        computes=False,
     )
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import colormaps
 from PIL import Image, ImageDraw
 
 from dsrg.draw import lettering
@@ -47,6 +46,8 @@ def paint(picture: np.ndarray, cam: np.ndarray, strength: float = 0.6) -> np.nda
     Raises:
         ValueError: a shape does not fit, or a value is out of range or not a number.
     """
+    from matplotlib import colormaps
+
     _check_picture(picture)
     if cam.ndim != 2 or not cam.size or cam.dtype.kind != "f":
         raise ValueError(f"cam must be floating point (h, w), not {cam.dtype} {cam.shape}.")

@@ -3,7 +3,7 @@
 Text in ASCII is drawn in Pillow's own font. Other text takes matplotlib's DejaVu Sans (Latin, Greek, Cyrillic,
 Armenian, Georgian, Hebrew, Arabic, signs), and what that lacks (Chinese, Japanese, Korean, the scripts of India, …) a
 font of the system that has it. A letter that none has is written as its number, U+732B: an empty box would make
-different names look the same.
+different names look the same. matplotlib is imported for such letters alone.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
 from pathlib import Path
 
-from matplotlib import font_manager, get_data_path
-from matplotlib.ft2font import FT2Font
 from PIL import ImageDraw, ImageFont
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -83,7 +81,7 @@ def wrap(text: str, room: int, size: int) -> list[str]:
 
 def fonts(letters: str) -> list[str]:
     """Files of the fonts that have all of some letters: matplotlib's own, then the system's, each file's name once."""
-    own = sorted(map(str, (Path(get_data_path()) / "fonts/ttf").glob("*.ttf")))
+    own = sorted(map(str, Path(_dejavu()).parent.glob("*.ttf")))
     found: dict[str, str] = {}
     for path in (*own, *_system()):
         name = Path(path).name
@@ -95,6 +93,9 @@ def fonts(letters: str) -> list[str]:
 
 def families(texts: Iterable[str]) -> list[str]:
     """Names of the fonts that matplotlib needs to draw `readable` texts, in the order to try them in."""
+    from matplotlib import font_manager
+    from matplotlib.ft2font import FT2Font
+
     paths = dict.fromkeys(_file_of(letter) for text in texts for letter in readable(text))
     names = ["DejaVu Sans"]
     for path in paths:
@@ -148,12 +149,15 @@ def _file_of(letter: str) -> str | None:
 
 @cache
 def _dejavu() -> str:
+    from matplotlib import get_data_path
+
     return str(Path(get_data_path()) / "fonts/ttf/DejaVuSans.ttf")
 
 
 @cache
 def _system() -> list[str]:
     """The system's fonts, upright sans-serif ones of usual weight first."""
+    from matplotlib import font_manager
 
     def strange(path: str) -> tuple[bool, bool, str]:
         name = Path(path).stem.lower()
@@ -166,6 +170,8 @@ def _system() -> list[str]:
 @cache
 def _letters(path: str) -> frozenset[int]:
     """Code points that a font file has a glyph for."""
+    from matplotlib.ft2font import FT2Font
+
     try:
         return frozenset(FT2Font(path).get_charmap())
     except Exception:  # FreeType's own errors; one broken font of the system is no reason to stop

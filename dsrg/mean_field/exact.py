@@ -84,7 +84,7 @@ def refuse(device: torch.device, height: int, width: int) -> None:
     if gigabytes > _GIGABYTES:
         raise InputError(
             f"CRF engine 'exact' would need {gigabytes:.0f} GB for {width} x {height} pixels; "
-            "use 'auto' or 'pydensecrf'."
+            "use 'auto' or 'permutohedral'."
         )
 
 

@@ -46,9 +46,6 @@ def mean_field(
 
     Returns:
         Probabilities of each image, (P, h, w) float32.
-
-    Raises:
-        ImportError: pydensecrf is not installed.
     """
     shares = min(len(pictures), _workers())
     if shares == 1 or sum(picture.shape[0] * picture.shape[1] for picture in pictures) < _ALONE:
@@ -85,12 +82,8 @@ def _workers() -> int:
 
 
 def _refine(unaries: Sequence[np.ndarray], pictures: Sequence[np.ndarray], kernels: Kernels) -> list[np.ndarray]:
-    try:
-        import pydensecrf.densecrf as densecrf  # optional: the exact engine needs no compiled package
-    except ImportError as error:
-        raise ImportError(
-            "the CRF engine 'pydensecrf' is not installed: run 'pip install pydensecrf2', or use engine='exact'."
-        ) from error
+    import pydensecrf.densecrf as densecrf  # an extra, for it has to be compiled
+
     kind = {"kernel": densecrf.DIAG_KERNEL, "normalization": densecrf.NORMALIZE_SYMMETRIC}
     (sxy, srgb, weight), (gaussian_sxy, gaussian_weight) = kernels.bilateral, kernels.gaussian
     refined = []

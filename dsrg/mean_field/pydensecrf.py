@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dsrg.errors import InputError
 from dsrg.mean_field import Kernels, lattice
 
 
@@ -21,9 +22,6 @@ def mean_field(unary: Tensor, images: Tensor, kernels: Kernels) -> Tensor:
 
     Returns:
         (B, P, h, w) probabilities on the CPU.
-
-    Raises:
-        ImportError: pydensecrf is not installed.
     """
     if images.is_floating_point():
         images = images.round().clamp(0, 255)
@@ -39,11 +37,18 @@ def mean_field(unary: Tensor, images: Tensor, kernels: Kernels) -> Tensor:
 
 
 def rank(device: torch.device, pixels: int) -> int:
-    """On a CPU it is the fastest at every size (docs/benchmarks.md); elsewhere it is the last resort."""
-    if device.type == "cpu":
-        return 3 if lattice.available() else 1
-    return 1
+    """On a CPU it is the fastest on small grids (docs/benchmarks.md), and its masks are those of the project so far."""
+    return 3 if device.type == "cpu" and lattice.available() else 0
 
 
 def refuse(device: torch.device, height: int, width: int) -> None:
-    """Nothing: it takes any size, and tensors of any device."""
+    """Refuse what the engine cannot do; it takes any size, and tensors of any device.
+
+    Raises:
+        InputError: pydensecrf is not installed.
+    """
+    if not lattice.available():
+        raise InputError(
+            "CRF engine 'pydensecrf' is not installed; use 'permutohedral', the same lattice in PyTorch, or run "
+            "pip install 'dsrg[crf]', which needs a C++ compiler."
+        )

@@ -91,7 +91,7 @@ def refuse(device: torch.device, height: int, width: int) -> None:
         InputError: the device is not CUDA.
     """
     if device.type != "cuda":
-        raise InputError(f"CRF engine 'tiled' needs a CUDA device, not {device}; use 'auto' or 'pydensecrf'.")
+        raise InputError(f"CRF engine 'tiled' needs a CUDA device, not {device}; use 'auto' or 'permutohedral'.")
 
 
 def _gaussian_kernel(length: int, sxy: float, like: Tensor) -> Tensor:
@@ -206,7 +206,7 @@ def _compiled() -> Any:
     if not available():
         raise ImportError(
             "the CRF engine 'tiled' needs triton 3.3 or later, which torch's CUDA builds for Linux bring along from "
-            "torch 2.7 on: install one, or use engine='exact' or 'pydensecrf'."
+            "torch 2.7 on: install one, or use engine='exact' or 'permutohedral'."
         )
     return triton.jit(_tile_sums)
 

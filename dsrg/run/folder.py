@@ -114,14 +114,18 @@ class Run:
             changes |= {"crf": False, "par": False, "thresholds": "fixed"}
         return self.cfg.seeds.model_copy(update=changes)
 
-    def start(self) -> None:
+    def start(self, *, computes: bool = True) -> None:
         """Join the other processes and read every file once, before anything is written; remove what a process that was
         killed has left in the run's folder.
+
+        Args:
+            computes: Whether the device will be needed, and other processes may take part.
 
         Raises:
             InputError: a photograph, label or mask is missing or broken.
         """
-        distributed.join(self.device)
+        if computes:
+            distributed.join(self.device)
         if distributed.is_main():
             if self.boxed is not None:
                 check_boxes(self.folder, self.train)

@@ -135,8 +135,8 @@ class Crf(Section):
     """The dense CRF (Krähenbühl & Koltun 2011)."""
 
     engine: Annotated[str, OneOf(tables.CRF_ENGINES, ("auto",))] = "auto"
-    """'pydensecrf' approximates on a lattice; 'exact' stores all pairs (for small grids); 'tiled' is exact on CUDA at
-    any size; 'auto' picks by size and device."""
+    """'pydensecrf' approximates on a lattice, 'permutohedral' does the same in PyTorch alone; 'exact' stores all pairs
+    (for small grids); 'tiled' is exact on CUDA at any size; 'auto' picks by size, device and what is installed."""
     iterations: Annotated[int, Field(gt=0, le=1000)] = 10
     """Mean-field iterations."""
     bilateral_sxy: Positive = 80.0
