@@ -33,8 +33,8 @@ class StageRecord(BaseModel):
     finished: bool
     seconds: Annotated[float, Field(ge=0)]
     """Wall-clock time of all its parts."""
-    figures: dict[str, Number | str | dict[str, Number | str | None] | None]
-    """What it measured; null for what could not be."""
+    figures: dict[str, Number | str | dict[str, Number | str | None] | list[dict[str, Number | None]] | None]
+    """What it measured; null for what could not be; a list for what was measured round after round."""
     settings: dict[str, Any]
     """Dotted configuration keys that decide on the output, and their values."""
     contents: dict[str, str] = {}

@@ -165,7 +165,9 @@ class Stage:
             seconds += self.seconds
         record = {"finished": finished, "seconds": seconds, "figures": figures, "settings": self.settings}
         record |= {"contents": dict(self._contents()), "measured_on": dict(self._measured_on())}
-        disk.write_json(self._record, record)
+        text = disk.json_text(record)
+        StageRecord.model_validate_json(text)  # nothing is written that could not be read again
+        disk.write_text(self._record, text)
 
     def _compare_settings(self, record: StageRecord) -> None:
         defaults = dict(flatten(Config().model_dump(mode="json")))
