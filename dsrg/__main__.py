@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import shutil
 import sys
 import textwrap
@@ -75,6 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _call(arguments: Sequence[str] | None) -> int:
+    if "_ARGCOMPLETE" in os.environ:
+        from dsrg import completion
+
+        completion.answer(commands)
     name, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if name in ("-h", "--help", "help"):
         print(overview(shutil.get_terminal_size().columns), end="")

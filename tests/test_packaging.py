@@ -26,6 +26,8 @@ SOURCES = (
         "CONTRIBUTING.md",
         "CHANGELOG.md",
         "CITATION.cff",
+        "Dockerfile",
+        ".dockerignore",
         ".pre-commit-config.yaml",
         "LICENSE",
         "mkdocs.yml",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +22,7 @@ from dsrg.errors import InputError
 from dsrg.files import disk, storage
 from dsrg.run.records import LOG, read_log
 from dsrg.run.table import CHECKPOINT
+from dsrg.run.trackers import Trackers
 
 Batch = dict[str, Tensor]
 Step = Callable[[nn.Module, Batch, int], dict[str, Tensor]]
@@ -61,6 +62,10 @@ class Journal:
     """Iterations between two checkpoints."""
     pictures: Pictures | None = None
     """Called with every checkpoint, for TensorBoard."""
+    trackers: Sequence[str] = ()
+    """Names of `dsrg.run.trackers.TRACKERS` that get the numbers too."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What they are told of the run."""
 
 
 def fit(
@@ -90,7 +95,7 @@ def fit(
     path = directory / CHECKPOINT
     state = storage.load_checkpoint(path) if path.exists() else None
     start = _resume(path, state, model, course, device) if state is not None else 0
-    log = Log(directory, start, state.get("logged") if state else None) if distributed.is_main() else None
+    log = Log(journal, start, state.get("logged") if state else None) if distributed.is_main() else None
     network = _wrap(model, device, machine.compile)
     model.train()
     bar = tqdm(batches(start), directory.name, iterations, initial=start, disable=not distributed.is_main())
@@ -119,10 +124,10 @@ def fit(
 
 
 class Log:
-    """metrics.jsonl and TensorBoard events, cut back to `start` when a run resumes there.
+    """metrics.jsonl and TensorBoard events, cut back to `start` when a run resumes there, and trackers.
 
     Args:
-        directory: Their folder.
+        journal: Their folder, and the trackers.
         start: The iteration of the checkpoint.
         logged: Lines that the log had then; None where that is not known.
 
@@ -130,8 +135,8 @@ class Log:
         InputError: the log is broken, or lacks some of those lines. (Without any log a new one is begun.)
     """
 
-    def __init__(self, directory: Path, start: int, logged: int | None = None) -> None:
-        self._path = directory / LOG
+    def __init__(self, journal: Journal, start: int, logged: int | None = None) -> None:
+        self._path = journal.directory / LOG
         # Lines after the checkpoint will be written again; the last may be torn.
         kept = [line for line in read_log(self._path) if line["iteration"] <= start]
         if self._path.exists() and logged is not None and len(kept) < logged:
@@ -142,7 +147,8 @@ class Log:
         disk.write_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
         self.lines = len(kept)
         """Lines that it has."""
-        self._events = SummaryWriter(str(directory), purge_step=start)
+        self._trackers = Trackers(journal.trackers, journal.directory, journal.settings)
+        self._events = SummaryWriter(str(journal.directory), purge_step=start)
 
     def scalars(self, iteration: int, values: dict[str, float]) -> None:
         """Log one line of numbers."""
@@ -151,6 +157,7 @@ class Log:
         self.lines += 1
         for name, value in values.items():
             self._events.add_scalar(name, value, iteration)
+        self._trackers.scalars(iteration, values)
 
     def pictures(self, iteration: int, pictures: dict[str, Tensor]) -> None:
         """Log pictures, (3, H, W) uint8 each."""
@@ -160,6 +167,7 @@ class Log:
     def close(self) -> None:
         """Flush everything to disk."""
         self._events.close()
+        self._trackers.close()
 
 
 def _wrap(model: nn.Module, device: torch.device, compile: bool) -> nn.Module:

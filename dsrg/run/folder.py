@@ -15,7 +15,7 @@ from dsrg.data.boxed import annotated, check_boxes
 from dsrg.data.voc import Photo, VocFolder
 from dsrg.errors import InputError
 from dsrg.files import disk, locks, pictures, storage
-from dsrg.run import contents
+from dsrg.run import contents, trackers
 from dsrg.run.environment import environment
 from dsrg.run.records import RECORD, read_record
 from dsrg.run.stage import Stage as Stage
@@ -125,6 +125,7 @@ class Run:
             InputError: a photograph, label or mask is missing or broken.
         """
         if computes:
+            trackers.require(self.cfg.trackers)
             distributed.join(self.device)
         if distributed.is_main():
             if self.boxed is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,7 +17,8 @@ from dsrg.errors import InputError
 from dsrg.run import engine, optim
 from dsrg.run.features import frozen_features
 from dsrg.run.folder import Run
-from dsrg.schema import Train
+from dsrg.run.stage import flatten
+from dsrg.schema import Config, Train
 
 
 def train(
@@ -71,9 +73,15 @@ def train(
         step,
         batches,
         engine.Course(*_optimiser(model, settings), settings.iterations),
-        engine.Journal(directory, settings.log_every, settings.checkpoint_every, pictures),
+        engine.Journal(
+            directory, settings.log_every, settings.checkpoint_every, pictures, run.cfg.trackers, _told(run.cfg)
+        ),
         engine.Machine(run.device, run.cfg.amp, run.cfg.compile),
     )
+
+
+def _told(cfg: Config) -> dict[str, Any]:
+    return dict(flatten(cfg.model_dump(mode="json")))
 
 
 def _optimiser(model: nn.Module, settings: Train) -> tuple[Optimizer, LRScheduler]:

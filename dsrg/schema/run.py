@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, model_validator
 
@@ -58,6 +58,8 @@ class Config(Section):
     features_dir: Path | None = None
     """Folder of the features that model.cache_features keeps, which several runs may share; null for features/ in
     run_dir, or in the folder that `shared` names."""
+    trackers: tuple[Literal["mlflow", "wandb"], ...] = ()
+    """Experiment trackers that get the numbers of each training beside TensorBoard: mlflow, wandb."""
     workers: Annotated[int, Field(ge=0, le=256)] = 2
     """Processes that load and augment photographs, and refine masks."""
     data: Data = Data()

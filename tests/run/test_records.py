@@ -13,7 +13,7 @@ from dsrg.errors import InputError
 from dsrg.files import disk
 from dsrg.page import record
 from dsrg.predict import loading
-from dsrg.run.engine import Log
+from dsrg.run.engine import Journal, Log
 from dsrg.run.folder import Run
 from dsrg.run.records import read_log, read_record
 from dsrg.run.stage import Stage
@@ -64,23 +64,23 @@ def test_a_log_is_mended_where_a_kill_tore_it_and_named_where_it_is_damaged(tmp_
     path.write_bytes(LOGS[name])
     if name in ("empty", "torn"):
         assert read_log(path) == []
-        Log(tmp_path, 0).close()  # a training from the start
+        Log(Journal(tmp_path), 0).close()  # a training from the start
         assert path.read_bytes() == b""
         path.write_bytes(LOGS[name])
     with pytest.raises(InputError, match=r"metrics\.jsonl"):
-        Log(tmp_path, 4, logged=4)  # one that goes on misses the lines up to its checkpoint
+        Log(Journal(tmp_path), 4, logged=4)  # one that goes on misses the lines up to its checkpoint
     assert path.read_bytes() == LOGS[name]
 
 
 def test_a_log_keeps_the_lines_up_to_the_checkpoint(tmp_path: Path) -> None:
     lines = [json.dumps({"iteration": number, "loss": 0.1 * number, "lr": 1e-3}) for number in range(1, 6)]
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + '\n{"iteration": 6, "lo')
-    log = Log(tmp_path, 3, logged=3)
+    log = Log(Journal(tmp_path), 3, logged=3)
     log.close()
     assert log.lines == 3
     assert (tmp_path / "metrics.jsonl").read_text() == "\n".join(lines[:3]) + "\n"
     (tmp_path / "metrics.jsonl").unlink()  # the user may begin a new log
-    Log(tmp_path, 3, logged=3).close()
+    Log(Journal(tmp_path), 3, logged=3).close()
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"null", b"\0", b"\xff", b"{"])
