@@ -13,17 +13,18 @@ MAPS = arrays.arrays(np.float32, (2, 3), elements=st.floats(0, 1, width=32))
 SCORES = arrays.arrays(np.float32, (4, 2, 3), elements=st.floats(-5, 5, width=32))
 
 
+@pytest.mark.parametrize("odds", [1.0, 0.1])
 @pytest.mark.parametrize("weight", [0.0, 0.5, 1.0, 3.0])
-def test_it_equals_a_loop(weight: float) -> None:
+def test_it_equals_a_loop(weight: float, odds: float) -> None:
     generator = torch.Generator().manual_seed(0)
     probs = torch.randn(2, 3, 4, 5, generator=generator, dtype=torch.float64).softmax(dim=1)
     saliency = torch.rand(2, 4, 5, generator=generator, dtype=torch.float64)
     saliency[0, 0, :2] = torch.tensor([0.0, 1.0])
-    found = weigh_background(probs, saliency, weight)
+    found = weigh_background(probs, saliency, weight, odds)
     for (image, row, column), value in np.ndenumerate(saliency.numpy()):
         held = min(max(value, 0.05), 0.95)
         own = probs[image, :, row, column].tolist()
-        own[0] *= ((1 - held) / held) ** weight
+        own[0] *= odds * ((1 - held) / held) ** weight
         expected = [part / sum(own) for part in own]
         assert found[image, :, row, column].tolist() == pytest.approx(expected, abs=1e-12)
 
@@ -46,3 +47,5 @@ def test_what_does_not_fit_is_refused() -> None:
         weigh_background(probs, torch.zeros(1, 2, 3), 1)
     with pytest.raises(ValueError, match="weight"):
         weigh_background(probs, torch.zeros(1, 3, 3), -1)
+    with pytest.raises(ValueError, match="odds"):
+        weigh_background(probs, torch.zeros(1, 3, 3), 1, 0)

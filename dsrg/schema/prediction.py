@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from dsrg.schema.kinds import Fraction, Merge, NonNegative, Scales, Section, Side
+from dsrg.schema.kinds import Fraction, Merge, NonNegative, Positive, Scales, Section, Side
 
 
 class Inference(Section):
@@ -34,6 +34,10 @@ class Masks(Inference):
     saliency: NonNegative = 0.0
     """Where the seeds are cut by saliency, let it speak here too, before the CRF: the odds of background are multiplied
     by ((1 - s) / s) to this power. 0 leaves it out, 1 counts it as much as the network."""
+    saliency_odds: Positive = 1.0
+    """Where the saliency speaks, the odds of background are multiplied by this too: below 1 where network and map
+    together miss more of the objects than they add to them, as they do where the seeds call parts of objects background
+    (docs/voc6.md)."""
     boxes: bool = True
     """Where the seeds are cut from a photograph's boxes, keep each class inside of its own here too."""
 

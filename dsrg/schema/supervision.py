@@ -56,7 +56,7 @@ class Seeds(Section):
     """'saliency': background where the saliency is below this."""
     cam_foreground: Fraction = 0.15
     """'cam_saliency': a class's seed needs its CAM above this."""
-    cam_background: Fraction = 0.3
+    cam_background: Fraction = 0.1
     """'cam_saliency': background needs every class's CAM below this."""
     saliency_foreground: Fraction | None = None
     """'cam_saliency': a class's seed needs a saliency above this; null for the upper of the two thresholds

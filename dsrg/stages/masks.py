@@ -86,7 +86,7 @@ def _boxed(run: Run) -> Boxed | None:
 
 
 def _saliency_weigher(run: Run) -> Callable[[Photo, Tensor], Tensor] | None:
-    folder, weight = run.seeds.saliency_dir, run.cfg.masks.saliency
+    folder, weight, odds = run.seeds.saliency_dir, run.cfg.masks.saliency, run.cfg.masks.saliency_odds
     if not weight or folder is None or run.cfg.cue not in tables.SALIENCY_CUES:
         return None
     if run.cfg.makes_saliency:
@@ -94,7 +94,7 @@ def _saliency_weigher(run: Run) -> Callable[[Photo, Tensor], Tensor] | None:
 
     def weigh(photo: Photo, probs: Tensor) -> Tensor:
         saliency = saliency_of(folder, photo, (probs.shape[1], probs.shape[2])).to(probs.device)
-        return weigh_background(probs[None], saliency, weight)[0]
+        return weigh_background(probs[None], saliency, weight, odds)[0]
 
     return weigh
 

@@ -234,9 +234,9 @@ def test_seeds_by_anybodys_maps(data: Path, tmp_path: Path) -> None:
     for photo in run.train:
         seeds = pictures.read_mask(run.directory / "seeds" / f"{photo.id}.png")
         assert np.array_equal(seeds[0] == 255, ramp <= 0.15)  # salient: background nowhere
-        assert np.array_equal(seeds[-1] == 255, ramp >= 0.3)
+        assert np.array_equal(seeds[-1] == 255, ramp >= 0.1)
         assert set(seeds[0][ramp > 0.15].tolist()) <= set(photo.own.tolist())
-        assert not (seeds[-1] != 0)[ramp < 0.3].any()
+        assert not (seeds[-1] != 0)[ramp < 0.1].any()
         assert (seeds[SIZE // 2 + 1] == 255).all()
 
 
@@ -287,6 +287,11 @@ def test_saliency_speaks_in_the_masks_where_it_cuts_the_seeds(data: Path, tmp_pa
     # even odds, times (0.95 / 0.05)^2 left of the middle and its inverse right of it
     assert found[0, :, 2].tolist() == pytest.approx([19**2 / (19**2 + 1)] * SIZE)
     assert found[0, :, -3].tolist() == pytest.approx([1 / (19**2 + 1)] * SIZE)
+    odd = weigher(
+        make_run(data, tmp_path / "odd", f"seeds.saliency_dir={maps}", "masks.saliency=2", "masks.saliency_odds=0.1")
+    )
+    assert odd is not None
+    assert odd(photo, probs)[0, :, 2].tolist() == pytest.approx([19**2 / (19**2 + 10)] * SIZE)
     assert weigher(make_run(data, tmp_path / "tags", "masks.saliency=2")) is None
     assert weigher(make_run(data, tmp_path / "off", f"seeds.saliency_dir={maps}")) is None
 
