@@ -60,6 +60,16 @@ class ConfusionMatrix:
         """Mean IoU over the classes that occur in truth or prediction; nan where nothing was counted."""
         return _nan_mean(self.iou())
 
+    def missed(self) -> float:
+        """Share of the objects' pixels, of whatever class, that are called background; nan where there are none."""
+        objects = self.counts[BACKGROUND + 1 :]
+        return float(_ratio(objects[:, BACKGROUND].sum(), objects.sum()))
+
+    def added(self) -> float:
+        """Background's pixels that are called an object, as a share of the objects' pixels, so that it compares with
+        `missed`; nan where there are none."""
+        return float(_ratio(self.counts[BACKGROUND, BACKGROUND + 1 :].sum(), self.counts[BACKGROUND + 1 :].sum()))
+
     def pixel_accuracy(self) -> float:
         """Share of the counted pixels that are right; nan where nothing was counted."""
         return float(_ratio(self.counts.trace(), self.counts.sum()))

@@ -71,6 +71,14 @@ def test_classes_in_neither_are_nan_and_wrong_ones_count_as_zero():
     assert matrix.mean_iou() == pytest.approx(1 / 9)
 
 
+def test_missed_and_added_are_shares_of_the_objects_pixels():
+    matrix = ConfusionMatrix(3)
+    #  objects: 5 pixels, 2 of them called background, 1 another object; 1 of 4 background pixels called an object
+    matrix.update(np.array([0, 0, 1, 2, 2, 0, 0, 0, 1]), np.array([1, 2, 2, 2, 2, 0, 0, 0, 0]))
+    assert (matrix.missed(), matrix.added()) == (2 / 5, 1 / 5)
+    assert np.isnan(ConfusionMatrix(3).missed()) and np.isnan(ConfusionMatrix(3).added())
+
+
 def test_truth_measured_against_itself_is_perfect_void_included():
     _, truth = masks()
     matrix = ConfusionMatrix(6)

@@ -297,6 +297,8 @@ def test_mask_table_measures_what_the_stage_would_write(data: Path, finished: Pa
     assert own["coverage"] == pytest.approx(figures["masks_coverage"])
     assert own["miou"] == pytest.approx(figures["masks_miou"])
     assert f"{own['miou']:.3f} ({own['coverage']:.2f})" in lines[2]
+    whole = next(cell for cell in table if cell["scales"] == [0.75, 1.0] and cell["confidence"] == 0)
+    assert lines[2].endswith(f"| {whole['missed']:.3f} | {whole['added']:.3f} |")
     with pytest.raises(InputError, match="--every 0"):
         mask_table(run, 0)
 

@@ -32,8 +32,9 @@ def mask_table(run: Run, every: int = 1) -> str:
         every: Take every n-th training photograph alone.
 
     Returns:
-        The table in Markdown: mIoU over the labelled pixels and, in brackets, their share. It and the figures are in
-        <run_dir>/mask_table.md and .json.
+        The table in Markdown: mIoU over the labelled pixels and, in brackets, their share; and of the masks that label
+        all pixels, what they miss of the objects and what they add to them (`ConfusionMatrix.missed`, `added`). It and
+        the figures are in <run_dir>/mask_table.md and .json.
 
     Raises:
         InputError: the network is not there, the training split has no masks, or `every` is below 1.
@@ -63,6 +64,8 @@ def mask_table(run: Run, every: int = 1) -> str:
             "confidence": confidence,
             "coverage": cell.labelled / cell.pixels,
             "miou": cell.matrix.mean_iou(),
+            "missed": cell.matrix.missed(),
+            "added": cell.matrix.added(),
         }
         for (scales, confidence), cell in cells.items()
     ]
@@ -101,9 +104,11 @@ def _masks(
 def _markdown(figures: list[dict[str, Any]], confidences: list[float]) -> str:
     cells = {(row["scales"], row["confidence"]): row for row in figures}
     heads = ["all pixels" if confidence == 0 else f"≥ {confidence:g}" for confidence in confidences]
+    heads += ["objects' pixels missed", "added"]
     lines = ["| scales | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(heads)]
     for scales in dict.fromkeys(row["scales"] for row in figures):
         found = [cells[scales, confidence] for confidence in confidences]
         values = [f"{cell['miou']:.3f} ({cell['coverage']:.2f})" for cell in found]
+        values += [f"{found[0][key]:.3f}" for key in ("missed", "added")]  # confidence 0 comes first
         lines.append(f"| {', '.join(f'{scale:g}' for scale in scales)} | " + " | ".join(values) + " |")
     return "\n".join(lines) + "\n"
