@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dsrg import boundary, distributed
+from dsrg.errors import InputError
 from dsrg.run.table import NETWORKS, STAGES
 
 if TYPE_CHECKING:
@@ -24,6 +25,14 @@ Option = tuple[str, dict[str, Any]]
 def option(name: str, **keywords: Any) -> Option:
     """An option, or words without one, for `main`; with argparse's keywords."""
     return name, keywords
+
+
+def whole_numbers(name: str, words: Sequence[str]) -> list[int]:
+    """The numbers that an option of several words was given; raises InputError for a word that is none."""
+    for word in words:
+        if not (word.isascii() and word.isdecimal() and len(word) < 10):
+            raise InputError(f"{name} {word}: must be a whole number, such as 6.")
+    return [int(word) for word in words]
 
 
 def main(

@@ -198,6 +198,12 @@ FORMATS = {
     "labelme": Format("dsrg.predict.formats.labelme:content", "labelme/{name}.json", names_pictures=True),
 }
 """What --formats may name besides png."""
+PACKS = {
+    "labelme": "JSON with polygons beside each photograph",
+    "coco": "annotations.json, for CVAT and others",
+    "masks": "index PNG with labelmap.txt, CVAT's Segmentation mask",
+}
+"""How dsrg pick packs photographs for a person to correct."""
 EXPORTS = ("onnx", "safetensors")
 """What dsrg export writes."""
 HIGH_REGION = 0.5
