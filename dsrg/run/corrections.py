@@ -13,6 +13,10 @@ from dsrg.files import pictures
 from dsrg.run import contents
 from dsrg.schema import Corrections
 
+HEAVIEST = 40
+"""Draws of a photograph with a true mask for one of another, unless corrections.weight says more: on 30 of voc6's 1,211
+photographs 40 gave more than 10 (docs/corrections.md)."""
+
 
 def find(folder: VocFolder, settings: Corrections, photos: Sequence[Photo]) -> dict[str, Path]:
     """The file of each true mask that is learnt from, by the photograph's id; none without corrections.masks."""
@@ -38,6 +42,19 @@ def check(folder: VocFolder, settings: Corrections, photos: Sequence[Photo]) -> 
             "(dsrg import-masks), or set corrections.masks=null."
         )
     folder.check([photo for photo in photos if photo.id in found], masks=folder.root / settings.masks)
+
+
+def weight(settings: Corrections, true: int, others: int) -> int:
+    """How often a photograph with a true mask is drawn where each of the others is drawn once.
+
+    Args:
+        settings: The section.
+        true: Photographs with a true mask.
+        others: Those without.
+    """
+    if settings.weight is not None:
+        return settings.weight
+    return max(1, min(HEAVIEST, -(-others // max(1, true))))
 
 
 def keys(settings: Corrections, stage: str) -> dict[str, Any]:

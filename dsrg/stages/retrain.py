@@ -18,7 +18,7 @@ from dsrg.errors import InputError
 from dsrg.files import disk, pictures
 from dsrg.labels import IGNORE
 from dsrg.models.deeplab import DeepLab
-from dsrg.run import inference, networks
+from dsrg.run import corrections, inference, networks
 from dsrg.run.folder import Figures, Run, Stage
 from dsrg.run.records import LOG
 from dsrg.run.table import CHECKPOINT
@@ -113,7 +113,8 @@ def _train(
     if teacher is not None:
         teacher = teacher.to(run.device).to(memory_format=torch.channels_last).eval()
     step = functools.partial(_mask_step, grid=settings.grid, teacher=teacher, share=settings.distill)
-    true, weight = (run.true_masks, run.cfg.corrections.weight) if corrected else ({}, 1)
+    true = run.true_masks if corrected else {}
+    weight = corrections.weight(run.cfg.corrections, len(true), len(run.train) - len(true))
     train(run, directory, model, step, settings, masks, pixels=False, true_masks=true, true_weight=weight)
 
 

@@ -101,7 +101,7 @@ class Simulation:
         """The table in Markdown, and a sentence on what it holds."""
         columns = " | ".join(f"{way}: mIoU | gap closed | n" for way in WAYS)
         lines = [f"| true masks | share of the photographs | {columns} |", "|---:" * (2 + 3 * len(WAYS)) + "|"]
-        none, full = self._values(None), self._full()
+        none, full, weight = self._values(None), self._full(), self.base.cfg.corrections.weight
         for count, found in [(0, dict.fromkeys(WAYS, none)), *((count, self._row(count)) for count in self.counts)]:
             cells = [_cell(found[way], none, full if count else None) for way in WAYS]
             lines.append(f"| {count} | {count / len(self.base.train):.1%} | {' | '.join(cells)} |")
@@ -111,7 +111,7 @@ class Simulation:
             )
         return "\n".join(lines) + (
             f"\n\nmIoU on {self.base.cfg.data.val_split} after retraining, mean ± standard deviation over n random "
-            f"seeds ({', '.join(map(str, self.seeds))}); corrections.weight = {self.base.cfg.corrections.weight}. The "
+            f"seeds ({', '.join(map(str, self.seeds))}); corrections.weight = {weight or 'null'}. The "
             "gap is that between no true mask, with the same random seeds, and full supervision."
         )
 
