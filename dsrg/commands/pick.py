@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             dest="kind",
             choices=tuple(PACKS),
             default="labelme",
-            help=f"{'; '.join(f'{name}: {what}' for name, what in PACKS.items())} (default labelme)",
+            help=f"{'; '.join(f'{name}: {line.what}' for name, line in PACKS.items())} (default labelme)",
         ),
     )
 

@@ -6,18 +6,16 @@ import csv
 import io
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from dsrg.data.doors.legend import LABELMAP
+from dsrg import tables
 from dsrg.data.voc import read_mask_for
 from dsrg.errors import InputError
 from dsrg.files import disk, locks, pictures
-from dsrg.labels import palette
-from dsrg.predict.formats import coco, labelme
 from dsrg.run.folder import Run
 from dsrg.study.pick import Picked
 
@@ -32,8 +30,7 @@ def pack(run: Run, chosen: Sequence[Picked], out: Path, kind: str) -> None:
         run: With masks.
         chosen: What to pack.
         out: The folder, which must be new or empty.
-        kind: Of `tables.PACKS`: "labelme" puts <id>.json beside each photograph; "coco" writes annotations.json;
-            "masks" writes SegmentationClass/<id>.png and labelmap.txt, as CVAT's "Segmentation mask".
+        kind: Of `tables.PACKS`.
 
     Raises:
         InputError: the folder holds files or cannot be written to, or a mask is broken.
@@ -53,7 +50,7 @@ def pack(run: Run, chosen: Sequence[Picked], out: Path, kind: str) -> None:
                 mask = read_mask_for(path, pictures.read_size(photo.path), len(names), photo.path)
                 masks.append((photo.path.name, mask))
             disk.write_text(made / TABLE, table(chosen))
-            _PACKERS[kind](made, names, masks)
+            tables.part(tables.PACKS[kind].place)(made, names, masks)
             if out.is_dir():
                 out.rmdir()
             made.rename(out)
@@ -72,29 +69,3 @@ def table(chosen: Sequence[Picked]) -> str:
     rows.writerow(("photograph", "score", "why"))
     rows.writerows((one.photo.path.name, f"{one.score:.4f}", one.why) for one in chosen)
     return text.getvalue()
-
-
-def _labelme(out: Path, names: Sequence[str], masks: Sequence[tuple[str, np.ndarray]]) -> None:
-    for name, mask in masks:
-        disk.write_json((out / IMAGES / name).with_suffix(".json"), labelme.document(mask, names, name))
-
-
-def _coco(out: Path, names: Sequence[str], masks: Sequence[tuple[str, np.ndarray]]) -> None:
-    disk.write_json(out / "annotations.json", coco.document(names, masks, "made by dsrg pick"))
-
-
-def _masks(out: Path, names: Sequence[str], masks: Sequence[tuple[str, np.ndarray]]) -> None:
-    for name, mask in masks:
-        disk.write_bytes(out / "SegmentationClass" / f"{Path(name).stem}.png", pictures.mask_png(mask))
-    pairs = zip(names, palette().tolist(), strict=False)
-    lines = [f"{name}:{','.join(map(str, colour))}::" for name, colour in pairs]
-    disk.write_text(out / LABELMAP, "\n".join(["# label:color_rgb:parts:actions", *lines]) + "\n")
-    listed = "".join(f"{Path(name).stem}\n" for name, _ in masks)
-    disk.write_text(out / "ImageSets/Segmentation/default.txt", listed)
-
-
-_PACKERS: dict[str, Callable[[Path, Sequence[str], Sequence[tuple[str, np.ndarray]]], None]] = {
-    "labelme": _labelme,
-    "coco": _coco,
-    "masks": _masks,
-}
