@@ -66,9 +66,10 @@ def of_files(paths: Iterable[Path]) -> str | None:
 
 
 def of_bytes(paths: Iterable[Path]) -> str | None:
-    """Names (without endings) and content of files; None where one of them is missing, and so cannot be compared."""
+    """Names (without endings) and content of files, in whatever order; None where one of them is missing, and so cannot
+    be compared."""
     try:
-        return _digest(f"{path.stem} {disk.digest(path, 'sha256')}" for path in paths)
+        return _digest(f"{path.stem} {disk.digest(path, 'sha256')}" for path in sorted(paths))
     except OSError:
         return None
 

@@ -23,13 +23,15 @@ def keep_retraining(run: Run) -> Path | None:
         The folder; None where there is nothing to keep: no retraining, or one that the present settings and data made.
 
     Raises:
-        InputError: the network is the user's own, or the folder cannot be written to.
+        InputError: the network is the user's own; the masks that another would learn from are not there; or the folder
+            cannot be written to.
     """
     stage = run.stage(NETWORK)
     if stage.foreign:
         raise InputError(f"{stage.directory}: was put there by you (it has no {RECORD}); move it away yourself.")
     found = None
     if distributed.is_main() and stage.recorded and stage.differs:
+        run.require("masks")
         run.lock()
         found = _place(run.directory / FOLDER)
         with disk.told_of(found):
