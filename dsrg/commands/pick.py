@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dsrg import cli
+from dsrg import cli, distributed
 from dsrg.tables import PACKS
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ def _pick(run: Run, count: int, out: Path, kind: str) -> None:
     from dsrg.study.pick import rank_photos
     from dsrg.study.pick_pack import check_out, pack
 
+    if not distributed.is_main():
+        return
     check_out(out)
     chosen = rank_photos(run, count)
     pack(run, chosen, out, kind)

@@ -93,7 +93,7 @@ def _looker(run: Run, name: str, masks: Path) -> Callable[[Photo], dict[str, np.
     model = networks.trained_deeplab(run, name)
     probs_of = networks.probabilities_of(run, model, run.cfg.test.model_copy(update={"mirror": False}))
     gate = None
-    if run.has_network("classifier"):
+    if run.cfg.classifier.head != "own" and run.has_network("classifier"):  # own: a baseline of the boxes alone
         gate = networks.new_gate(run.cfg.classifier, run.cfg.model.backbone, len(run.classes), amp=run.cfg.amp)
         networks.load_trained(run, "classifier", gate.classifier)
         gate.to(run.device).to(memory_format=torch.channels_last).eval()
