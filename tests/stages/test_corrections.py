@@ -12,8 +12,10 @@ from helpers import Tool, check_refusal
 
 from dsrg.errors import InputError
 from dsrg.files import pictures, storage
+from dsrg.run.corrections import weight
 from dsrg.run.earlier import earlier, keep_retraining
 from dsrg.run.folder import Run
+from dsrg.schema import Corrections
 from dsrg.stages.dsrg import train_dsrg
 from dsrg.stages.predictions import evaluate
 from dsrg.stages.retrain import retrain
@@ -104,7 +106,7 @@ def test_other_true_masks_are_noticed_and_the_old_network_is_kept(place: tuple[P
     with pytest.raises(InputError, match=r"data have changed since it was made: the true masks in corrections\.masks;"):
         retrain(make_run(root, run_dir, *TRUE))
     pictures.write_mask(path, pictures.read_mask(root / "SegmentationClass" / path.name))
-    with pytest.raises(InputError, match=r"corrections\.weight = 1, which is now 3"):
+    with pytest.raises(InputError, match=r"corrections\.weight = None, which is now 3"):
         retrain(make_run(root, run_dir, *TRUE, "corrections.weight=3"))
 
 
@@ -185,3 +187,13 @@ def test_what_does_not_fit_is_refused_before_anything_is_made(
     pictures.write_mask(path, np.ones((20, 20), np.uint8))
     check_refusal(tool("retrain", *words, "corrections.masks=corrected", "--again"), path.name, "20 x 20")
     assert run.stage("retrain").finished
+
+
+@pytest.mark.parametrize(
+    ("true", "others", "times"), [(1, 1000, 40), (30, 1181, 40), (120, 1091, 10), (5, 5, 1), (9, 0, 1)]
+)
+def test_true_masks_are_half_of_what_is_drawn_and_none_more_than_forty_times(
+    true: int, others: int, times: int
+) -> None:
+    assert weight(Corrections(), true, others) == times
+    assert weight(Corrections(weight=3), true, others) == 3
