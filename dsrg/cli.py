@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dsrg import boundary, distributed
+from dsrg.errors import InputError
 from dsrg.run.table import NETWORKS, STAGES
 
 if TYPE_CHECKING:
@@ -24,6 +25,14 @@ Option = tuple[str, dict[str, Any]]
 def option(name: str, **keywords: Any) -> Option:
     """An option, or words without one, for `main`; with argparse's keywords."""
     return name, keywords
+
+
+def whole_numbers(name: str, words: Sequence[str]) -> list[int]:
+    """The numbers that an option of several words was given; raises InputError for a word that is none."""
+    for word in words:
+        if not (word.isascii() and word.isdecimal() and len(word) < 10):
+            raise InputError(f"{name} {word}: must be a whole number, such as 6.")
+    return [int(word) for word in words]
 
 
 def main(
@@ -88,27 +97,35 @@ def main(
     return guard(work)
 
 
-def stages(description: str, arguments: Sequence[str] | None, *names: str) -> int:
+def stages(
+    description: str,
+    arguments: Sequence[str] | None,
+    *names: str,
+    options: Sequence[Option] = (),
+    before: Callable[..., None] = lambda run: None,
+) -> int:
     """As `main`, for a command that makes stages; prints their figures, a network's with those of its predictions.
 
     Args:
-        description, arguments: As in `main`.
+        description, arguments, options: As in `main`.
         names: Of the stages, as `dsrg.run.table` has them; of several, those that the run has.
+        before: Gets the run, and the options' values as keyword arguments, before the first stage is made.
     """
 
-    def call(run: Run) -> None:
+    def call(run: Run, **given: Any) -> None:
         from dsrg.stages.order import MAKERS
         from dsrg.stages.predictions import require_gate
 
         run.check_classes(*names)  # before the first of them takes its hours
         for network in filter(None, (STAGES[name].predicts for name in names)):
             require_gate(run, network)
+        before(run, **given)
         for name in names if len(names) == 1 else [name for name in names if name in run.stages]:
             stage = MAKERS[name](run)
             if name not in NETWORKS:
                 print(stage.figures)
 
-    return main(description, call, arguments)
+    return main(description, call, arguments, *options)
 
 
 def guard(work: Callable[[], object]) -> int:

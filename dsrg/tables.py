@@ -198,6 +198,23 @@ FORMATS = {
     "labelme": Format("dsrg.predict.formats.labelme:content", "labelme/{name}.json", names_pictures=True),
 }
 """What --formats may name besides png."""
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A way in which `dsrg pick` packs photographs with their masks."""
+
+    place: str
+    """A function that writes into a folder, with images/, the masks of class names and pairs of file name and mask."""
+    what: str
+
+
+PACKS = {
+    "labelme": Pack("dsrg.predict.formats.packs:labelme", "JSON with polygons beside each photograph"),
+    "coco": Pack("dsrg.predict.formats.packs:coco", "annotations.json, for CVAT and others"),
+    "masks": Pack("dsrg.predict.formats.packs:indices", "index PNG with labelmap.txt, CVAT's Segmentation mask"),
+}
+"""What dsrg pick --format may name."""
 EXPORTS = ("onnx", "safetensors")
 """What dsrg export writes."""
 HIGH_REGION = 0.5

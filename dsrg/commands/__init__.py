@@ -7,9 +7,9 @@ GROUPS = {
     ),
     "look closer": (
         "report", "show-cams", "show-units", "show-objects", "show-failures", "debug-cams", "localize", "probe", "vqa",
-        "compare-seeds", "compare-masks", "ablate",
+        "compare-seeds", "compare-masks", "ablate", "simulate-corrections",
     ),
-    "data in and out": ("eval-miou", "import-cues", "import-masks", "make-boxes", "make-demo-data"),
+    "data in and out": ("eval-miou", "import-cues", "pick", "import-masks", "make-boxes", "make-demo-data"),
     "help": ("doctor",),
 }  # fmt: skip
 """The commands as `dsrg --help` lists them."""

@@ -1,9 +1,25 @@
-"""Train the segmentation network anew on the pseudo-labels."""
+"""Train the segmentation network anew on the pseudo-labels, and on the true masks of corrections.masks."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from dsrg import cli
 
+if TYPE_CHECKING:
+    from dsrg.run.folder import Run
+
+AGAIN = "keep the network that is there, with its predictions, in earlier/, and train another on what has changed"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return cli.stages(__doc__, arguments, "retrain", "predictions")
+    options = [cli.option("--again", action="store_true", help=AGAIN)]
+    return cli.stages(str(__doc__), arguments, "retrain", "predictions", options=options, before=_keep)
+
+
+def _keep(run: Run, again: bool) -> None:
+    from dsrg.run.earlier import keep_retraining
+
+    if again:
+        keep_retraining(run)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,9 +95,11 @@ class TrainingSet(Dataset[dict[str, torch.Tensor]]):
         transform: Joint transform of photograph and mask.
         seed: With the draw's number it fixes the augmentation of a sample.
         cached: Features that are computed already; the transform must then neither cut nor mirror.
+        true_masks: Files of true masks by photograph's id, which are taken in place of those in `mask_dir`.
 
     A sample is {"images": (3, S, S) uint8, "tags": (C,) bool}, with masks "masks": (S, S) uint8, and with cached
-    features "features": (D, h, w) float16, without "images" where nobody looks at them.
+    features "features": (D, h, w) float16, without "images" where nobody looks at them. Where there are true masks,
+    "true", () bool, tells whether the mask is one; the classes that it shows are then among the "tags".
     """
 
     def __init__(
@@ -107,12 +109,14 @@ class TrainingSet(Dataset[dict[str, torch.Tensor]]):
         transform: v2.Transform,
         seed: int,
         cached: Cached | None = None,
+        true_masks: Mapping[str, Path] | None = None,
     ) -> None:
         self.photos = photos
         self.mask_dir = mask_dir
         self.transform = transform
         self.seed = seed
         self.cached = cached
+        self.true_masks = true_masks or {}
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -121,6 +125,9 @@ class TrainingSet(Dataset[dict[str, torch.Tensor]]):
         draw, index = draw_and_index
         photo = self.photos[index]
         parts = self._read(photo)
+        tags = torch.from_numpy(photo.tags)
+        if photo.id in self.true_masks:
+            tags = tags.clone().index_fill_(0, _shown(parts["masks"]), True)
         # The augmentation depends on the seed and the draw alone, not on the worker or on what came before: a
         # resumed run sees the same samples as an uninterrupted one.
         with torch.random.fork_rng(devices=[]):
@@ -133,7 +140,9 @@ class TrainingSet(Dataset[dict[str, torch.Tensor]]):
             sample = {name: part.flip(-1) for name, part in sample.items()}
         if "masks" in sample:
             sample["masks"] = sample["masks"][0]
-        sample["tags"] = torch.from_numpy(photo.tags)
+        sample["tags"] = tags
+        if self.true_masks:
+            sample["true"] = torch.tensor(photo.id in self.true_masks)
         if self.cached is not None:
             sample["features"] = self.cached.features(index, mirrored)
         return sample
@@ -146,7 +155,7 @@ class TrainingSet(Dataset[dict[str, torch.Tensor]]):
         if self.cached is None or self.cached.pixels:
             parts["images"] = tv_tensors.Image(pictures.read_image(photo.path))
         if self.mask_dir is not None:
-            path, count = pictures.mask_file(self.mask_dir, photo.id), len(photo.tags)
+            path, count = self.true_masks.get(photo.id) or pictures.mask_file(self.mask_dir, photo.id), len(photo.tags)
             if parts:
                 height, width = parts["images"].shape[1:]
                 mask = read_mask_for(path, (width, height), count, photo.path)
@@ -154,6 +163,12 @@ class TrainingSet(Dataset[dict[str, torch.Tensor]]):
                 mask = pictures.read_mask(path, count)
             parts["masks"] = tv_tensors.Mask(torch.from_numpy(mask)[None])
         return parts
+
+
+def _shown(mask: torch.Tensor) -> torch.Tensor:
+    """The classes that a mask of class indices and 255 shows."""
+    counts = torch.bincount(mask.as_subclass(torch.Tensor).flatten().long(), minlength=IGNORE + 1)
+    return counts[:IGNORE].nonzero()[:, 0]
 
 
 class ResumableBatches(Sampler[list[tuple[int, int]]]):
@@ -167,12 +182,21 @@ class ResumableBatches(Sampler[list[tuple[int, int]]]):
         seed: Fixes the order.
         rank: This process.
         world_size: Number of processes; each takes an equal part of every batch.
+        weights: How often each photograph is drawn in an epoch, `length` whole numbers above 0; once each without.
     """
 
     def __init__(
-        self, length: int, batch: int, start: int, stop: int, seed: int, rank: int = 0, world_size: int = 1
+        self,
+        length: int,
+        batch: int,
+        start: int,
+        stop: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        weights: Sequence[int] | None = None,
     ) -> None:
-        self.length = length
+        self.pool = np.repeat(np.arange(length), 1 if weights is None else weights)
         self.batch = batch
         self.iterations = range(start, stop)
         self.seed = seed
@@ -189,10 +213,10 @@ class ResumableBatches(Sampler[list[tuple[int, int]]]):
             first = iteration * self.batch + self.rank * share
             chosen = []
             for draw in range(first, first + share):
-                if draw // self.length != epoch:
-                    epoch = draw // self.length
-                    order = np.random.default_rng((self.seed, epoch)).permutation(self.length)
-                chosen.append((draw, int(order[draw % self.length])))
+                if draw // len(self.pool) != epoch:
+                    epoch = draw // len(self.pool)
+                    order = np.random.default_rng((self.seed, epoch)).permutation(self.pool)
+                chosen.append((draw, int(order[draw % len(self.pool)])))
             yield chosen
 
 

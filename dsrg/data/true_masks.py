@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -113,21 +114,35 @@ def _holds(path: Path, mask: np.ndarray) -> bool:
 
 
 def _put(staged: Sequence[Staged], stage: Path) -> None:
-    """Put files in their places; where that fails, or is interrupted, put back what was there."""
+    """Put files in their places; where that fails, or is interrupted, put back what was there.
+
+    Each is renamed onto what was there, so that a process that is killed leaves the old mask or the new one, and the
+    same command, run again, puts the rest.
+    """
     begun: list[tuple[Staged, Path]] = []
     try:
         for one in staged:
             old = stage / f"old.{one.target.name}"
             begun.append((one, old))
             if os.path.lexists(one.target):
-                one.target.replace(old)
+                _keep(one.target, old)
             one.target.parent.mkdir(parents=True, exist_ok=True)
             one.made.replace(one.target)
     except BaseException:
         for one, old in reversed(begun):  # what lies where tells how far each has come
             with contextlib.suppress(OSError):
+                if os.path.lexists(one.made):
+                    continue
                 if os.path.lexists(old):
                     old.replace(one.target)
-                elif not os.path.lexists(one.made):
+                else:
                     one.target.unlink(missing_ok=True)
         raise
+
+
+def _keep(path: Path, copy: Path) -> None:
+    """Give a file, or a link as such, a second name, or where the disk knows no such thing, a copy."""
+    try:
+        os.link(path, copy, follow_symlinks=False)
+    except (OSError, NotImplementedError):
+        shutil.copy2(path, copy, follow_symlinks=False)

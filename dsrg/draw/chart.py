@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,12 +46,61 @@ def draw_bars(path: Path, bars: Sequence[Bar], label: str, note: str) -> None:
         label: Name of the values' axis.
         note: Small print below it.
     """
-    texts = [bar.title for bar in bars] + [label, note]
+    _write(path, [bar.title for bar in bars] + [label, note], lambda: _figure(bars, label, note))
+
+
+def draw_curves(
+    path: Path,
+    positions: Sequence[str],
+    curves: Mapping[str, Sequence[Sequence[float]]],
+    levels: Mapping[str, float],
+    labels: tuple[str, str],
+) -> None:
+    """Write a chart of curves through the means of measurements, each measurement a dot, and of levels to reach.
+
+    Args:
+        path: The PNG.
+        positions: What the values stand over, evenly spaced.
+        curves: By name, the measurements at each position; none leaves a gap.
+        levels: By name, heights of dashed lines.
+        labels: Names of the two axes.
+    """
+    _write(path, [*curves, *levels, *labels], lambda: _curves(positions, curves, levels, labels))
+
+
+def _write(path: Path, texts: Sequence[str], draw: Callable[[], Figure]) -> None:
     buffer = io.BytesIO()
     # `$` in a name is no formula.
     with rc_context({"font.family": lettering.families(texts), "text.parse_math": False}):
-        _figure(bars, label, note).savefig(buffer, format="png")
+        draw().savefig(buffer, format="png")
     disk.write_bytes(path, buffer.getvalue())
+
+
+def _curves(
+    positions: Sequence[str],
+    curves: Mapping[str, Sequence[Sequence[float]]],
+    levels: Mapping[str, float],
+    labels: tuple[str, str],
+) -> Figure:
+    figure = Figure(SIZE, DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for number, (name, values) in enumerate(curves.items()):
+        shift, colour = 0.03 * number, f"C{number}"  # dots of two curves do not hide each other
+        there = [place for place, found in enumerate(values) if found]
+        means = [statistics.fmean(values[place]) for place in there]
+        axes.plot([place + shift for place in there], means, "-", color=colour, label=lettering.readable(name))
+        dots = [(place + shift, value) for place in there for value in values[place]]
+        axes.plot(*zip(*dots, strict=True) if dots else ((), ()), "o", markersize=4, color=colour, alpha=0.6)
+    for name, height in levels.items():
+        axes.axhline(height, linestyle="--", color="0.4", label=lettering.readable(name))
+    axes.set_xticks(range(len(positions)), positions)
+    axes.set_xlabel(lettering.readable(labels[0]))
+    axes.set_ylabel(lettering.readable(labels[1]))
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower right")
+    return figure
 
 
 def _figure(bars: Sequence[Bar], label: str, note: str) -> Figure:

@@ -17,6 +17,7 @@ from dsrg.errors import InputError
 from dsrg.files import disk
 from dsrg.labels import BACKGROUND
 from dsrg.page import pictures, record
+from dsrg.page.corrections import corrections
 from dsrg.page.record import Status
 from dsrg.page.render import Filters, render
 from dsrg.run import results
@@ -100,6 +101,7 @@ def _context(run: Run, found: Mapping[str, Status], shown: Sequence[Example]) ->
         "rows": [(key, title, results.figure(figures, key)) for key, title in results.ROWS],
         "highlights": [(title, results.figure(figures, key)) for key, title in results.ROWS if key in HIGHLIGHTS],
         "measured": measured,
+        "corrections": corrections(run),
         "networks": NETWORKS,
         "classes": _classes(run, found, figures, measured),
         "trainings": [(record.training(run, found[name]), STAGES[name].command) for name in TRAININGS if name in found],

@@ -26,6 +26,7 @@ NAMES = {
     "predicted_files": "the photographs that are predicted (some have another size in bytes)",
     "truth": "the true masks",
     "boxes": "the boxes of the training photographs",
+    "corrections": "the true masks in corrections.masks",
     "weights": "the file of model.weights",
     "saliency": "the saliency maps in seeds.saliency_dir",
     "saliency_weights": "the file of saliency.weights",
@@ -36,7 +37,11 @@ PATHS = (
     "seeds.saliency_dir",
 )
 """Keys that say where files are. A run may be continued with others, for contents are compared in their place."""
-NAMED = {"model.weights": tables.NAMED_WEIGHTS, "saliency.weights": tuple(tables.SALIENCY)}
+NAMED: dict[str, Sequence[str]] = {
+    "model.weights": tables.NAMED_WEIGHTS,
+    "saliency.weights": tuple(tables.SALIENCY),
+    "corrections.masks": (),
+}
 """Keys that say so too, unless they are null or one of these names."""
 
 
@@ -56,6 +61,15 @@ def of_files(paths: Iterable[Path]) -> str | None:
     """Names (without endings) and sizes of files; None where one of them is missing, and so cannot be compared."""
     try:
         return _digest(f"{path.stem} {path.stat().st_size}" for path in paths)
+    except OSError:
+        return None
+
+
+def of_bytes(paths: Iterable[Path]) -> str | None:
+    """Names (without endings) and content of files, in whatever order; None where one of them is missing, and so cannot
+    be compared."""
+    try:
+        return _digest(f"{path.stem} {disk.digest(path, 'sha256')}" for path in sorted(paths))
     except OSError:
         return None
 

@@ -14,12 +14,12 @@ from dsrg import config, distributed, tables
 from dsrg.data.boxed import annotated, check_boxes
 from dsrg.data.voc import Photo, VocFolder
 from dsrg.errors import InputError
-from dsrg.files import disk, locks, pictures, storage
-from dsrg.run import contents, trackers
+from dsrg.files import disk, locks
+from dsrg.run import contents, corrections, trackers
 from dsrg.run.environment import environment
 from dsrg.run.records import RECORD, read_record
 from dsrg.run.stage import Stage as Stage
-from dsrg.run.stage import flatten
+from dsrg.run.stage import flatten, read_once
 from dsrg.run.table import CAM_KEYS, CAM_SALIENCY_KEYS, CHECKPOINT, LOCALIZE, SEGMENTER_KEYS, STAGES, Facts
 from dsrg.schema import Config, Seeds
 
@@ -114,6 +114,11 @@ class Run:
             changes |= {"crf": False, "par": False, "thresholds": "fixed"}
         return self.cfg.seeds.model_copy(update=changes)
 
+    @cached_property
+    def true_masks(self) -> dict[str, Path]:
+        """The files of the true masks that are learnt from, by the training photograph's id."""
+        return corrections.find(self.folder, self.cfg.corrections, self.train)
+
     def start(self, *, computes: bool = True) -> None:
         """Join the other processes and read every file once, before anything is written; remove what a process that was
         killed has left in the run's folder.
@@ -130,6 +135,7 @@ class Run:
         if distributed.is_main():
             if self.boxed is not None:
                 check_boxes(self.folder, self.train)
+            corrections.check(self.folder, self.cfg.corrections, self.train)
             for photos in (self.train, self.val):
                 self.folder.check(photos, masks=self.folder.mask_dir if self.folder.has_masks(photos) else None)
             locks.remove_leftovers(self.directory, deep=True)
@@ -154,7 +160,7 @@ class Run:
             [photo.id + facts.ending for photo in photos],
             needs=(CHECKPOINT,) if facts.trains else (),
             contents=(
-                functools.partial(self._predicted_contents, self.cfg.data.val_split)
+                functools.partial(self._predicted_contents, self.cfg.data.val_split, name)
                 if facts.predicts
                 else functools.partial(self._contents, name)
             ),
@@ -162,6 +168,7 @@ class Run:
             check=functools.partial(self._check_file, directory, None if name == "saliency" else len(self.classes)),
             trains=facts.trains,
             unread=[key for one in (name, *facts.after) for key in STAGES[one].unread],
+            again=facts.again,
         )
 
     def directory_of(self, name: str) -> Path:
@@ -290,6 +297,7 @@ class Run:
             settings = {key: value for key, value in settings.items() if key not in SEGMENTER_KEYS}
         for key in facts.unread:
             del settings[key]
+        settings |= corrections.keys(self.cfg.corrections, name)
         for key in facts.keys:
             settings[key] = self._section(key.partition(".")[0])[key]
         if self._is_shared(facts) and "seed" in settings:
@@ -340,7 +348,8 @@ class Run:
             found["saliency_weights"] = contents.of_file(Path(str(network)))
         if name == "supervised":
             found["truth"] = contents.of_files(map(self.folder.mask_path, self.train))
-        return {key: value for key, value in found.items() if value is not None}
+        known = {key: value for key, value in found.items() if value is not None}
+        return known | corrections.content(self.cfg.corrections, name, self.true_masks)
 
     @cached_property
     def _train_contents(self) -> Mapping[str, str]:
@@ -349,18 +358,19 @@ class Run:
     def _val_contents(self) -> Mapping[str, str]:
         return contents.of_photos(self.val, self.classes)
 
-    def _predicted_contents(self, split: str) -> Mapping[str, str]:
+    def _predicted_contents(self, split: str, name: str = "") -> Mapping[str, str]:
         photos = self.val if split == self.cfg.data.val_split else self.folder.photos(split)
         found = contents.of_photos(photos, self.classes)
         keys = {"photographs": "predicted", "labels": "predicted_labels", "files": "predicted_files"}
-        return {keys.get(key, key): value for key, value in found.items()}
+        named = {keys.get(key, key): value for key, value in found.items()}
+        return named | corrections.content(self.cfg.corrections, name, self.true_masks)
 
     def _check_file(self, directory: Path, num_classes: int | None, name: str) -> None:
         path = directory / name
         state = path.stat()
         own = tuple(self._own_classes[path.stem].tolist()) if path.suffix == ".npz" else ()
         try:
-            _read_once(path, state.st_size, state.st_mtime_ns, num_classes, own)
+            read_once(path, state.st_size, state.st_mtime_ns, num_classes, own)
         except InputError as error:
             if path.suffix == ".pt":
                 raise
@@ -377,27 +387,3 @@ class Run:
         # The networks outlive the data folder, whose class list says what their channels mean.
         disk.write_text(self.directory / CLASS_LIST, "\n".join(self.classes.names) + "\n")
         disk.write_json(self.directory / "environment.json", environment(self.device))
-
-
-@functools.cache
-def _read_once(path: Path, size: int, changed: int, num_classes: int | None, own: tuple[int, ...]) -> None:
-    """Read a file of a finished stage, once for each of its versions, since stages are asked often.
-
-    Args:
-        path: The file.
-        size: Its bytes.
-        changed: When it was written, in nanoseconds.
-        num_classes: C, of masks; None for pictures of any grey.
-        own: The foreground classes of its photograph, for CAMs.
-
-    Raises:
-        InputError: it is broken.
-    """
-    if path.suffix == ".npz":
-        storage.read_cams(path, np.array(own))
-    elif path.suffix == ".png":
-        pictures.read_mask(path, num_classes)
-    elif path.suffix == ".pt":
-        storage.check_checksums(path)
-    else:
-        disk.read_json(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dsrg import distributed
 from dsrg.errors import InputError
-from dsrg.files import disk
+from dsrg.files import disk, pictures, storage
 from dsrg.run import contents
 from dsrg.run.records import RECORD, StageRecord, read_record
 from dsrg.schema import Config
@@ -43,6 +46,7 @@ class Stage:
         check: Reads one of `files`, or raises InputError; None reads none.
         trains: Whether making the stage anew costs a training.
         unread: Keys that do not decide on the output, though an older record may have them.
+        again: The command that keeps this output and makes another.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Stage:
         check: Callable[[str], None] | None = None,
         trains: bool = False,
         unread: Sequence[str] = (),
+        again: str = "",
     ) -> None:
         self.directory = directory
         self.settings = settings
@@ -69,6 +74,7 @@ class Stage:
         self._check = check
         self._trains = trains
         self._unread = unread
+        self._again = f"{again} keeps what is here and makes another" if again else ""
         self._record = directory / RECORD
         self._begun = 0.0
         self._measured: dict[str, Any] = {}
@@ -99,6 +105,17 @@ class Stage:
             return False
         self.read_files()
         return True
+
+    @property
+    def differs(self) -> bool:
+        """Whether other settings or data than the present ones made the folder."""
+        try:
+            record = read_record(self._record)
+            self._compare_settings(record)
+            self._compare_contents(record)
+        except InputError:
+            return True
+        return False
 
     @property
     def finished(self) -> bool:
@@ -178,7 +195,9 @@ class Stage:
             # A key that a newer version added had its default's effect before.
             before, now = record.settings.get(key, defaults.get(key)), self.settings.get(key)
             if before != now and not self._says_where(key, before, now, known=bool(record.contents)):
-                rest = "" if key.startswith("data.") else ", or delete this folder and those of the stages after it"
+                rest = f"; or {self._again}" if self._again and key.startswith("corrections.") else ""
+                if not (rest or key.startswith("data.")):
+                    rest = ", or delete this folder and those of the stages after it"
                 raise InputError(
                     f"{self.directory}: was made with {key} = {before}, which is now {now} ({self._record} has all of "
                     f"its settings); choose another run_dir{rest}."
@@ -202,6 +221,8 @@ class Stage:
                 else "put the data back as they were, or delete this folder alone: it is made anew, and no network is "
                 "trained for it"
             )
+            if self._again:
+                mend += f"; or {self._again}"
             raise InputError(f"{self.directory}: the data have changed since it was made: {changed}; {mend}.")
 
     def read_files(self) -> None:
@@ -228,6 +249,30 @@ def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
+
+
+@functools.cache
+def read_once(path: Path, size: int, changed: int, num_classes: int | None, own: tuple[int, ...]) -> None:
+    """Read a file of a finished stage, once for each of its versions, since stages are asked often.
+
+    Args:
+        path: The file.
+        size: Its bytes.
+        changed: When it was written, in nanoseconds.
+        num_classes: C, of masks; None for pictures of any grey.
+        own: The foreground classes of its photograph, for CAMs.
+
+    Raises:
+        InputError: it is broken.
+    """
+    if path.suffix == ".npz":
+        storage.read_cams(path, np.array(own))
+    elif path.suffix == ".png":
+        pictures.read_mask(path, num_classes)
+    elif path.suffix == ".pt":
+        storage.check_checksums(path)
+    else:
+        disk.read_json(path)
 
 
 def _files_of(directory: Path) -> Iterator[Path]:

@@ -56,6 +56,8 @@ class Facts:
     """What the segmentation network that it trains is called on the report."""
     predicts: str = ""
     """The stage whose network predicts the validation split here."""
+    again: str = ""
+    """The command that keeps its output among earlier ones and makes it anew."""
     common: tuple[str, ...] = ("seed", "amp", "data", "model")
     """What decides on nearly all stages."""
 
@@ -116,7 +118,14 @@ STAGES = {
     ),
     "masks": Facts("masks", "dsrg make-masks", "masks", ("dsrg",), ("crf", "masks"), ending=".png"),
     "retrain": Facts(
-        "retraining", "dsrg retrain", "retrain", ("masks",), ("retrain",), trains=True, network="retrained"
+        "retraining",
+        "dsrg retrain",
+        "retrain",
+        ("masks",),
+        ("retrain",),
+        trains=True,
+        network="retrained",
+        again="dsrg retrain --again",
     ),
     "predictions": Facts(
         "predictions",
@@ -126,6 +135,7 @@ STAGES = {
         ("crf", "test"),
         ending=".png",
         predicts="retrain",
+        again="dsrg retrain --again",
     ),
     "supervised": Facts(
         "full supervision",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ def train(
     pictures: engine.Pictures | None = None,
     *,
     pixels: bool = True,
+    true_masks: Mapping[str, Path] | None = None,
+    true_weight: int = 1,
 ) -> None:
     """Train `model` on the run's training split, continuing the folder's checkpoint where there is one.
 
@@ -43,6 +45,8 @@ def train(
         mask_dir: Folder of the dense labels to train on; None for image-level labels alone.
         pictures: What to show in TensorBoard.
         pixels: Whether step or pictures look at the photographs beside giving them to the network.
+        true_masks: Files of true masks by photograph's id, to train on in place of the labels in `mask_dir`.
+        true_weight: How often a photograph of those is drawn where each of the others is drawn once.
 
     Raises:
         InputError: the batch cannot be divided among the processes, a file is broken, or the loss diverges.
@@ -60,11 +64,12 @@ def train(
         colour=settings.colour,
     )
     given = Cached(frozen_features(run, model, settings.size).of, settings.mirror, pixels) if cached else None
-    samples = TrainingSet(run.train, mask_dir, transform, run.cfg.seed, given)
+    samples = TrainingSet(run.train, mask_dir, transform, run.cfg.seed, given, true_masks)
+    weights = [true_weight if photo.id in samples.true_masks else 1 for photo in run.train]
 
     def batches(start: int) -> Iterable[engine.Batch]:
         order = ResumableBatches(
-            len(samples), settings.batch, start, settings.iterations, run.cfg.seed, distributed.rank(), world
+            len(samples), settings.batch, start, settings.iterations, run.cfg.seed, distributed.rank(), world, weights
         )
         return make_loader(samples, order, run.cfg.workers, pin=run.device.type == "cuda")
 

@@ -19,6 +19,7 @@ from dsrg.schema.run import Config as Config
 from dsrg.schema.run import Data as Data
 from dsrg.schema.supervision import Boxes as Boxes
 from dsrg.schema.supervision import Cam as Cam
+from dsrg.schema.supervision import Corrections as Corrections
 from dsrg.schema.supervision import Crf as Crf
 from dsrg.schema.supervision import Grow as Grow
 from dsrg.schema.supervision import Losses as Losses

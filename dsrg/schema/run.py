@@ -10,7 +10,7 @@ from pydantic import Field, ValidationInfo, model_validator
 from dsrg import grid, tables
 from dsrg.schema.kinds import Section
 from dsrg.schema.prediction import Localize, Masks, Test
-from dsrg.schema.supervision import Boxes, Cam, Crf, Grow, Losses, Saliency, Seeds
+from dsrg.schema.supervision import Boxes, Cam, Corrections, Crf, Grow, Losses, Saliency, Seeds
 from dsrg.schema.training import Classifier, Dsrg, Model, Retrain, Supervised, Train
 
 
@@ -74,6 +74,7 @@ class Config(Section):
     losses: Losses = Losses()
     dsrg: Dsrg = Dsrg()
     masks: Masks = Masks()
+    corrections: Corrections = Corrections()
     retrain: Retrain = Retrain()
     supervised: Supervised = Supervised()
     test: Test = Test()

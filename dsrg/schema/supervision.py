@@ -131,6 +131,21 @@ class Saliency(Section):
         return "u2netp" if importlib.util.find_spec("onnxruntime") else None
 
 
+class Corrections(Section):
+    """True masks of some of the training photographs, drawn or corrected by a person (dsrg pick, dsrg import-masks)."""
+
+    masks: Path | None = None
+    """Folder of these masks, <id>.png, relative to data.root: SegmentationClass, say, where dsrg import-masks puts
+    them. Retraining takes them in full in place of those photographs' pseudo-labels, without distillation. null learns
+    from none."""
+    weight: Annotated[int, Field(gt=0, le=1000)] | None = None
+    """How often retraining draws a photograph that has a true mask where it draws each of the others once; null for as
+    often as makes them half of what is drawn, but 40 times at most. The length of the training stays."""
+    seeds: bool = False
+    """DSRG training takes them too, as seeds of every pixel. Other true masks then need a new DSRG training and new
+    pseudo-labels; without it they need retraining alone."""
+
+
 class Crf(Section):
     """The dense CRF (Krähenbühl & Koltun 2011)."""
 

@@ -30,7 +30,8 @@ def train_dsrg(run: Run) -> Stage:
         seeds, model, step = run.require("seeds"), networks.new_deeplab(run), DsrgStep(run.cfg)
 
         def work() -> Figures:
-            train(run, stage.directory, model, step, run.cfg.dsrg, seeds, step.pictures)
+            true = run.true_masks if run.cfg.corrections.seeds else {}
+            train(run, stage.directory, model, step, run.cfg.dsrg, seeds, step.pictures, true_masks=true)
             return {}
 
         return work
@@ -91,6 +92,8 @@ class DsrgStep:
         if growing:
             evidence = refined if self.grow.on == "crf" else probs
             grown = grow_seeds(seeds, evidence, batch["tags"], self.grow.theta_fg, self.grow.theta_bg)
+            if "true" in batch:  # a true mask says all that there is to say: its void stays void
+                grown = torch.where(batch["true"][:, None, None], seeds, grown)
         return seeds, grown, refined
 
     @torch.no_grad()

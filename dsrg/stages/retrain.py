@@ -18,7 +18,7 @@ from dsrg.errors import InputError
 from dsrg.files import disk, pictures
 from dsrg.labels import IGNORE
 from dsrg.models.deeplab import DeepLab
-from dsrg.run import inference, networks
+from dsrg.run import corrections, inference, networks
 from dsrg.run.folder import Figures, Run, Stage
 from dsrg.run.records import LOG
 from dsrg.run.table import CHECKPOINT
@@ -73,7 +73,8 @@ def train_supervised(run: Run) -> Stage:
         model = _new(run)
 
         def work() -> Figures:
-            _train(run, stage.directory, run.folder.mask_dir, model, None, run.cfg.supervised.iterations)
+            masks, length = run.folder.mask_dir, run.cfg.supervised.iterations
+            _train(run, stage.directory, masks, model, None, length, corrected=False)
             return {}
 
         return work
@@ -95,16 +96,26 @@ def _load_dsrg(run: Run, wanted_by: str, model: nn.Module) -> None:
 
 
 def _train(
-    run: Run, directory: Path, masks: Path, model: nn.Module, teacher: nn.Module | None, iterations: int | None = None
+    run: Run,
+    directory: Path,
+    masks: Path,
+    model: nn.Module,
+    teacher: nn.Module | None,
+    iterations: int | None = None,
+    *,
+    corrected: bool = True,
 ) -> None:
-    """Train on a folder of masks, for `iterations` where they are not retraining's."""
+    """Train on a folder of masks, for `iterations` where they are not retraining's; `corrected`, on the true masks of
+    corrections.masks in their place where there are some."""
     settings = run.cfg.retrain
     if iterations is not None:
         settings = settings.model_copy(update={"iterations": iterations})
     if teacher is not None:
         teacher = teacher.to(run.device).to(memory_format=torch.channels_last).eval()
     step = functools.partial(_mask_step, grid=settings.grid, teacher=teacher, share=settings.distill)
-    train(run, directory, model, step, settings, masks, pixels=False)
+    true = run.true_masks if corrected else {}
+    weight = corrections.weight(run.cfg.corrections, len(true), len(run.train) - len(true))
+    train(run, directory, model, step, settings, masks, pixels=False, true_masks=true, true_weight=weight)
 
 
 def _rounds(run: Run, directory: Path, masks: Path, model: DeepLab, teacher: DeepLab | None) -> list[dict[str, Any]]:
@@ -163,7 +174,8 @@ def _mask_step(
     Args:
         grid: Pixels for each cell.
         teacher: The network whose probabilities, among the photograph's own classes, make up `share` of the target
-            (Hinton et al. 2015, "Distilling the knowledge in a neural network"); None for the masks alone.
+            (Hinton et al. 2015, "Distilling the knowledge in a neural network"); None for the masks alone. Where the
+            batch's "true" says so, a photograph's mask is all of its target.
     """
     masks = batch["masks"]
     if grid is not None:
@@ -178,5 +190,8 @@ def _mask_step(
             taught = inference.enlarge(inference.forward(teacher, batch).float(), masks.shape[-2:])
             taught = taught.masked_fill(~batch["tags"][:, :, None, None], -torch.inf).softmax(dim=1)
         surprise = functional.cross_entropy(logits, taught, reduction="none")
+        if "true" in batch:
+            sure = functional.cross_entropy(logits, masks.long(), ignore_index=IGNORE, reduction="none")
+            surprise = torch.where(batch["true"][:, None, None], sure, surprise)
         loss = (1 - share) * loss + share * torch.where(labelled, surprise, 0).sum() / count
     return {"loss": loss}

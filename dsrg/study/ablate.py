@@ -194,7 +194,7 @@ class Ablation:
             if not done:
                 if variant.takes is not None:
                     folder, name = variant.takes
-                    _take_over(self.runs[folder, seed][0], first, name)
+                    take_over(self.runs[folder, seed][0], first, name)
                 for run, name in steps:
                     MAKERS[name](run)
                 results = self._write()
@@ -291,7 +291,7 @@ class Ablation:
             own = {"run_dir": self._base_of_tags, "shared": None}
             tags = Run(config.change(self.base.cfg, own | _WITHOUT_SALIENCY))
             for name in ("classifier", "cams"):
-                _take_over(self.base, tags, name)
+                take_over(self.base, tags, name)
             MAKERS["seeds"](tags)
 
     def _write(self) -> dict[str, Any]:
@@ -338,7 +338,7 @@ def _figures(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _take_over(source: Run, target: Run, name: str) -> None:
+def take_over(source: Run, target: Run, name: str) -> None:
     """Copy a finished stage of one run, as it is, into another whose settings are the same as far as it goes."""
     place = target.directory_of(name)
     if distributed.is_main() and not place.exists():

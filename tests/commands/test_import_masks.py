@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -292,7 +293,7 @@ def test_true_masks_that_are_there_stay_unless_they_are_to_be_replaced(
 
 
 @pytest.mark.parametrize("stop", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-@pytest.mark.parametrize("call", range(1, 6))
+@pytest.mark.parametrize("call", range(1, 4))
 def test_a_failure_in_the_middle_takes_all_back(
     root: Path, masks: Path, monkeypatch: pytest.MonkeyPatch, stop: BaseException, call: int
 ) -> None:
@@ -319,6 +320,47 @@ def test_a_failure_in_the_middle_takes_all_back(
     assert sorted(path.name for path in root.iterdir()) == sorted({Path(name).parts[0] for name in before})
     put_masks(folder, found, replace=True)
     assert np.array_equal(truth(root, "c"), corrected(2))
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("last", range(1, 6))
+def test_a_kill_at_any_step_leaves_the_old_mask_or_the_new(
+    root: Path, masks: Path, monkeypatch: pytest.MonkeyPatch, last: int, done: bool
+) -> None:
+    for name in "ab":
+        write_mask_file(root / f"SegmentationClass/{name}.png", corrected(3))
+    folder = VocFolder(root)
+    found = read_corrections(masks, folder).masks
+    calls = 0
+
+    class Killed(BaseException):
+        """Of a process that does nothing any more."""
+
+    def until_killed(call: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*args: Any, **more: Any) -> Any:
+            nonlocal calls
+            if any(str(arg).endswith(".tmp") for arg in args):  # of a file that is written, not put
+                return call(*args, **more)
+            calls += 1
+            result = call(*args, **more) if calls < last or (calls == last and done) else None
+            if calls >= last:
+                raise Killed
+            return result
+
+        return step
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.link", until_killed(os.link))
+        patch.setattr(Path, "replace", until_killed(Path.replace))
+        patch.setattr(Path, "unlink", until_killed(Path.unlink))
+        with pytest.raises(Killed):  # its temporary folder is removed: nothing may need it
+            put_masks(folder, found, replace=True, threads=1)
+    for seed, name in enumerate("ab"):
+        there = truth(root, name)
+        assert np.array_equal(there, corrected(3)) or np.array_equal(there, corrected(seed))
+    put_masks(folder, found, replace=True)
+    for seed, name in enumerate("abc"):
+        assert np.array_equal(truth(root, name), corrected(seed))
 
 
 def test_links_to_somebody_s_masks_give_way_and_their_ends_stay(

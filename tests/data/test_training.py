@@ -194,6 +194,40 @@ def test_the_shares_of_the_processes_together_are_the_batch_of_one(world: int) -
     assert joined == single
 
 
+def test_a_true_mask_takes_the_place_of_the_photograph_s_other_and_names_its_classes(
+    root: Path, photos: list[Photo], tmp_path: Path
+) -> None:
+    still = joint_transform(size=48, resize="warp", scale=(1, 1), mirror=False, colour=0)
+    true = np.zeros((44, 60), np.uint8)
+    true[:22], true[22:, :9] = 3, IGNORE  # class 3 is none of b's labels
+    write_mask_file(tmp_path / "b.png", true)
+    samples = TrainingSet(photos, root / "SegmentationClass", still, 3, None, {"b": tmp_path / "b.png"})
+    plain = TrainingSet(photos, root / "SegmentationClass", still, 3)
+    told = samples[0, 1]
+    assert told["true"].item() is True
+    assert told["tags"].tolist() == [True, True, True, True]
+    assert set(told["masks"].unique().tolist()) == {0, 3, IGNORE}
+    assert photos[1].tags.tolist() == [True, True, True, False]  # shared between photographs, and left alone
+    other = samples[0, 0]
+    assert other["true"].item() is False
+    for name, part in plain[0, 0].items():
+        assert torch.equal(other[name], part)
+    assert "true" not in plain[0, 1]
+
+
+def test_photographs_are_drawn_as_often_as_their_weights_say() -> None:
+    weights = [1, 3, 1, 1]
+    draws = [index for chosen in ResumableBatches(4, 3, 0, 8, seed=5, weights=weights) for _, index in chosen]
+    assert len(draws) == 24
+    for epoch in range(4):
+        assert sorted(draws[6 * epoch : 6 * epoch + 6]) == [0, 1, 1, 1, 2, 3]
+    assert (
+        list(ResumableBatches(4, 3, 3, 8, 5, weights=weights))
+        == list(ResumableBatches(4, 3, 0, 8, 5, weights=weights))[3:]
+    )
+    assert list(ResumableBatches(4, 3, 0, 8, 5, weights=[1] * 4)) == list(ResumableBatches(4, 3, 0, 8, 5))
+
+
 def digests(samples: TrainingSet, workers: int, start: int = 0) -> Iterator[str]:
     for batch in make_loader(samples, ResumableBatches(len(samples), 4, start, 6, seed=3), workers, pin=False):
         assert batch["images"].shape == (4, 3, 48, 48)

@@ -134,3 +134,14 @@ def test_on_grid_picks_corner_on_corner() -> None:
     pixels = torch.arange(65 * 33).view(1, 65, 33)
     assert torch.equal(inference.on_grid(pixels, (9, 5)), pixels[:, ::8, ::8])
     assert torch.equal(inference.on_grid(pixels, (65, 33)), pixels)
+
+
+def test_growing_leaves_true_masks_alone(batch: dict[str, Tensor]) -> None:
+    step = DsrgStep(make_cfg("grow.theta_fg=0.3", "grow.theta_bg=0.3"))
+    probs = losses.floored_softmax(Grid().logits.detach())
+    seeds, grown, _ = step.supervision(probs, batch, 0)
+    seeds_too, told, _ = step.supervision(probs, batch | {"true": torch.tensor([False, True])}, 0)
+    assert (grown[1] != seeds[1]).any()
+    assert torch.equal(told[0], grown[0])
+    assert torch.equal(told[1], seeds[1])
+    assert torch.equal(seeds_too, seeds)

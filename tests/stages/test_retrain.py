@@ -35,9 +35,12 @@ def probabilities(logits: Tensor) -> list[float]:
     return [value / sum(odds) for value in odds]
 
 
+@pytest.mark.parametrize("true", [None, [False, True], [False, False]])
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
-def test_the_loss_is_the_mean_over_labelled_cells(share: float) -> None:
+def test_the_loss_is_the_mean_over_labelled_cells(share: float, true: list[bool] | None) -> None:
     student, teacher, given = Fixed(0), Fixed(1), batch()
+    if true is not None:
+        given["true"] = torch.tensor(true)
     total, count = 0.0, 0
     for image in range(2):
         for row in range(3):
@@ -50,7 +53,7 @@ def test_the_loss_is_the_mean_over_labelled_cells(share: float) -> None:
                 taught = probabilities(scores)
                 hard = -math.log(own[label])
                 soft = -sum(wanted * math.log(found) for wanted, found in zip(taught, own, strict=True))
-                total += (1 - share) * hard + share * soft
+                total += hard if true and true[image] else (1 - share) * hard + share * soft
                 count += 1
     assert 0 < count < 18
     found = _mask_step(student, given, 0, grid=16, teacher=teacher if share else None, share=share)["loss"]

@@ -1,0 +1,199 @@
+"""True masks of some training photographs: what learns from them, and what notices that they are others."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_run
+import torch
+from demo_run import make_demo_data
+from helpers import Tool, check_refusal
+
+from dsrg.errors import InputError
+from dsrg.files import pictures, storage
+from dsrg.run.corrections import weight
+from dsrg.run.earlier import earlier, keep_retraining
+from dsrg.run.folder import Run
+from dsrg.schema import Corrections
+from dsrg.stages.dsrg import train_dsrg
+from dsrg.stages.predictions import evaluate
+from dsrg.stages.retrain import retrain
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+TRUE = ("corrections.masks=corrected",)
+ALONE = ("model.init=weights", "test.crf=false", "masks.crf=false")
+"""No classifier."""
+
+
+def make_run(data: Path, run_dir: Path, *overrides: str) -> Run:
+    return tiny_run.make_run(data, run_dir, *ALONE, *overrides)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_demo_data(tmp_path_factory, train=6, val=3, size=48)
+
+
+@pytest.fixture(scope="module")
+def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run_dir = tmp_path_factory.mktemp("runs") / "run"
+    tiny_run.finish_run(make_run(data, run_dir), data / "SegmentationClass")
+    return run_dir
+
+
+@pytest.fixture
+def place(data: Path, finished: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """Copies of data set and run, the true masks of two training photographs in the folder corrected/."""
+    root, run_dir = shutil.copytree(data, tmp_path / "data"), shutil.copytree(finished, tmp_path / "run")
+    for photo in make_run(root, run_dir).train[:2]:
+        correct(root, photo.id)
+    return root, run_dir
+
+
+def correct(root: Path, name: str) -> None:
+    (root / "corrected").mkdir(exist_ok=True)
+    shutil.copyfile(root / "SegmentationClass" / f"{name}.png", root / "corrected" / f"{name}.png")
+
+
+def weights(folder: Path) -> torch.Tensor:
+    model = storage.load_checkpoint(folder / "checkpoint.pt")["model"]
+    return torch.cat([tensor.flatten().float() for tensor in model.values()])
+
+
+def remake(root: Path, run_dir: Path, *overrides: str) -> Run:
+    run = make_run(root, run_dir, *overrides)
+    keep_retraining(run)
+    retrain(run)
+    evaluate(run, "retrain")
+    return run
+
+
+def test_without_true_masks_nothing_changes(place: tuple[Path, Path]) -> None:
+    root, run_dir = place
+    run = make_run(root, run_dir, "corrections.weight=5")
+    assert run.stage("retrain").finished and run.stage("predictions").finished
+    assert keep_retraining(run) is None
+
+
+def test_other_true_masks_are_noticed_and_the_old_network_is_kept(place: tuple[Path, Path]) -> None:
+    root, run_dir = place
+    with pytest.raises(InputError, match=r"corrections\.masks = None, which is now corrected .*dsrg retrain --again"):
+        retrain(make_run(root, run_dir, *TRUE))
+    before = weights(run_dir / "retrain")
+    run = remake(root, run_dir, *TRUE)
+    assert not torch.equal(weights(run_dir / "retrain"), before)
+    assert run.stage("dsrg").finished and run.stage("masks").finished  # which did not read them
+    (kept,) = earlier(run)
+    assert torch.equal(weights(kept / "retrain"), before)
+    assert (kept / "predictions/val/stage.json").is_file()
+
+    two = weights(run_dir / "retrain")
+    correct(root, run.train[2].id)
+    changed = make_run(root, run_dir, *TRUE)
+    for stage in ("retrain", "predictions"):
+        with pytest.raises(InputError, match=r"the true masks in corrections\.masks \(2 then, 3 now\)"):
+            _ = changed.stage(stage).finished
+    remake(root, run_dir, *TRUE)
+    assert [path.name for path in earlier(run)] == ["1", "2"]
+    assert not torch.equal(weights(run_dir / "retrain"), two)
+
+    # another mask of the same photographs, and another weight
+    path = root / "corrected" / f"{run.train[0].id}.png"
+    mask = pictures.read_mask(path)
+    mask[0, 0] = 1 - min(mask[0, 0], 1)
+    pictures.write_mask(path, mask)
+    with pytest.raises(InputError, match=r"data have changed since it was made: the true masks in corrections\.masks;"):
+        retrain(make_run(root, run_dir, *TRUE))
+    pictures.write_mask(path, pictures.read_mask(root / "SegmentationClass" / path.name))
+    with pytest.raises(InputError, match=r"corrections\.weight = None, which is now 3"):
+        retrain(make_run(root, run_dir, *TRUE, "corrections.weight=3"))
+
+
+def test_a_kill_between_the_two_folders_loses_nothing(
+    place: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, run_dir = place
+    rename = Path.rename
+
+    def killed(self: Path, target: Path) -> Path:
+        if self.name == "retrain":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            keep_retraining(make_run(root, run_dir, *TRUE))
+    run = remake(root, run_dir, *TRUE)
+    assert [path.name for path in earlier(run)] == ["1"]
+    assert (run_dir / "earlier/1/predictions/val/stage.json").is_file()
+
+
+def test_an_interrupted_training_goes_on_as_if_it_had_not_been(place: tuple[Path, Path], tmp_path: Path) -> None:
+    root, run_dir = place
+    shutil.rmtree(run_dir / "retrain")
+    copy = shutil.copytree(run_dir, tmp_path / "copy")
+    overrides = (*TRUE, "corrections.weight=3")
+    retrain(make_run(root, run_dir, *overrides))
+    torch.manual_seed(9)
+    from dsrg.run import engine
+
+    save = engine._save
+
+    def stop(path: Path, model: torch.nn.Module, course: object, device: object, done: int, log: object) -> None:
+        save(path, model, course, device, done, log)  # type: ignore[arg-type]
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "_save", stop)
+        with pytest.raises(KeyboardInterrupt):
+            retrain(make_run(root, copy, *overrides))
+    run = make_run(root, copy, *overrides)
+    assert keep_retraining(run) is None  # it is no other training
+    retrain(run)
+    assert torch.equal(weights(copy / "retrain"), weights(run_dir / "retrain"))
+
+
+def test_dsrg_takes_them_where_it_is_told_to(place: tuple[Path, Path], tmp_path: Path) -> None:
+    root, run_dir = place
+    with pytest.raises(InputError, match=r"dsrg: was made with corrections\.seeds = False, which is now True"):
+        train_dsrg(make_run(root, run_dir, *TRUE, "corrections.seeds=true"))
+    other = tmp_path / "other"
+    shutil.copytree(run_dir / "seeds", other / "seeds")
+    run = make_run(root, other, *TRUE, "corrections.seeds=true")
+    train_dsrg(run)
+    assert not torch.equal(weights(other / "dsrg"), weights(run_dir / "dsrg"))
+    correct(root, run.train[2].id)
+    with pytest.raises(InputError, match=r"2 then, 3 now.*choose another run_dir"):
+        train_dsrg(make_run(root, other, *TRUE, "corrections.seeds=true"))
+    with pytest.raises(InputError, match=r"corrections\.seeds = True, which is now False"):
+        train_dsrg(make_run(root, other, *TRUE))
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_made(
+    place: tuple[Path, Path], tool: Tool, tmp_path: Path
+) -> None:
+    root, run_dir = place
+    run = make_run(root, run_dir)
+    words = ["--cfg", run_dir / "config.yaml", f"run_dir={run_dir}", f"data.root={root}"]
+    path = root / "corrected" / f"{run.train[0].id}.png"
+    check_refusal(
+        tool("retrain", *words, "corrections.masks=none"), "none: holds no true mask of a training photograph"
+    )
+    pictures.write_mask(path, np.full((48, 48), 9, np.uint8))
+    check_refusal(tool("retrain", *words, "corrections.masks=corrected"), path.name)
+    pictures.write_mask(path, np.ones((20, 20), np.uint8))
+    check_refusal(tool("retrain", *words, "corrections.masks=corrected", "--again"), path.name, "20 x 20")
+    assert run.stage("retrain").finished
+
+
+@pytest.mark.parametrize(
+    ("true", "others", "times"), [(1, 1000, 40), (30, 1181, 40), (120, 1091, 10), (5, 5, 1), (9, 0, 1)]
+)
+def test_true_masks_are_half_of_what_is_drawn_and_none_more_than_forty_times(
+    true: int, others: int, times: int
+) -> None:
+    assert weight(Corrections(), true, others) == times
+    assert weight(Corrections(weight=3), true, others) == 3
