@@ -52,6 +52,7 @@ class OnnxNetwork:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
         options.enable_mem_pattern = False  # photographs have many sizes
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the CRF's processes are beside it
         options.log_severity_level = 4  # what it says of a broken file is in its exception
         self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         self._tidy = onnxruntime.RunOptions()
