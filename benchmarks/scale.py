@@ -209,7 +209,7 @@ def link_cams(place: Path) -> None:
     names = (place / "data/classes.txt").read_text(encoding="utf-8").split()
     made = place / "made"
     for number, (mask, own) in enumerate(zip(masks, labels, strict=True)):
-        indices = np.array(sorted(names.index(name) for name in own.split(";") if name))
+        indices = np.array(sorted(names.index(name) for name in own.replace(";", " ").split()))
         truth = pictures.read_mask(mask)[::4, ::4]
         maps = np.stack([(truth > 0) * (0.5 + 0.5 * (truth == index)) for index in indices]).astype(np.float32)
         storage.write_cams(made / f"{number}.npz", indices, maps)

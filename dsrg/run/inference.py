@@ -195,24 +195,15 @@ def predict_batch(
         for one in zip(*sides, strict=True):  # added up at once: at full size each takes C H W numbers
             for number, (maps, pixels) in enumerate(zip(one, photos, strict=True)):
                 scores = enlarge(maps, pixels.shape[-2:])[0]
-                found = scores if merge == "logits" else _softmax_(scores)
+                found = scores if merge == "logits" else scores.softmax(dim=0)
                 if passes:
                     sums[number].add_(found)
                 else:
                     sums.append(found)
             passes += 1
-    return [_softmax_(total) if merge == "logits" else total.div_(passes) for total in sums]
-
-
-def _softmax_(scores: Tensor) -> Tensor:
-    """The softmax over the classes of scores (C, H, W), in their place: of large ones strip by strip of rows."""
-    rows = max(1, large.STRIP // scores[:, :1].numel())
-    if rows >= scores.shape[1]:
-        return scores.softmax(dim=0)
-    for start in range(0, scores.shape[1], rows):
-        strip = scores[:, start : start + rows]
-        strip.copy_(strip.softmax(dim=0))
-    return scores
+    for number, total in enumerate(sums):  # one by one: of the others there is no second copy
+        sums[number] = total.softmax(dim=0) if merge == "logits" else total.div_(passes)
+    return sums
 
 
 def merge_probs(parts: Sequence[Tensor], merge: str) -> Tensor:

@@ -25,8 +25,8 @@ COPY_SCORES = 2**26
 """Class scores that the copy may have."""
 _LEAST = 33
 """The network sees no side as shorter, in pixels: a line of a million pixels is 33 million to it."""
-STRIP = 2**22
-"""Class scores that are worked on at a time."""
+_STRIP = 2**22
+"""Class scores that are enlarged at a time."""
 
 
 def sentence(count: int) -> str:
@@ -77,7 +77,7 @@ def in_strips(decide: Callable[..., Tensor], size: Sequence[int], *scores: Tenso
         Labels (H, W).
     """
     height, width = size
-    rows = max(1, STRIP // (len(scores[0]) * width))
+    rows = max(1, _STRIP // (len(scores[0]) * width))
     strips = (range(start, min(start + rows, height)) for start in range(0, height, rows))
     return torch.cat([decide(*(_strip(own, height, width, strip) for own in scores)) for strip in strips])
 

@@ -33,7 +33,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(large, "MOST_PIXELS", 5000)
     monkeypatch.setattr(large, "COPY_PIXELS", 3600)
-    monkeypatch.setattr(large, "STRIP", 4000)
+    monkeypatch.setattr(large, "_STRIP", 4000)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_sizes(shape: tuple[int, int], classes: int, size: int | None, expected:
 @pytest.mark.parametrize("size", [(90, 160), (91, 161), (45, 200), (7, 9)])
 def test_strips_are_the_whole(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], rows: int) -> None:
     scores = torch.randn(5, 7, 9, generator=torch.Generator().manual_seed(0))
-    monkeypatch.setattr(large, "STRIP", rows * 5 * size[1])
+    monkeypatch.setattr(large, "_STRIP", rows * 5 * size[1])
     whole = functional.interpolate(scores[None], size, mode="bilinear", align_corners=False)[0]
     strips: list[torch.Tensor] = []
     found = large.in_strips(lambda own: strips.append(own) or own.argmax(dim=0), size, scores)

@@ -15,7 +15,7 @@ from dsrg.commands import predict
 from dsrg.errors import InputError
 from dsrg.files import pictures, storage
 from dsrg.predict.segmenter import Segmenter
-from dsrg.run import inference, large, onnx_network
+from dsrg.run import onnx_network
 from dsrg.run.networks import new_gate
 
 
@@ -135,12 +135,3 @@ def test_command_runs_on_either_engine_and_a_run_on_pytorch_unless_told_otherwis
         masks.append(pictures.read_mask(out / "masks/a.png"))
     assert (masks[0] == masks[1]).mean() >= 0.999
     assert tables.ENGINES == ("auto", "torch", "onnx")
-
-
-def test_softmax_in_strips_has_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    for shape in ((5, 37, 53), (21, 64, 33), (2, 9, 7)):
-        scores = torch.randn(shape, generator=torch.Generator().manual_seed(shape[0])) * 9
-        expected = scores.softmax(dim=0)
-        for rows in (1, 2, 7):
-            monkeypatch.setattr(large, "STRIP", rows * shape[0] * shape[2])
-            assert torch.equal(inference._softmax_(scores.clone()), expected)
