@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -97,12 +98,29 @@ def main(
     return guard(work)
 
 
+def _shard(text: str) -> distributed.Shard:
+    try:
+        return distributed.parse_shard(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+SHARD = option(
+    "--shard",
+    type=_shard,
+    metavar="I/N",
+    help="make the I-th of N shares of the files, such as 1/4; other calls make the others, on any machine",
+)
+"""Of commands that make a file for each photograph."""
+
+
 def stages(
     description: str,
     arguments: Sequence[str] | None,
     *names: str,
     options: Sequence[Option] = (),
     before: Callable[..., None] = lambda run: None,
+    sharded: bool = False,
 ) -> int:
     """As `main`, for a command that makes stages; prints their figures, a network's with those of its predictions.
 
@@ -110,22 +128,38 @@ def stages(
         description, arguments, options: As in `main`.
         names: Of the stages, as `dsrg.run.table` has them; of several, those that the run has.
         before: Gets the run, and the options' values as keyword arguments, before the first stage is made.
+        sharded: Whether it has the option --shard. Stages that train must then be finished.
     """
 
-    def call(run: Run, **given: Any) -> None:
-        from dsrg.stages.order import MAKERS
-        from dsrg.stages.predictions import require_gate
+    def call(run: Run, shard: distributed.Shard | None = None, **given: Any) -> None:
+        from dsrg.run.stage import AwaitingShards
 
-        run.check_classes(*names)  # before the first of them takes its hours
-        for network in filter(None, (STAGES[name].predicts for name in names)):
-            require_gate(run, network)
-        before(run, **given)
-        for name in names if len(names) == 1 else [name for name in names if name in run.stages]:
-            stage = MAKERS[name](run)
-            if name not in NETWORKS:
-                print(stage.figures)
+        distributed.take_shard(shard)
+        try:
+            _make(run, names, functools.partial(before, run, **given))
+        except AwaitingShards as awaiting:
+            print(awaiting)
+        finally:
+            distributed.take_shard(None)
 
-    return main(description, call, arguments, *options)
+    return main(description, call, arguments, *options, *([SHARD] if sharded else []))
+
+
+def _make(run: Run, names: Sequence[str], before: Callable[[], None]) -> None:
+    from dsrg.stages.order import MAKERS
+    from dsrg.stages.predictions import require_gate
+
+    run.check_classes(*names)  # before the first of them takes its hours
+    for network in filter(None, (STAGES[name].predicts for name in names)):
+        require_gate(run, network)
+    before()
+    for name in names if len(names) == 1 else [name for name in names if name in run.stages]:
+        if distributed.shard() and STAGES[name].trains:
+            run.require(name)  # a training is nobody's share
+            continue
+        stage = MAKERS[name](run)
+        if name not in NETWORKS:
+            print(stage.figures)
 
 
 def guard(work: Callable[[], object]) -> int:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from multiprocessing import shared_memory
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from dsrg.errors import InputError
 
@@ -95,9 +95,48 @@ def _group() -> Any:
     return found if getattr(found, "is_initialized", bool)() else None
 
 
-def share(items: Sequence[T]) -> list[T]:
-    """This process's share of a list, every world_size-th item."""
-    return list(items[rank() :: world_size()])
+def share(items: Sequence[T], *, sharded: bool = False) -> list[T]:
+    """This process's share of a list, every world_size-th item.
+
+    Args:
+        items: The list.
+        sharded: Share the list of files to be made out among the shards first, where there are some.
+    """
+    own = items[_shard.number - 1 :: _shard.count] if sharded and _shard else items
+    return list(own[rank() :: world_size()])
+
+
+class Shard(NamedTuple):
+    """One part of several in which a command makes its files, each in a call of its own, perhaps on other machines."""
+
+    number: int
+    """From 1."""
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+
+_shard: Shard | None = None
+
+
+def take_shard(shard: Shard | None) -> None:
+    """Make this process's share of files that of a shard, see `share`; None for all."""
+    global _shard
+    _shard = shard
+
+
+def shard() -> Shard | None:
+    """The shard that was taken."""
+    return _shard
+
+
+def parse_shard(text: str) -> Shard:
+    """The shard that 'i/n' names; raises ValueError where there is no such."""
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise ValueError(f"{text[:40]!r} is no shard such as 1/4, the first of four")
+    return Shard(int(found[1]), int(found[2]))
 
 
 def pick_device(name: str) -> torch.device:

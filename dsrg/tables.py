@@ -217,6 +217,8 @@ PACKS = {
 """What dsrg pick --format may name."""
 EXPORTS = ("onnx", "safetensors")
 """What dsrg export writes."""
+ENGINES = ("auto", "torch", "onnx")
+"""What may compute predictions: PyTorch or ONNX Runtime."""
 HIGH_REGION = 0.5
 """Share of a map's maximum above which its high region lies, unless the user says otherwise."""
 PROBED = ("imagenet", "classifier")

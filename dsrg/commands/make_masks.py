@@ -6,4 +6,4 @@ from dsrg import cli
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return cli.stages(__doc__, arguments, "masks")
+    return cli.stages(__doc__, arguments, "masks", sharded=True)

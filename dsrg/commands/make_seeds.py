@@ -6,4 +6,4 @@ from dsrg import cli
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return cli.stages(__doc__, arguments, "classifier", "cams", "saliency", "seeds")
+    return cli.stages(__doc__, arguments, "classifier", "cams", "saliency", "seeds", sharded=True)

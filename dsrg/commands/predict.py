@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from dsrg.cli import guard
+from dsrg.cli import SHARD, guard
+from dsrg.errors import InputError
 from dsrg.run.table import NETWORKS
+from dsrg.tables import ENGINES
 from dsrg.tables import FORMATS as MORE_FORMATS
 
 FORMATS = ("png", *MORE_FORMATS)
@@ -49,10 +51,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--size", type=_count, metavar="PX", help="long side at scale 1 (default: as the run)")
     add("--every", type=_count, default=1, metavar="N", help="of a video take every N-th frame (default 1)")
     add("--tolerance", type=_distance, default=1.0, metavar="PX", help="of LabelMe's polygons; 0 is exact (default 1)")
+    add("--engine", choices=ENGINES, help="torch or onnx; auto: onnx on a CPU where installed (default: as the run)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default auto: CUDA where present)")
     add("--batch", type=_count, default=8, metavar="N", help="photographs of one size at a time (default 8)")
     add("--workers", type=_none_or_more, default=2, metavar="N", help="processes for the CRF (default 2)")
     add("--overwrite", action="store_true", help="make everything in --out anew, what was changed there too")
+    parser.add_argument(SHARD[0], **SHARD[1])
     return parser
 
 
@@ -63,6 +67,7 @@ def _work(
     recursive: bool,
     network: str | None,
     device: str,
+    engine: str | None,
     tags: Path | None,
     **options: Any,
 ) -> None:
@@ -70,7 +75,9 @@ def _work(
     from dsrg.predict import loading
     from dsrg.predict.photographs import Options, predict
 
-    segmenter = loading.load(model, device, network=network)
+    if options["shard"] and options["overwrite"]:
+        raise InputError("--overwrite: does not go with --shard, of which each would delete the others' files.")
+    segmenter = loading.load(model, device, network=network, engine=engine)
     segmenter.restriction(None, options["classes"])  # a wrong name is found before anything is read
     sources, left = find_sources(inputs, recursive=recursive, without=out)
     if left.others:

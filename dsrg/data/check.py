@@ -256,8 +256,8 @@ def _summary(
 
 def _label_counts(folder: VocFolder, photos: Sequence[Photo]) -> np.ndarray:
     """(C,) photographs with each label."""
-    tags = np.array([photo.tags for photo in photos], np.int64).reshape(-1, len(folder.classes))
-    return np.asarray(tags.sum(axis=0))
+    tags = np.array([photo.tags for photo in photos], bool).reshape(-1, len(folder.classes))
+    return np.asarray(tags.sum(axis=0, dtype=np.int64))
 
 
 def _names(folder: VocFolder, ids: Mapping[str, Sequence[str]]) -> Iterator[Fault]:
@@ -269,6 +269,7 @@ def _names(folder: VocFolder, ids: Mapping[str, Sequence[str]]) -> Iterator[Faul
             f"{file}: '{name}' is in {folder.split_file(train)} too, where it is learnt from; remove one of them."
         )
         yield Fault("in both splits", file, name, sentence)
+    by_split = {split: {*own} for split, own in ids.items()}
     used = {*ids[train], *ids[val]}
     files = folder.photo_files()
     for name in sorted(used & files.keys()):
@@ -282,7 +283,7 @@ def _names(folder: VocFolder, ids: Mapping[str, Sequence[str]]) -> Iterator[Faul
     for _, names in sorted(alike.items()):
         if len(names & used) > 1 or (names & used and len(names & files.keys()) > 1):
             listed = "' and '".join(sorted(names))
-            file = next(folder.split_file(split) for split, own in ids.items() if names & {*own})
+            file = next(folder.split_file(split) for split, own in by_split.items() if names & own)
             sentence = f"{file}: '{listed}' differ in capitals alone, and are one file on some systems; rename one."
             yield Fault("name twice", file, min(names & used), sentence)
 

@@ -149,7 +149,8 @@ def plan_tagged(
     else:
         splits, more = splits_given(where, given)
         notes += more
-    learnt = {name for item in items if item.id in set(splits["train"]) for name in item.labels}
+    train = set(splits["train"])
+    learnt = {name for item in items if item.id in train for name in item.labels}
     notes += [f"'{name}' has no photograph to learn from; add some." for name in classes[1:] if name not in learnt]
     table = None if where == photos else str(where.resolve())
     source = {"kind": "own", "photos": str(photos.resolve()), "table": table, **(files or {})}

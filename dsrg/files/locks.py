@@ -33,12 +33,17 @@ DAY = 86_400
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")
 
 
-def lock(handle: int) -> bool | None:
-    """Lock an open file or folder until it is closed: True; False where another process has; None without locks."""
+def lock(handle: int, *, shared: bool = False) -> bool | None:
+    """Lock an open file or folder until it is closed: True; False where another process has; None without locks.
+
+    Args:
+        handle: The open file or folder.
+        shared: Admit others that lock it so.
+    """
     if sys.platform == "win32":
         return None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
@@ -134,11 +139,15 @@ def _remove_dead(path: Path) -> None:
 class FolderLock:
     """A folder that this process alone writes to, until this object is let go or the process ends.
 
+    Args:
+        folder: The folder.
+        shared: Others that lock it so write there too: the shards of one command.
+
     Raises:
         InputError: another process works there, or the folder cannot be written to.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, shared: bool = False) -> None:
         self._handle = -1
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -148,7 +157,7 @@ class FolderLock:
             raise InputError(
                 f"{folder / LOCK_FILE}: cannot be written ({reason}); check the folder and its permissions."
             ) from None
-        if lock(handle) is False:
+        if lock(handle, shared=shared) is False:
             with os.fdopen(handle, "rb") as file:
                 owner = file.read(200).decode("ascii", "replace").strip()
             raise InputError(
@@ -173,8 +182,11 @@ _held: weakref.WeakSet[FolderLock] = weakref.WeakSet()
 _by_folder: weakref.WeakValueDictionary[Path, FolderLock] = weakref.WeakValueDictionary()
 
 
-def lock_folder(folder: Path) -> FolderLock:
+def lock_folder(folder: Path, *, shared: bool = False) -> FolderLock:
     """The lock of a folder, one for all who ask for it in this process; keep it for as long as you write.
+
+    Args:
+        folder, shared: As in `FolderLock`.
 
     Raises:
         InputError: another process works there, or the folder cannot be written to.
@@ -182,7 +194,7 @@ def lock_folder(folder: Path) -> FolderLock:
     key = folder.resolve()
     held = _by_folder.get(key)
     if held is None:
-        held = _by_folder[key] = FolderLock(folder)
+        held = _by_folder[key] = FolderLock(folder, shared=shared)
     return held
 
 

@@ -22,6 +22,8 @@ from dsrg.files import disk
 
 FILE = "manifest.jsonl"
 """In the folder: one JSON list a line."""
+FILES = "manifest*.jsonl"
+"""All of a folder, where several machines wrote into it, or into folders that were put together since."""
 State = Literal["missing", "fresh", "stale", "changed"]
 """Of a file: not there; written by us from the same; written by us from something else; not, or no more, ours."""
 
@@ -57,6 +59,8 @@ class Recorder:
     """Writes files below a folder and notes them; several processes may do so at a time."""
 
     folder: Path
+    file: str = FILE
+    """Its manifest, one of FILES."""
 
     def write(self, path: Path, content: bytes, made_from: Any) -> str:
         """Note a file, then write it, atomically; its digest.
@@ -93,8 +97,8 @@ class Recorder:
     def _append(self, path: Path, *entry: Any) -> None:
         # A line begins with its break: one that was torn by a kill so spoils no other.
         line = "\n" + json.dumps([path.relative_to(self.folder).as_posix(), *entry])
-        with disk.told_of(self.folder / FILE):
-            handle = os.open(self.folder / FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        with disk.told_of(self.folder / self.file):
+            handle = os.open(self.folder / self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
                 os.write(handle, line.encode())  # whole, or after the others' lines: O_APPEND
             finally:
@@ -114,8 +118,9 @@ class Manifest:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._entries: dict[str, list[tuple[int, int, str, Any]]] = {}
-        for name, size, changed, found, made_from in _entries(folder / FILE):
-            self._entries.setdefault(name, []).append((size, changed, found, made_from))
+        for file in sorted(folder.glob(FILES)):
+            for name, size, changed, found, made_from in _entries(file):
+                self._entries.setdefault(name, []).append((size, changed, found, made_from))
 
     def state(self, path: Path, made_from: Any) -> State:
         """What has become of a file, see `State`.
@@ -149,8 +154,6 @@ class Manifest:
 
 def _entries(path: Path) -> Iterator[tuple[str, int, int, str, Any]]:
     """The manifest's lines; of one that was torn, and whose file so passes for the user's, nothing."""
-    if not path.exists():
-        return
     with disk.open_regular(path, "manifest") as file:
         for line in file:
             with contextlib.suppress(ValueError, RecursionError):

@@ -20,6 +20,7 @@ from dsrg.models.backbone import load_strictly
 from dsrg.models.build import build_deeplab
 from dsrg.predict import metadata
 from dsrg.predict.segmenter import Segmenter, Settings
+from dsrg.run import onnx_network
 from dsrg.run.folder import CLASS_LIST
 from dsrg.run.gating import Gate
 from dsrg.run.networks import deeplab_arguments, new_gate
@@ -34,18 +35,30 @@ GATE, BACKBONE = "classifier.", "backbone."
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def load(path: str | Path, device: str = "auto", *, network: str | None = None) -> Segmenter:
+def load(
+    path: str | Path, device: str = "auto", *, network: str | None = None, engine: str | None = "torch"
+) -> Segmenter:
     """A trained network, ready to segment photographs.
 
     Args:
         path: A run's folder; or a .safetensors file that dsrg export wrote, or the folder that holds it.
         device: 'auto' (CUDA where present), 'cpu', 'cuda', 'cuda:1', 'mps'.
         network: 'retrain', 'dsrg' or 'supervised'; None for the retrained network where it is finished, else DSRG's.
+        engine: 'torch', 'onnx' or 'auto' (`dsrg.schema.prediction.Inference.engine`); None for the run's own setting.
+            The graph for 'onnx' is kept beside the network, in `graphs/`.
 
     Raises:
-        InputError: there is no such network, or not the classifier that gates it, or its classes are not known.
+        InputError: there is no such network, or not the classifier that gates it, or its classes are not known; or the
+            engine is 'onnx', and that is not possible here.
     """
     path = Path(path)
+    segmenter = _load(path, device, network)
+    folder = (path if path.is_dir() else path.parent) / onnx_network.FOLDER
+    segmenter.use_engine(engine or segmenter.engine, folder)
+    return segmenter
+
+
+def _load(path: Path, device: str, network: str | None) -> Segmenter:
     if (path / "config.yaml").is_file():  # before an export that may lie beside it, of an earlier network
         return _from_run(path, device, network)
     exported = path / WEIGHTS_FILE if path.is_dir() else path
@@ -86,6 +99,7 @@ def _from_run(folder: Path, device: str, network: str | None) -> Segmenter:
         architecture=architecture,
         record=_record(folder, name, cfg),
         gate=_gate_of_run(folder, cfg, classes) if cfg.test.gate else None,
+        engine=cfg.test.engine,
     )
 
 

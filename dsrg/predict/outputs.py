@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dsrg import tables
+from dsrg.distributed import Shard
 from dsrg.draw.masks import paint_with_legend
 from dsrg.errors import InputError
 from dsrg.files import pictures, storage
@@ -49,6 +50,15 @@ class Options:
     """Processes for the CRF."""
     overwrite: bool = False
     """Make everything anew, what was changed by hand since among it."""
+    shard: Shard | None = None
+    """Segment this share of the sources alone, and write no file that is of all of them."""
+
+    def recorder(self, folder: Path) -> Recorder:
+        """What writes and notes files; a shard has a manifest of its own, for shards may write at the same time."""
+        shard = self.shard
+        return (
+            Recorder(folder) if shard is None else Recorder(folder, f"manifest.{shard.number}-of-{shard.count}.jsonl")
+        )
 
 
 @dataclass(frozen=True)
@@ -139,7 +149,7 @@ class Finish:
 
     def _write(self, job: Job) -> np.ndarray | None:
         target, due, draw, picture, seen, probs, allowed = job
-        record, files = Recorder(self.out), paths(self.out, target, self.options)
+        record, files = self.options.recorder(self.out), paths(self.out, target, self.options)
         found = None if probs is None else torch.as_tensor(probs)
         if "mask" in due.kinds:
             assert found is not None

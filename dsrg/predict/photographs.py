@@ -33,7 +33,7 @@ from dsrg import tables
 from dsrg.data.sources import Source
 from dsrg.errors import InputError
 from dsrg.files import disk, locks, manifest, pictures
-from dsrg.files.manifest import Manifest, Recorder
+from dsrg.files.manifest import Manifest
 from dsrg.predict.formats import video
 from dsrg.predict.outputs import Due, Finish, Job, Options, Target, due, fault
 from dsrg.predict.segmenter import Segmenter, to_pixels
@@ -140,7 +140,7 @@ class OutputFolder:
                 self.changed.append(path)
 
             def note(file: Path) -> None:
-                Recorder(self.out).note(path, identity, file, manifest.digest(file))
+                self.options.recorder(self.out).note(path, identity, file, manifest.digest(file))
 
             with video.write_video(path, rate, note) if wanted else nullcontext() as write:
                 for target, overlay in self._all(pictures(), self._workers, ordered=True, draw=wanted):
@@ -166,10 +166,10 @@ class OutputFolder:
 
     def write(self, path: Path, content: bytes) -> None:
         """Write a file that is made of all pictures together, but where somebody has changed it."""
-        if self._manifest.state(path, None) == "changed":
+        if self._manifest.state(path, None) != "changed":
+            self.options.recorder(self.out).write(path, content, None)
+        elif disk.read_bytes(path, limit=None) != content:  # another shard may have written it meanwhile
             self.changed.append(path)
-        else:
-            Recorder(self.out).write(path, content, None)
 
     def _all(
         self, pictures: Iterator[Pictured], workers: int, *, ordered: bool = False, draw: bool = False
@@ -273,15 +273,17 @@ def predict(
     output = OutputFolder(segmenter, out, options)
     output.faults += unread
     output.write(out / CLASSES_FILE, ("\n".join(segmenter.classes.names) + "\n").encode())
+    if options.shard is not None:
+        sources = sources[options.shard.number - 1 :: options.shard.count]
     photos, videos = ([one for one in sources if one.is_video == kind] for kind in (False, True))
     frames = sum(-(-_length(one) // options.every) for one in videos)
     with tqdm(total=len(photos) + frames, desc=out.name) as bar:
         output.photographs(photos, bar)
         for one in videos:
             output.video(one, bar)
-    for name, line in tables.FORMATS.items():
-        if name in options.formats and line.whole:
-            output.write_whole(line.path, tables.part(line.place))
+    wholes = [line for name, line in tables.FORMATS.items() if name in options.formats and line.whole]
+    for line in wholes if options.shard is None else ():
+        output.write_whole(line.path, tables.part(line.place))
     _tell(output)
     if output.faults:
         more = f" ({len(output.faults)} of {len(sources) + len(unread)} inputs are faulty; the others are done)"
@@ -291,6 +293,12 @@ def predict(
 
 def _tell(output: OutputFolder) -> None:
     """Say what somebody who looks at the folder should know."""
+    shard = output.options.shard
+    if shard is not None:
+        print(
+            f"{output.out}: shard {shard} is done. When all are, in this folder or copied into one, the same command "
+            "without --shard makes what is missing, and the files that are of all photographs together."
+        )
     if output.large:
         print(large.sentence(output.large))
     changed = [path.relative_to(output.out).as_posix() for path in output.changed]
@@ -339,8 +347,10 @@ def _begin(out: Path, settings: dict[str, Any], overwrite: bool) -> None:
     elif overwrite:
         for name in FOLDERS | {line.path.partition("/")[0] for line in tables.FORMATS.values() if not line.whole}:
             shutil.rmtree(out / name, ignore_errors=True)
-        for file in (*(line.path for line in tables.FORMATS.values() if line.whole), CLASSES_FILE, manifest.FILE):
+        for file in (*(line.path for line in tables.FORMATS.values() if line.whole), CLASSES_FILE):
             (out / file).unlink(missing_ok=True)
+        for noted in out.glob(manifest.FILES):
+            noted.unlink()
     else:
         before = disk.read_object(record, "record of dsrg predict")
         for key, now in _flat(json.loads(json.dumps(settings))).items():

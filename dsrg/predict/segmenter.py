@@ -30,7 +30,7 @@ from dsrg.errors import InputError
 from dsrg.files import pictures
 from dsrg.labels import BACKGROUND, Classes
 from dsrg.models.deeplab import DeepLab
-from dsrg.run import inference, large
+from dsrg.run import inference, large, onnx_network
 from dsrg.run.gating import Gate
 from dsrg.schema import Crf, Merge, Scales, Side
 
@@ -132,6 +132,7 @@ class Segmenter:
         architecture: Keyword arguments of `dsrg.models.build.build_deeplab` that made the model.
         record: What is known of its training, as plain values: for exports.
         gate: The trained classifier that gates the probabilities; None where there is no gate.
+        engine: The run's own choice of `dsrg.tables.ENGINES`; `use_engine` makes one.
     """
 
     def __init__(
@@ -144,6 +145,7 @@ class Segmenter:
         architecture: dict[str, Any],
         record: dict[str, Any],
         gate: Gate | None = None,
+        engine: str = "auto",
     ) -> None:
         self.model = model.to(device).to(memory_format=torch.channels_last).eval()
         self.classes = classes
@@ -151,7 +153,27 @@ class Segmenter:
         self.settings = settings
         self.architecture = architecture
         self.record = record
+        self.engine = engine
         self.gate = None if gate is None else gate.to(device).to(memory_format=torch.channels_last).eval()
+        self.graph: inference.Network | None = None
+        """What computes in the model's place, see `use_engine`."""
+
+    def use_engine(self, engine: str, directory: Path) -> None:
+        """Compute the networks from now on with ONNX Runtime, where `dsrg.run.onnx_network.wanted` says so.
+
+        Args:
+            engine: One of `dsrg.tables.ENGINES`.
+            directory: Where the networks' graphs are kept.
+
+        Raises:
+            InputError: the engine is 'onnx', and that is not possible here.
+        """
+        if not onnx_network.wanted(engine, self.device, amp=self.settings.amp):
+            return
+        must = engine == "onnx"
+        self.graph = onnx_network.on_onnx(self.model, directory, required=must)
+        if self.gate is not None and self.graph is not None:
+            self.gate.graph = onnx_network.on_onnx(self.gate.classifier, directory, required=must)
 
     @overload  # a str is a sequence too, but of no pictures: the first of the two is meant
     def predict(  # type: ignore[overload-overlap]
@@ -275,7 +297,7 @@ class Segmenter:
         `network_sizes`."""
         photos = [_planes(picture).to(self.device) for picture in pictures]
         found = inference.predict_batch(
-            self.model,
+            self.graph or self.model,
             photos,
             scales=scales or self.settings.scales,
             size=size or self.settings.size,

@@ -18,8 +18,8 @@ from dsrg.files import disk, locks
 from dsrg.run import contents, corrections, trackers
 from dsrg.run.environment import environment
 from dsrg.run.records import RECORD, read_record
+from dsrg.run.stage import AwaitingShards, flatten, read_once
 from dsrg.run.stage import Stage as Stage
-from dsrg.run.stage import flatten, read_once
 from dsrg.run.table import CAM_KEYS, CAM_SALIENCY_KEYS, CHECKPOINT, LOCALIZE, SEGMENTER_KEYS, STAGES, Facts
 from dsrg.schema import Config, Seeds
 
@@ -147,7 +147,7 @@ class Run:
         Raises:
             InputError: another process writes there already.
         """
-        self._lock = self._lock or locks.lock_folder(self.directory)
+        self._lock = self._lock or locks.lock_folder(self.directory, shared=distributed.shard() is not None)
 
     def stage(self, name: str) -> Stage:
         """The stage of that name, one of `table.STAGES`."""
@@ -257,9 +257,24 @@ class Run:
             work = prepare(stage)
             stage.begin()
             figures = work()
+            self._await_shards(stage)
         distributed.barrier()
         stage.finish(figures | measure(stage))
         return stage
+
+    def _await_shards(self, stage: Stage) -> None:
+        """End the command where this process has made its shard of a stage's files, and others' are not there yet."""
+        shard = distributed.shard()
+        if shard is None:
+            return
+        distributed.barrier()
+        missing = stage.missing()
+        if missing:
+            raise AwaitingShards(
+                f"{stage.directory}: shard {shard} is done, {len(stage.files) - len(missing):,} of "
+                f"{len(stage.files):,} files are there. When all are, the same command, of any shard or without "
+                "--shard, goes on."
+            )
 
     def _with_lengths(self, cfg: Config) -> Config:
         """The configuration with the iterations that the epochs come to."""

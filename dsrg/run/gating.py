@@ -38,6 +38,8 @@ class Gate(nn.Module):
     def __init__(self, classifier: nn.Module, settings: Settings, *, amp: bool = False) -> None:
         super().__init__()
         self.classifier = classifier.requires_grad_(False)
+        self.graph: inference.Network | None = None
+        """What computes in the classifier's place, see `dsrg.run.onnx_network`."""
         self.settings = settings
         self.amp = amp
 
@@ -55,7 +57,7 @@ class Gate(nn.Module):
         inputs = functional.interpolate(images.float(), self._size(images), mode="bilinear", antialias=True)
         pair = inference.normalise(torch.cat([inputs, inputs.flip(-1)]))
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.amp):
-            logits: Tensor = self.classifier(pair)
+            logits: Tensor = (self.graph or self.classifier)(pair)
         single = self.settings.loss == "single_label"
         probs = logits.float().softmax(dim=1) if single else logits.float().sigmoid()
         return probs.reshape(2, images.shape[0], -1).mean(dim=0)

@@ -21,6 +21,8 @@ from dsrg.labels import IGNORE
 from dsrg.models.backbone import IMAGENET_MEAN, IMAGENET_STD
 from dsrg.run import large, processes
 
+Network = Callable[..., Any]
+"""From normalised photographs (B, 3, H, W) to logits: a module, or its graph on ONNX Runtime (`run.onnx_network`)."""
 ProbabilitiesOf = Callable[[Tensor], Tensor]
 """From pixels (3, H, W) uint8 to class probabilities (C, H, W)."""
 MERGES = ("probabilities", "logits")
@@ -132,7 +134,7 @@ def _raw_maps(model: nn.Module, images: Tensor, tags: Tensor, source: str) -> Te
 
 @torch.no_grad()
 def predict_probs(
-    model: nn.Module,
+    model: Network,
     pixels: Tensor,
     *,
     scales: Sequence[float],
@@ -159,7 +161,7 @@ def predict_probs(
 
 @torch.no_grad()
 def predict_batch(
-    model: nn.Module,
+    model: Network,
     photos: Sequence[Tensor],
     *,
     scales: Sequence[float],
@@ -191,11 +193,17 @@ def predict_batch(
             logits = model(images)
         sides = [_unmirror(own, mirror) for own in logits.float().split(len(inputs[0]))]
         for one in zip(*sides, strict=True):  # added up at once: at full size each takes C H W numbers
-            large = (enlarge(maps, pixels.shape[-2:]) for maps, pixels in zip(one, photos, strict=True))
-            found = [(own if merge == "logits" else own.softmax(dim=1))[0] for own in large]
-            sums = [total.add_(more) for total, more in zip(sums, found, strict=True)] if sums else found
+            for number, (maps, pixels) in enumerate(zip(one, photos, strict=True)):
+                scores = enlarge(maps, pixels.shape[-2:])[0]
+                found = scores if merge == "logits" else scores.softmax(dim=0)
+                if passes:
+                    sums[number].add_(found)
+                else:
+                    sums.append(found)
             passes += 1
-    return [total.softmax(dim=0) if merge == "logits" else total / passes for total in sums]
+    for number, total in enumerate(sums):  # one by one: of the others there is no second copy
+        sums[number] = total.softmax(dim=0) if merge == "logits" else total.div_(passes)
+    return sums
 
 
 def merge_probs(parts: Sequence[Tensor], merge: str) -> Tensor:
@@ -234,7 +242,11 @@ def write_masks(
         weigh: What else is known of a photograph, from its probabilities (C, H, W) to others.
         clip: The same from its mask (H, W) to another; it goes to the processes of the CRF.
     """
-    todo = [photo for photo in distributed.share(list(photos)) if not (directory / f"{photo.id}.png").is_file()]
+    todo = [
+        photo
+        for photo in distributed.share(list(photos), sharded=True)
+        if not (directory / f"{photo.id}.png").is_file()
+    ]
     finish = functools.partial(_refine_and_write, clip=clip, crf=crf, crf_tags=crf_tags, confidence=confidence)
     workers = min(processes.crf_workers(crf, device, workers), len(todo))
     copies = 0
@@ -352,7 +364,7 @@ def _refine_and_write(
 
 
 def pyramid(
-    model: nn.Module, pixels: Tensor, scales: Sequence[float], size: int | None, mirror: bool
+    model: Network, pixels: Tensor, scales: Sequence[float], size: int | None, mirror: bool
 ) -> Iterable[Tensor]:
     """The network's inputs (1 or 2, 3, h, w), one a scale, of `network_sizes`; the second is the mirror image."""
     for target in network_sizes(model, pixels.shape[-2:], scales, size):
@@ -361,7 +373,7 @@ def pyramid(
 
 
 def network_sizes(
-    model: nn.Module, shape: Sequence[int], scales: Sequence[float], size: int | None
+    model: Network, shape: Sequence[int], scales: Sequence[float], size: int | None
 ) -> list[tuple[int, int]]:
     """Height and width of the network's input at each scale, on its own grid, for a photograph of `shape` (H, W)."""
     base, stride = 1.0 if size is None else size / max(shape), output_stride(model)
@@ -369,7 +381,7 @@ def network_sizes(
     return list(zip(height, width, strict=True))
 
 
-def output_stride(model: nn.Module) -> int:
+def output_stride(model: Network) -> int:
     """Pixels of the input for each cell of the output, as the network itself says; of one that does not say, the
     coarsest, whose sizes fit all grids."""
     return int(getattr(model, "output_stride", grid.COARSEST))

@@ -15,6 +15,7 @@ from dsrg.models.deeplab import DeepLab
 from dsrg.run import inference
 from dsrg.run.folder import Run
 from dsrg.run.gating import Gate
+from dsrg.run.onnx_network import FOLDER, OnnxNetwork, on_onnx, wanted
 from dsrg.run.table import CHECKPOINT
 from dsrg.schema import Classifier as ClassifierSettings
 from dsrg.schema import Inference, Model
@@ -119,13 +120,25 @@ def probabilities_of(run: Run, model: DeepLab, settings: Inference) -> inference
     """A function from pixels (3, H, W) uint8 to probabilities (C, H, W), with the scales of `settings`."""
     return functools.partial(
         inference.predict_probs,
-        model,
+        on_engine(run, model, settings.engine) or model,
         scales=settings.scales,
         size=settings.size,
         mirror=settings.mirror,
         merge=settings.merge,
         amp=run.cfg.amp,
     )
+
+
+def on_engine(run: Run, model: nn.Module, engine: str) -> OnnxNetwork | None:
+    """The network's graph on ONNX Runtime where the engine is 'onnx'. With 'auto' a run computes in PyTorch: its files
+    must not depend on what is installed.
+
+    Raises:
+        InputError: it cannot be had here.
+    """
+    if engine != "onnx" or not wanted(engine, run.device, amp=run.cfg.amp):
+        return None
+    return on_onnx(model, run.directory / FOLDER)
 
 
 def predictor(run: Run, network: str) -> inference.ProbabilitiesOf:
@@ -140,4 +153,5 @@ def predictor(run: Run, network: str) -> inference.ProbabilitiesOf:
     gate = new_gate(run.cfg.classifier, run.cfg.model.backbone, len(run.classes), amp=run.cfg.amp)
     load_trained(run, "classifier", gate.classifier)
     gate.to(run.device).to(memory_format=torch.channels_last).eval()
+    gate.graph = on_engine(run, gate.classifier, run.cfg.test.engine)
     return lambda pixels: gate(probs_of(pixels)[None], pixels[None])[0]

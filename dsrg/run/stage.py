@@ -28,6 +28,10 @@ SYSTEM_FILES = ("thumbs.db", "desktop.ini")
 """What Windows puts into folders; other systems' files begin with a point."""
 
 
+class AwaitingShards(Exception):  # noqa: N818 (it is none)
+    """A stage lacks files that other shards make; no fault."""
+
+
 class Stage:
     """The folder of one stage's output, with stage.json: its settings, its figures, and whether it is finished.
 
@@ -101,7 +105,7 @@ class Stage:
         record = read_record(self._record)
         self._compare_settings(record)
         self._compare_contents(record)
-        if not record.finished or not all((self.directory / name).is_file() for name in self.files):
+        if not record.finished or self.missing():
             return False
         self.read_files()
         return True
@@ -128,6 +132,10 @@ class Stage:
             return False
         before = read_record(self._record).measured_on
         return contents.difference(before, self._measured_on() if before else {}) is None
+
+    def missing(self) -> list[str]:
+        """Names of `files` that are not there."""
+        return [name for name in self.files if not (self.directory / name).is_file()]
 
     def require_foreign(self) -> None:
         """Check that a foreign folder holds everything.

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from dsrg.schema.kinds import Fraction, Merge, NonNegative, Positive, Scales, Section, Side
+from dsrg import tables
+from dsrg.schema.kinds import Fraction, Merge, NonNegative, OneOf, Positive, Scales, Section, Side
 
 
 class Inference(Section):
@@ -23,6 +24,10 @@ class Inference(Section):
     logits, as in the authors' test, which is surer the more they are, so that the CRF changes less."""
     crf: bool = True
     """Refine with the dense CRF at full size."""
+    engine: Annotated[str, OneOf(dict.fromkeys(tables.ENGINES))] = "auto"
+    """What computes the networks: torch; onnx, ONNX Runtime on a CPU, whose labels are the same but for one in a
+    thousand; or auto: in dsrg predict onnx on a CPU, where it is installed and pays, and torch else. A run's own masks
+    and predictions, whose bits must not depend on what is installed, are torch's unless this says onnx."""
 
 
 class Masks(Inference):

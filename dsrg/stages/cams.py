@@ -34,7 +34,9 @@ def make_cams(run: Run) -> Stage:
         model = networks.trained_classifier(run)
 
         def work() -> Figures:
-            todo = [p for p in distributed.share(run.train) if not (stage.directory / f"{p.id}.npz").is_file()]
+            todo = [
+                p for p in distributed.share(run.train, sharded=True) if not (stage.directory / f"{p.id}.npz").is_file()
+            ]
             write_maps(run, model, todo, stage.directory, run.cfg.seeds.source)
             return {}
 

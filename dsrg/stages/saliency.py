@@ -34,7 +34,9 @@ def make_saliency(run: Run) -> Stage:
             disk.write_bytes(stage.directory / f"{photo.id}.png", content)
 
         def work() -> Figures:
-            todo = [p for p in distributed.share(run.train) if not (stage.directory / f"{p.id}.png").is_file()]
+            todo = [
+                p for p in distributed.share(run.train, sharded=True) if not (stage.directory / f"{p.id}.png").is_file()
+            ]
             # onnxruntime leaves Python's lock, so threads do, and share one network.
             with ThreadPoolExecutor(max(1, run.cfg.workers)) as pool:
                 for _ in tqdm(pool.map(write, todo), "saliency", len(todo), disable=not distributed.is_main()):

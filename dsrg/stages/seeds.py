@@ -79,7 +79,7 @@ def require_saliency(run: Run) -> None:
 
 def _write_seeds(run: Run, cam_dir: Path, directory: Path) -> Figures:
     """Write the seeds that are missing; the thresholds, where a rule found them."""
-    todo = [p for p in distributed.share(run.train) if not (directory / f"{p.id}.png").is_file()]
+    todo = [p for p in distributed.share(run.train, sharded=True) if not (directory / f"{p.id}.png").is_file()]
     settings = with_thresholds(run.seeds, cam_dir, run.train) if run.needs_maps else run.seeds
     cutter = Cutter(cam_dir, directory, settings, run.cfg.crf, run.boxed)
     with cutter.pool(run.cfg.workers) as pool:
