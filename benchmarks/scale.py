@@ -38,6 +38,13 @@ run = Run(config.load({cfg!r}, {overrides!r}))
 run.start(computes=False)
 """
 SEEDS = START + "from dsrg.stages.seeds import make_seeds; make_seeds(run)"
+BETWEEN = """
+import resource, subprocess, sys
+status = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss)
+sys.exit(status)
+"""
 AGAIN = START + "assert run.stage('seeds').finished"
 
 
@@ -57,6 +64,7 @@ def main() -> None:
     parser.add_argument("what", choices=("photographs", "classes", "pixels", "processes"))
     parser.add_argument("--counts", type=int, nargs="+", default=[1000, 10_000], help="photographs")
     parser.add_argument("--predicted", type=int, nargs="*", default=[], help="photographs for dsrg predict")
+    parser.add_argument("--no-seeds", action="store_true", help="leave the seeds and the stage after them out")
     parser.add_argument("--classes", type=int, nargs="+", default=[2, 25, 250])
     parser.add_argument("--pixels", type=float, nargs="+", default=[0.1, 1, 10, 100], help="millions")
     parser.add_argument("--work", type=Path, help="where the data go (default: the system's temporary folder)")
@@ -65,7 +73,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.work) as name:
         work = Path(name)
         if options.what == "photographs":
-            photographs(work, options.counts, options.predicted)
+            photographs(work, options.counts, options.predicted, seeds=not options.no_seeds)
         elif options.what == "classes":
             classes(work, options.classes)
         elif options.what == "pixels":
@@ -74,7 +82,7 @@ def main() -> None:
             processes(work, options.counts[0])
 
 
-def photographs(work: Path, counts: Sequence[int], predicted: Sequence[int]) -> None:
+def photographs(work: Path, counts: Sequence[int], predicted: Sequence[int], *, seeds: bool) -> None:
     """Each command on data sets of growing size."""
     rows: dict[str, list[tuple[int, Cost]]] = {}
     for count in counts:
@@ -89,7 +97,7 @@ def photographs(work: Path, counts: Sequence[int], predicted: Sequence[int]) -> 
             ("make seeds", ["-c", SEEDS.format(cfg="demo/resnet18", overrides=overrides(place))], int),
             ("start of the next stage", ["-c", AGAIN.format(cfg="demo/resnet18", overrides=overrides(place))], int),
         ]
-        for what, command, then in steps:
+        for what, command, then in steps if seeds else steps[:4]:
             rows.setdefault(what, []).append((count, cost(command)))
             then()
     for count in predicted:
@@ -157,11 +165,15 @@ def processes(work: Path, count: int) -> None:
 def cost(command: Sequence[str]) -> Cost:
     """What Python takes with these arguments, its own processes included."""
     begun = time.monotonic()
-    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"failed: {' '.join(command)}")
-    return Cost(usage.ru_utime + usage.ru_stime, time.monotonic() - begun, usage.ru_maxrss / 1024)
+    # A process begins with the peak of the one that starts it, and this one has PyTorch: a small one stands between.
+    with tempfile.TemporaryFile() as said:  # progress bars, or why it failed
+        words = [sys.executable, "-S", "-c", BETWEEN, sys.executable, *command]
+        done = subprocess.run(words, stdout=subprocess.PIPE, stderr=said, text=True, check=False)
+        if done.returncode:
+            said.seek(0)
+            raise SystemExit(f"failed: {' '.join(command)}\n{said.read().decode(errors='replace')[-3000:]}")
+    cpu, peak = map(float, done.stdout.split())
+    return Cost(cpu, time.monotonic() - begun, peak / 1024)
 
 
 @functools.cache

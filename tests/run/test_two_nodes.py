@@ -26,7 +26,12 @@ def node(number: int, port: int, directory: Path) -> subprocess.Popen[bytes]:
     ]
     return subprocess.Popen(
         [sys.executable, "-m", "torch.distributed.run", *words, str(PROGRAM), str(directory)],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROGRAM.parents[1])},
+        env=os.environ | {
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(PROGRAM.parents[1]),
+            # Else the first agent tells its address in the first round alone, and one that comes anew waits for it.
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+        },
         stdout=(directory / f"node-{number}.log").open("ab"),
         stderr=subprocess.STDOUT,
     )
