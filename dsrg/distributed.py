@@ -102,7 +102,7 @@ def share(items: Sequence[T], *, sharded: bool = False) -> list[T]:
         items: The list.
         sharded: Share the list of files to be made out among the shards first, where there are some.
     """
-    own = items[_shard.number - 1 :: _shard.count] if sharded and _shard else items
+    own = items[_shard.number - 1 :: _shard.total] if sharded and _shard else items
     return list(own[rank() :: world_size()])
 
 
@@ -111,10 +111,10 @@ class Shard(NamedTuple):
 
     number: int
     """From 1."""
-    count: int
+    total: int
 
     def __str__(self) -> str:
-        return f"{self.number}/{self.count}"
+        return f"{self.number}/{self.total}"
 
 
 _shard: Shard | None = None

@@ -146,7 +146,7 @@ def _build(model: nn.Module) -> bytes:
             torch.onnx.export(
                 model,
                 (images,),
-                file,
+                file,  # type: ignore[arg-type]  # its hints know paths alone
                 input_names=["images"],
                 output_names=["logits"],
                 dynamic_axes={"images": axes, "logits": axes if dense else {0: "batch"}},
