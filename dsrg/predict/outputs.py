@@ -57,7 +57,7 @@ class Options:
         """What writes and notes files; a shard has a manifest of its own, for shards may write at the same time."""
         shard = self.shard
         return (
-            Recorder(folder) if shard is None else Recorder(folder, f"manifest.{shard.number}-of-{shard.count}.jsonl")
+            Recorder(folder) if shard is None else Recorder(folder, f"manifest.{shard.number}-of-{shard.total}.jsonl")
         )
 
 

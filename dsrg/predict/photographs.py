@@ -274,7 +274,7 @@ def predict(
     output.faults += unread
     output.write(out / CLASSES_FILE, ("\n".join(segmenter.classes.names) + "\n").encode())
     if options.shard is not None:
-        sources = sources[options.shard.number - 1 :: options.shard.count]
+        sources = sources[options.shard.number - 1 :: options.shard.total]
     photos, videos = ([one for one in sources if one.is_video == kind] for kind in (False, True))
     frames = sum(-(-_length(one) // options.every) for one in videos)
     with tqdm(total=len(photos) + frames, desc=out.name) as bar:
