@@ -1,4 +1,4 @@
-"""Segment photographs, folders of them and videos: palette PNG, overlay, COCO JSON, LabelMe JSON, probabilities."""
+"""Segment photographs, folders of them and videos: palette PNG, overlay, files of other tools, probabilities."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from dsrg.tables import FORMATS as MORE_FORMATS
 FORMATS = ("png", *MORE_FORMATS)
 EPILOG = """\
 --out gets masks/<name>.png, and as asked for overlays/<name>.jpg, labelme/<name>.json, annotations.json (COCO, one
-annotation for each class of a photograph) and probs/<name>.npz. Names keep the folders in which photographs lie.
+annotation for each class of a photograph), annotations-polygons.json, datumaro/ (COCO with the photographs), cvat/
+(to be zipped: "Segmentation mask 1.1"), label-studio/ (tasks.json and the project's config.xml) and probs/<name>.npz.
+Names keep the folders in which photographs lie.
 Photographs are turned upright as their EXIF orientation says. A photograph that cannot be read is named at the end and
 the exit status is 2; all others are done. The same command again does what is missing, and makes anew what was made
 from another photograph than the one that is there now. A file that was changed since dsrg wrote it stays, and is named.
@@ -50,7 +52,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--scales", nargs="+", type=_positive, metavar="X", help="sizes to average over (default: as the run)")
     add("--size", type=_count, metavar="PX", help="long side at scale 1 (default: as the run)")
     add("--every", type=_count, default=1, metavar="N", help="of a video take every N-th frame (default 1)")
-    add("--tolerance", type=_distance, default=1.0, metavar="PX", help="of LabelMe's polygons; 0 is exact (default 1)")
+    add("--tolerance", type=_distance, default=1.0, metavar="PX", help="of polygons; 0 is exact (default 1)")
+    add(
+        "--image-url",
+        default="/data/local-files/?d=",
+        metavar="URL",
+        help="what Label Studio puts before the photographs' names (default: its local storage, '%(default)s')",
+    )
     add("--engine", choices=ENGINES, help="torch or onnx; auto: onnx on a CPU where installed (default: as the run)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default auto: CUDA where present)")
     add("--batch", type=_count, default=8, metavar="N", help="photographs of one size at a time (default 8)")
