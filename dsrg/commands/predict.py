@@ -40,7 +40,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("inputs", type=Path, nargs="+", metavar="PATH", help="photographs, videos, or folders of them")
-    add("--model", type=Path, required=True, metavar="PATH", help="a run's folder, or an exported .safetensors file")
+    add(
+        "--model",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="a run's folder, an exported .safetensors file, or hf:owner/name on the Hub",
+    )
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the output")
     add("--formats", nargs="+", choices=FORMATS, default=["png"], metavar="F", help=f"any of {', '.join(FORMATS)}")
     add("--probs", action="store_true", help="keep the class probabilities too, before the CRF, as float16")
@@ -80,7 +86,7 @@ def _work(
     **options: Any,
 ) -> None:
     from dsrg.data.sources import find_sources, read_tags
-    from dsrg.predict import loading
+    from dsrg.predict import hub, loading
     from dsrg.predict.photographs import Options, predict
 
     if options["shard"] and options["overwrite"]:
@@ -97,7 +103,8 @@ def _work(
     labels = None if tags is None else read_tags(tags, sources, segmenter.classes)
     made: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     start = time.monotonic()
-    named = {"model": str(model.resolve()), "inputs": [str(path.resolve()) for path in inputs]}
+    where = model if hub.is_name(model) else model.resolve()
+    named = {"model": str(where), "inputs": [str(path.resolve()) for path in inputs]}
     unread = [str(fault) for fault in left.faults.values()]
     count = predict(segmenter, sources, out, Options(tags=labels, **made), unread=unread, **named)
     seconds = time.monotonic() - start

@@ -19,9 +19,9 @@ from dsrg.data.doors import brush
 from dsrg.data.doors.legend import read_legend, read_mask
 from dsrg.errors import InputError
 from dsrg.files import pictures
-from dsrg.predict.formats import Album, Drawn, Named, cvat, video
+from dsrg.predict.formats import Album, Drawn, Named, cvat, label_studio, video
 
-PHOTOS = ("a.jpg", "b.png", "c d.jpg")
+PHOTOS = ("a.jpg", "b.png", "c.jpg")
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_label_studios_brush_is_its_own_librarys(predicted: Path) -> None:
     tasks = json.loads((predicted / "label-studio/tasks.json").read_text())
     wanted = masks(predicted)
     assert [task["data"]["image"] for task in tasks] == [
-        f"/data/local-files/?d={name}" for name in ("a.jpg", "b.png", "c%20d.jpg")
+        f"/data/local-files/?d={name}" for name in ("a.jpg", "b.png", "c.jpg")
     ]
     for task, mask in zip(tasks, wanted.values(), strict=True):
         (prediction,) = task["predictions"]
@@ -153,6 +153,13 @@ def test_predictions_that_a_person_took_over_come_back(predicted: Path, prepared
     shutil.rmtree(tmp_path / "own/SegmentationClass")
     assert import_masks.main(["--root", str(tmp_path / "own"), "--masks", str(tmp_path / "export.json")]) == 0
     check_set(tmp_path / "own", masks(predicted))
+
+
+def test_names_in_label_studios_addresses_are_quoted() -> None:
+    named = Named("a/b c", "a/b c&1.jpg", np.zeros((2, 2), np.uint8))
+    (task,) = json.loads(label_studio.content(Album(NAMES, [named], image_url="https://photos.org/")))
+    assert task["data"] == {"image": "https://photos.org/a/b%20c%261.jpg"}
+    assert task["predictions"][0]["result"] == []
 
 
 @pytest.mark.parametrize("seed", range(12))
