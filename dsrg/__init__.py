@@ -15,8 +15,8 @@ __version__ = "0.1.0"
 def load(
     path: str | Path, device: str = "auto", *, network: str | None = None, engine: str | None = "torch"
 ) -> Segmenter:
-    """A trained network, ready to segment photographs; see `dsrg.predict.loading.load` and
-    `dsrg.predict.segmenter.Segmenter`."""
+    """A trained network, ready to segment photographs: of a run, an export, or the Hub ('hf:owner/name'); see
+    `dsrg.predict.loading.load` and `dsrg.predict.segmenter.Segmenter`."""
     from dsrg.predict import loading  # not above: `import dsrg` alone need not load PyTorch
 
     return loading.load(path, device, network=network, engine=engine)

@@ -13,6 +13,7 @@ runs it: in a module, not below `if __name__ == "__main__"`.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -177,27 +178,62 @@ class Format:
     """A format, besides the palette PNGs, in which `dsrg predict` writes masks."""
 
     place: str
-    """A function from a `dsrg.predict.formats.Drawn` to the file's bytes; of a file of all masks together, from the
-    class names and an iterator of (file name, mask (H, W) uint8)."""
+    """A function from a `dsrg.predict.formats.Drawn` to the file's bytes; of a file of all masks together, from a
+    `dsrg.predict.formats.Album`."""
     path: str
-    """Of the file below the output folder; {name} is the picture's. Without it there is one file for all masks."""
+    """Of the file below the output folder; {name} is the picture's, and {file_name} that with its ending. Without them
+    there is one file for all masks."""
     frames: bool = True
     """Whether the frames of a video have such files."""
     names_pictures: bool = False
     """Whether its files name the pictures, so that the frames of a video must be files too."""
+    beside: tuple[Format, ...] = ()
+    """Further files that belong to it."""
 
     @property
     def whole(self) -> bool:
         """Whether there is one file for all masks."""
-        return "{name}" not in self.path
+        return "{" not in self.path
 
 
+_COCO = "dsrg.predict.formats.coco"
+_CVAT = "dsrg.predict.formats.cvat"
 FORMATS = {
     "overlay": Format("dsrg.predict.formats.overlay:content", "overlays/{name}.jpg", frames=False),
-    "coco": Format("dsrg.predict.formats.coco:content", "annotations.json", names_pictures=True),
+    "coco": Format(f"{_COCO}:content", "annotations.json", names_pictures=True),
+    "coco-polygons": Format(f"{_COCO}:polygon_content", "annotations-polygons.json", names_pictures=True),
+    "datumaro": Format(
+        f"{_COCO}:content",
+        "datumaro/annotations/instances_default.json",
+        beside=(Format("dsrg.predict.formats:photograph", "datumaro/images/default/{file_name}"),),
+    ),
+    "cvat": Format(
+        f"{_CVAT}:class_mask",
+        "cvat/SegmentationClass/{name}.png",
+        beside=(
+            Format(f"{_CVAT}:object_mask", "cvat/SegmentationObject/{name}.png"),
+            Format(f"{_CVAT}:labelmap", "cvat/labelmap.txt"),
+            Format(f"{_CVAT}:image_list", "cvat/ImageSets/Segmentation/default.txt"),
+        ),
+    ),
+    "label-studio": Format(
+        "dsrg.predict.formats.label_studio:content",
+        "label-studio/tasks.json",
+        names_pictures=True,
+        beside=(Format("dsrg.predict.formats.label_studio:config", "label-studio/config.xml"),),
+    ),
     "labelme": Format("dsrg.predict.formats.labelme:content", "labelme/{name}.json", names_pictures=True),
 }
 """What --formats may name besides png."""
+
+
+def files_of(formats: Iterable[str] | None = None) -> dict[str, Format]:
+    """The files of formats, or of all, of each its own and those beside it; by a name for each."""
+    found: dict[str, Format] = {}
+    for name, line in FORMATS.items():
+        if formats is None or name in formats:
+            found |= {name: line} | {f"{name}+{number}": more for number, more in enumerate(line.beside)}
+    return found
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Readers of COCO's and LabelMe's files that share nothing with the code under test."""
+"""Masks that are hard to outline; readers of COCO's and LabelMe's files that share nothing with the code under test."""
 
 import json
 from collections.abc import Sequence
@@ -8,6 +8,15 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 from pycocotools.coco import COCO
+from scipy import ndimage
+
+
+def blobs(seed: int) -> np.ndarray:
+    """A mask with holes, islands in holes, thin lines and lone pixels; some are a row or a column alone."""
+    generator = np.random.default_rng(seed)
+    noise = generator.normal(size=generator.integers(1, 50, 2))
+    smooth = ndimage.gaussian_filter(noise, generator.choice([0, 0.7, 1.5, 3]))
+    return np.asarray(np.digitize(smooth, [0.1 * smooth.std(), 0.7 * smooth.std()]), np.uint8)
 
 
 def check_coco(path: Path, masks: dict[str, np.ndarray]) -> None:

@@ -29,7 +29,9 @@ from dsrg.schema import Config
 
 KEYS = set(config.known_keys())
 SECTIONS = {key for key in KEYS if any(other.startswith(f"{key}.") for other in KEYS)}
-FILE_ENDINGS = {"csv", "gz", "json", "jsonl", "md", "npz", "pickle", "png", "pt", "py", "txt", "xml", "yaml", "yml"}
+FILE_ENDINGS = {
+    *("csv", "gz", "json", "jsonl", "md", "npz", "onnx", "pickle", "png", "pt", "py", "txt", "xml", "yaml", "yml"),
+}
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Segment photographs, folders of them and videos: palette PNG, overlay, COCO JSON, LabelMe JSON, probabilities."""
+"""Segment photographs, folders of them and videos: palette PNG, overlay, files of other tools, probabilities."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from dsrg.tables import FORMATS as MORE_FORMATS
 FORMATS = ("png", *MORE_FORMATS)
 EPILOG = """\
 --out gets masks/<name>.png, and as asked for overlays/<name>.jpg, labelme/<name>.json, annotations.json (COCO, one
-annotation for each class of a photograph) and probs/<name>.npz. Names keep the folders in which photographs lie.
+annotation for each class of a photograph), annotations-polygons.json, datumaro/ (COCO with the photographs), cvat/
+(to be zipped: "Segmentation mask 1.1"), label-studio/ (tasks.json and the project's config.xml) and probs/<name>.npz.
+Names keep the folders in which photographs lie.
 Photographs are turned upright as their EXIF orientation says. A photograph that cannot be read is named at the end and
 the exit status is 2; all others are done. The same command again does what is missing, and makes anew what was made
 from another photograph than the one that is there now. A file that was changed since dsrg wrote it stays, and is named.
@@ -38,7 +40,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("inputs", type=Path, nargs="+", metavar="PATH", help="photographs, videos, or folders of them")
-    add("--model", type=Path, required=True, metavar="PATH", help="a run's folder, or an exported .safetensors file")
+    add(
+        "--model",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="a run's folder, an exported .safetensors file, or hf:owner/name on the Hub",
+    )
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the output")
     add("--formats", nargs="+", choices=FORMATS, default=["png"], metavar="F", help=f"any of {', '.join(FORMATS)}")
     add("--probs", action="store_true", help="keep the class probabilities too, before the CRF, as float16")
@@ -50,7 +58,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--scales", nargs="+", type=_positive, metavar="X", help="sizes to average over (default: as the run)")
     add("--size", type=_count, metavar="PX", help="long side at scale 1 (default: as the run)")
     add("--every", type=_count, default=1, metavar="N", help="of a video take every N-th frame (default 1)")
-    add("--tolerance", type=_distance, default=1.0, metavar="PX", help="of LabelMe's polygons; 0 is exact (default 1)")
+    add("--tolerance", type=_distance, default=1.0, metavar="PX", help="of polygons; 0 is exact (default 1)")
+    add(
+        "--image-url",
+        default="/data/local-files/?d=",
+        metavar="URL",
+        help="what Label Studio puts before the photographs' names (default: its local storage, '%(default)s')",
+    )
     add("--engine", choices=ENGINES, help="torch or onnx; auto: onnx on a CPU where installed (default: as the run)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default auto: CUDA where present)")
     add("--batch", type=_count, default=8, metavar="N", help="photographs of one size at a time (default 8)")
@@ -72,7 +86,7 @@ def _work(
     **options: Any,
 ) -> None:
     from dsrg.data.sources import find_sources, read_tags
-    from dsrg.predict import loading
+    from dsrg.predict import hub, loading
     from dsrg.predict.photographs import Options, predict
 
     if options["shard"] and options["overwrite"]:
@@ -89,7 +103,8 @@ def _work(
     labels = None if tags is None else read_tags(tags, sources, segmenter.classes)
     made: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     start = time.monotonic()
-    named = {"model": str(model.resolve()), "inputs": [str(path.resolve()) for path in inputs]}
+    where = model if hub.is_name(model) else model.resolve()
+    named = {"model": str(where), "inputs": [str(path.resolve()) for path in inputs]}
     unread = [str(fault) for fault in left.faults.values()]
     count = predict(segmenter, sources, out, Options(tags=labels, **made), unread=unread, **named)
     seconds = time.monotonic() - start

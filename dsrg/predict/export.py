@@ -1,4 +1,4 @@
-"""A trained network for other programs: ONNX, and safetensors with a model card."""
+"""A trained network for other programs: ONNX, also for OpenCV's dnn, and safetensors, with a model card."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import importlib.util
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from dsrg.files import disk
 from dsrg.gate import gate
 from dsrg.models.build import build_deeplab
 from dsrg.models.deeplab import DeepLab
-from dsrg.predict import loading, metadata
+from dsrg.predict import cards, hub, loading, metadata, opencv
 from dsrg.predict.segmenter import Segmenter
 from dsrg.run import inference
 from dsrg.run.gating import Gate
@@ -28,6 +27,8 @@ from dsrg.run.networks import new_gate
 
 ONNX_FILE = "model.onnx"
 CARD = "README.md"
+OPENCV = "opencv"
+"""Name here of the format for OpenCV's dnn, which needs a size and so is none of `tables.EXPORTS`."""
 TOLERANCE = 1e-4
 """Largest difference from PyTorch's probabilities that an ONNX file may have."""
 SMALLEST = grid.SMALLEST - 1
@@ -77,7 +78,16 @@ class PixelsToMask(nn.Module):
         return probs.argmax(dim=1).to(torch.uint8), probs, class_probs
 
 
-def export(segmenter: Segmenter, out: Path, formats: Sequence[str], *, overwrite: bool = False) -> list[Path]:
+def export(
+    segmenter: Segmenter,
+    out: Path,
+    formats: Sequence[str],
+    *,
+    overwrite: bool = False,
+    size: tuple[int, int] | None = None,
+    licence: str = cards.LICENCE,
+    repo: str | None = None,
+) -> list[Path]:
     """Write a network in some formats.
 
     Args:
@@ -86,27 +96,38 @@ def export(segmenter: Segmenter, out: Path, formats: Sequence[str], *, overwrite
             this format alone and without the card.
         formats: Some of `tables.EXPORTS`.
         overwrite: Write over files that are there.
+        size: Height and width of the photographs, in pixels, for which model-opencv.onnx is written too, rounded to the
+            network's grid; None for none.
+        licence: The weights' licence, for the card, by the Hub's name.
+        repo: owner/name on the Hub where the files will be, for the card.
 
     Returns:
         The files.
 
     Raises:
-        InputError: a file is there already, packages are missing, or the ONNX network differs from PyTorch's.
+        InputError: a file is there already, packages are missing, or an ONNX network differs from PyTorch's.
     """
-    files = _files(out, formats)
+    files = _files(out, formats if size is None else [*formats, OPENCV])
     for path in files.values():
         if path.exists() and not overwrite:
             raise InputError(f"{path}: exists already; choose another --out, or add --overwrite.")
+    if size is not None and segmenter.gate is not None:
+        raise InputError(
+            "--opencv: this network has a gate, whose classifier sees the photograph at another size, and OpenCV "
+            "cannot resize so; export it with --formats onnx, or from a run with test.gate=false."
+        )
     contents: dict[str, bytes] = {}
     if "onnx" in files:
         contents["onnx"] = onnx_bytes(segmenter)
     if "safetensors" in files:
         said = metadata.dump(segmenter) | {"format": "pt"}
         contents["safetensors"] = save(loading.state_of(segmenter), said)
+    if size is not None:
+        contents[OPENCV] = _opencv_bytes(segmenter, size)
     for name, content in contents.items():
         disk.write_bytes(files[name], content)
     if "card" in files:
-        disk.write_text(files["card"], card(segmenter, list(contents)))
+        disk.write_text(files["card"], card(segmenter, list(contents), licence=licence, size=size, repo=repo))
     return list(files.values())
 
 
@@ -117,7 +138,7 @@ def _files(out: Path, formats: Sequence[str]) -> dict[str, Path]:
         return {out.suffix[1:]: out}
     if out.is_file():
         raise InputError(f"{out}: is a file; give a folder, or a name that ends in .onnx or .safetensors.")
-    names = {"onnx": ONNX_FILE, "safetensors": loading.WEIGHTS_FILE, "card": CARD}
+    names = {"onnx": ONNX_FILE, "safetensors": loading.WEIGHTS_FILE, OPENCV: opencv.FILE, "card": CARD}
     return {name: out / names[name] for name in (*formats, "card")}
 
 
@@ -159,15 +180,21 @@ def onnx_bytes(segmenter: Segmenter) -> bytes:
             ) from None
     assert program is not None
     proto = program.model_proto
-    proto.doc_string = "Photographs to masks, by dsrg."
+    metadata.describe(proto, "Photographs to masks, by dsrg.", metadata.dump(segmenter))
     proto.graph.input[0].doc_string = INPUT_DOC
     for output in proto.graph.output:
         output.doc_string = outputs[output.name]
-    onnx.helper.set_model_props(proto, metadata.dump(segmenter))
     onnx.checker.check_model(proto)
     content: bytes = proto.SerializeToString()
     _check(network, content)
     return content
+
+
+def _opencv_bytes(segmenter: Segmenter, size: tuple[int, int]) -> bytes:
+    """The network for OpenCV's dnn, see `dsrg.predict.opencv`."""
+    model = _on_cpu(segmenter).model
+    height, width = opencv.on_grid(size, inference.output_stride(model))
+    return opencv.onnx_bytes(model, _photographs(1, height, width), metadata.dump(segmenter))
 
 
 def largest_difference(network: PixelsToMask, content: bytes) -> float:
@@ -240,76 +267,24 @@ def _photographs(batch: int, height: int, width: int) -> np.ndarray:
     return np.asarray((128 + 90 * np.sign(waves) * waves**2 + noise).clip(0, 255), np.uint8)
 
 
-def card(segmenter: Segmenter, formats: Sequence[str]) -> str:
-    """The model card, in Markdown: what the network is, what it was trained on, how well it does, how to load it."""
-    record, architecture, settings = segmenter.record, segmenter.architecture, segmenter.settings
-    ways = {
-        "retrain": "trained on pseudo-labels that DSRG made from image-level labels",
-        "dsrg": "trained from image-level labels by Deep Seeded Region Growing (Huang et al., CVPR 2018)",
-        "supervised": "trained on ground-truth masks",
-    }
-    rates = ", ".join(map(str, architecture["rates"]))
-    lines = [
-        f"# {record['data']}: DeepLab-ASPP on {architecture['backbone']}",
-        "",
-        f"Semantic segmentation of photographs into {len(segmenter.classes)} classes, {ways[record['network']]}.",
-        "",
-        f"- Architecture: DeepLab-ASPP on {architecture['backbone']}, output stride {architecture['output_stride']}, "
-        f"rates {rates}, {architecture['channels'] or 'no'} channels in fc6 and fc7",
-        f"- Classes, in the order of the indices: {', '.join(segmenter.classes.names)}",
-        f"- Training data: {record['data']}, split {record['train_split']}; the backbone started at {record['start']}",
-        f"- Settings: scales {', '.join(map(str, settings.scales))} of "
-        f"{'the photograph' if settings.size is None else f'a long side of {settings.size} pixels'}, "
-        f"mirror image {_yes(settings.mirror)}, merged as {settings.merge}, CRF {_yes(settings.crf)}",
-        *_gate_line(segmenter),
-        f"- Made in the run {record['run']}, with dsrg {record['dsrg'] or 'of unknown version'}, "
-        f"commit {record['commit'] or 'unknown'}",
-        "",
-        "## Figures",
-        "",
-        *_figures(record),
-        "",
-        "## Use",
-        "",
-        *_usage(segmenter, formats),
-        "## Licence",
-        "",
-        "dsrg's code has the MIT licence. These weights were learnt from the photographs named above and started at "
-        f"{record['start']}: whether they may be used or passed on depends on the terms of both, which dsrg does not "
-        "know.",
-    ]
-    return "\n".join(lines) + "\n"
+def card(
+    segmenter: Segmenter,
+    formats: Sequence[str],
+    *,
+    licence: str = cards.LICENCE,
+    size: tuple[int, int] | None = None,
+    repo: str | None = None,
+) -> str:
+    """The model card of an export in these formats, see `dsrg.predict.cards.card`; the rest as in `export`."""
+    return cards.card(segmenter, formats, _usage(segmenter, formats, size, repo), licence)
 
 
-def _gate_line(segmenter: Segmenter) -> list[str]:
-    if segmenter.gate is None:
-        return []
-    backbone = "the same backbone" if loading.shares_backbone(segmenter) else "a backbone of its own"
-    return [
-        "- Gate: each foreground class's probability is multiplied by min(1, p / 0.5), with p that of a classifier on "
-        f"{backbone}, which sees the whole photograph"
-    ]
-
-
-def _figures(record: dict[str, Any]) -> list[str]:
-    figures = record["figures"]
-    total = figures.get(f"{record['network']}_miou")
-    if not isinstance(total, float | int):
-        return ["Not measured: there were no ground-truth masks, or the run's folder no longer has its figures."]
-    by_class = figures.get(f"{record['network']}_iou", {})
-    rows = [
-        f"| {name} | {f'{value:.3f}' if isinstance(value, float | int) else 'absent'} |"
-        for name, value in (by_class.items() if isinstance(by_class, dict) else ())
-    ]
-    head = f"On {record['data']}, split {record['val_split']}, with the settings above:"
-    return [head, "", "| class | IoU |", "|---|---:|", *rows, f"| **mean** | **{total:.3f}** |"]
-
-
-def _usage(segmenter: Segmenter, formats: Sequence[str]) -> list[str]:
+def _usage(segmenter: Segmenter, formats: Sequence[str], size: tuple[int, int] | None, repo: str | None) -> list[str]:
     lines: list[str] = []
     outputs = _outputs(segmenter)
     if "safetensors" in formats:
-        code = ["import dsrg", 'segmenter = dsrg.load("FOLDER")', 'segmenter.predict("photo.jpg").save("mask.png")']
+        where = "FOLDER" if repo is None else f"{hub.PREFIX}{repo}"
+        code = ["import dsrg", f'segmenter = dsrg.load("{where}")', 'segmenter.predict("photo.jpg").save("mask.png")']
         lines += ["`model.safetensors`, with the settings above:", "", *(f"    {line}" for line in code), ""]
     if "onnx" in formats:
         code = [
@@ -328,8 +303,20 @@ def _usage(segmenter: Segmenter, formats: Sequence[str]) -> list[str]:
         ]
         if segmenter.settings.size is not None:
             lines += [f"Bring photographs to a long side of {segmenter.settings.size} pixels first.", ""]
+    if OPENCV in formats and size is not None:
+        height, width = opencv.on_grid(size, inference.output_stride(segmenter.model))
+        code = [
+            "import cv2",
+            f'net = cv2.dnn.readNetFromONNX("FOLDER/{opencv.FILE}")',
+            'photo = cv2.imread("photo.jpg")',
+            f"net.setInput(cv2.dnn.blobFromImage(photo, 1.0, ({width}, {height}), swapRB=True))",
+            "mask = net.forward()[0].argmax(axis=0)",
+        ]
+        lines += [
+            f"`{opencv.FILE}`, for OpenCV's dnn, one scale, without mirror image and CRF. {opencv.INPUT_DOC} of "
+            f"{height} x {width} pixels; output `{opencv.OUTPUT}`, {opencv.OUTPUT_DOC}.",
+            "",
+            *(f"    {line}" for line in code),
+            "",
+        ]
     return lines
-
-
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"

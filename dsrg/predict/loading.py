@@ -18,7 +18,7 @@ from dsrg.files import disk, storage
 from dsrg.labels import PRESETS, Classes
 from dsrg.models.backbone import load_strictly
 from dsrg.models.build import build_deeplab
-from dsrg.predict import metadata
+from dsrg.predict import hub, metadata
 from dsrg.predict.segmenter import Segmenter, Settings
 from dsrg.run import onnx_network
 from dsrg.run.folder import CLASS_LIST
@@ -41,7 +41,9 @@ def load(
     """A trained network, ready to segment photographs.
 
     Args:
-        path: A run's folder; or a .safetensors file that dsrg export wrote, or the folder that holds it.
+        path: A run's folder; or a .safetensors file that dsrg export wrote, or the folder that holds it; or
+            'hf:owner/name', what dsrg export --push put on the Hugging Face Hub, where 'hf:owner/name@revision' names
+            a branch, tag or commit (needs the extra hub).
         device: 'auto' (CUDA where present), 'cpu', 'cuda', 'cuda:1', 'mps'.
         network: 'retrain', 'dsrg' or 'supervised'; None for the retrained network where it is finished, else DSRG's.
         engine: 'torch', 'onnx' or 'auto' (`dsrg.schema.prediction.Inference.engine`); None for the run's own setting.
@@ -51,6 +53,10 @@ def load(
         InputError: there is no such network, or not the classifier that gates it, or its classes are not known; or the
             engine is 'onnx', and that is not possible here.
     """
+    if hub.is_name(path):
+        if network is not None:
+            raise InputError(f"network = {network}: {path} holds one network alone; leave the choice out.")
+        path = hub.fetch(str(path), WEIGHTS_FILE)
     path = Path(path)
     segmenter = _load(path, device, network)
     folder = (path if path.is_dir() else path.parent) / onnx_network.FOLDER
@@ -161,11 +167,11 @@ def _record(folder: Path, network: str, cfg: Config) -> dict[str, Any]:
     environment = folder / "environment.json"
     made = disk.read_object(environment, mend="delete it") if environment.exists() else {}
     return {
-        "run": cfg.run_dir.as_posix(),
+        "run": cfg.run_dir.name,
         "network": network,
         "data": cfg.data.root.name,
-        "train_split": cfg.data.train_split,
-        "val_split": cfg.data.val_split,
+        "train_split": metadata.last_part(cfg.data.train_split),
+        "val_split": metadata.last_part(cfg.data.val_split),
         "start": _start(cfg.model),
         "figures": figures,
         "dsrg": made.get("dsrg"),

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PureWindowsPath
 from typing import Annotated, Any, Literal
 from unicodedata import category
 
@@ -49,15 +50,23 @@ Names = Annotated[tuple[Name, ...], Field(min_length=2, max_length=IGNORE), Afte
 Text = Annotated[str, Field(max_length=4096)]
 
 
+def last_part(path: str) -> str:
+    """The last name of a path, of any system; what is none stays. Where files lay on a machine is nobody's business."""
+    return PureWindowsPath(path).name or path
+
+
+Place = Annotated[Text, AfterValidator(last_part)]
+
+
 class Record(BaseModel):
     """What is known of a network's training, for model cards."""
 
     model_config = ConfigDict(extra="forbid")
-    run: Text
+    run: Place
     network: Literal["retrain", "dsrg", "supervised"]
     data: Text
-    train_split: Text
-    val_split: Text
+    train_split: Place
+    val_split: Place
     start: Text
     figures: dict[Text, JsonValue]
     dsrg: Text | None
@@ -115,6 +124,20 @@ def parse(metadata: Mapping[str, str], where: str) -> Metadata:
         known.model_dump(),
         _classifier(classifier[0], where) if gated else None,
     )
+
+
+def describe(proto: Any, doc: str, said: Mapping[str, str]) -> None:
+    """Give an ONNX model its description and metadata, and take from its nodes what the exporter noted of each: the
+    lines of files of this machine that it is from."""
+    proto.doc_string = doc
+    del proto.metadata_props[:]
+    for node in (*proto.graph.node, *(inner for function in proto.functions for inner in function.node)):
+        node.ClearField("metadata_props")
+    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
+        value.ClearField("metadata_props")
+    for key, text in said.items():
+        entry = proto.metadata_props.add()
+        entry.key, entry.value = key, text
 
 
 def _architecture(value: Any, num_classes: int, where: str) -> dict[str, Any]:

@@ -43,7 +43,9 @@ class Options:
     every: int = 1
     """Of a video take every so many frames."""
     tolerance: float = 1.0
-    """Of LabelMe's polygons, in pixels; see `dsrg.predict.formats.labelme`."""
+    """Of polygons, in pixels; see `dsrg.predict.formats.outlines`."""
+    image_url: str = ""
+    """What Label Studio puts before the names of photographs, to fetch them."""
     batch: int = 8
     """Photographs of one network size that go through the network together."""
     workers: int = 2
@@ -178,8 +180,9 @@ class Finish:
                 content = pictures.jpeg(picture)
             else:
                 image = Path(os.path.relpath(target.photo, files[kind].parent)).as_posix()
-                drawn = Drawn(picture, mask, self.classes, image, self.options.tolerance)
-                content = tables.part(tables.FORMATS[kind].place)(drawn)
+                photo = None if target.is_frame else target.photo
+                drawn = Drawn(picture, mask, self.classes, image, self.options.tolerance, photo)
+                content = tables.part(tables.files_of()[kind].place)(drawn)
                 made_from.append(mask_digest)
             record.write(files[kind], content, made_from)
         return paint_with_legend(picture, mask, self.classes) if draw else None
@@ -190,10 +193,10 @@ def paths(out: Path, target: Target, options: Options) -> dict[str, Path]:
     files = {"mask": out / "masks" / f"{target.name}.png"}
     if options.probs:
         files["probs"] = out / "probs" / f"{target.name}.npz"
-    wanted = {name: line for name, line in tables.FORMATS.items() if name in options.formats}
-    for name, line in wanted.items():
+    wanted = tables.files_of(options.formats)
+    for kind, line in wanted.items():
         if not line.whole and (line.frames or not target.is_frame):
-            files[name] = out / line.path.format(name=target.name)
+            files[kind] = out / line.path.format(name=target.name, file_name=target.file_name)
     if target.is_frame and any(line.names_pictures for line in wanted.values()):
         files["frame"] = target.photo
     return files

@@ -3,7 +3,10 @@
     out/masks/<name>.png         palette PNG of class indices: always, the other formats are made from it
     out/overlays/<name>.jpg      the photograph with its classes in colour; of a video one <name>.mp4
     out/labelme/<name>.json      polygons
-    out/annotations.json         COCO, all of them
+    out/annotations.json         COCO, all of them; annotations-polygons.json, the same as polygons
+    out/datumaro/                COCO in Datumaro's layout, with the photographs
+    out/cvat/                    VOC's layout with labelmap.txt
+    out/label-studio/            tasks with predictions, and the project's configuration
     out/probs/<name>.npz         class probabilities, float16
     out/frames/<name>/<n>.jpg    a video's frames, where COCO or LabelMe must name them
     out/classes.txt, predict.json   the class names; the settings
@@ -19,7 +22,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -34,7 +37,7 @@ from dsrg.data.sources import Source
 from dsrg.errors import InputError
 from dsrg.files import disk, locks, manifest, pictures
 from dsrg.files.manifest import Manifest
-from dsrg.predict.formats import video
+from dsrg.predict.formats import Album, Named, video
 from dsrg.predict.outputs import Due, Finish, Job, Options, Target, due, fault
 from dsrg.predict.segmenter import Segmenter, to_pixels
 from dsrg.run import large, processes
@@ -156,13 +159,13 @@ class OutputFolder:
         if frames > 1:
             self.faults[failed:] = [f"{self.faults[failed]} ({frames} frames of {source.path} in all.)"]
 
-    def write_whole(self, path: str, content: Callable[..., bytes]) -> None:
+    def write_whole(self, line: tables.Format) -> None:
         """Write a file of all the pictures that are done, from their PNGs."""
         masks = (
-            (target.file_name, pictures.read_mask(self.out / "masks" / f"{target.name}.png"))
-            for target in tqdm(self.done, path, leave=False)
+            Named(target.name, target.file_name, pictures.read_mask(self.out / "masks" / f"{target.name}.png"))
+            for target in tqdm(self.done, line.path, leave=False)
         )
-        self.write(self.out / path, content(self.segmenter.classes.names, masks))
+        self.write(self.out / line.path, _whole(line, self.segmenter, self.options, masks))
 
     def write(self, path: Path, content: bytes) -> None:
         """Write a file that is made of all pictures together, but where somebody has changed it."""
@@ -269,6 +272,9 @@ def predict(
     Raises:
         InputError: the folder is another's; or, after all the others are done, some source could not be read.
     """
+    whole = [line for line in tables.files_of(options.formats).values() if line.whole]
+    for line in whole:
+        _whole(line, segmenter, options, ())  # one that cannot hold the classes' names says so before hours are spent
     _begin(out, _settings(segmenter, options) | named, options.overwrite)
     output = OutputFolder(segmenter, out, options)
     output.faults += unread
@@ -281,14 +287,19 @@ def predict(
         output.photographs(photos, bar)
         for one in videos:
             output.video(one, bar)
-    wholes = [line for name, line in tables.FORMATS.items() if name in options.formats and line.whole]
-    for line in wholes if options.shard is None else ():
-        output.write_whole(line.path, tables.part(line.place))
+    for line in whole if options.shard is None else ():
+        output.write_whole(line)
     _tell(output)
     if output.faults:
         more = f" ({len(output.faults)} of {len(sources) + len(unread)} inputs are faulty; the others are done)"
         raise InputError(" ".join(output.faults) + more)
     return len(output.done)
+
+
+def _whole(line: tables.Format, segmenter: Segmenter, options: Options, pictures: Iterable[Named]) -> bytes:
+    album = Album(segmenter.classes.names, pictures, options.tolerance, options.image_url)
+    content: bytes = tables.part(line.place)(album)
+    return content
 
 
 def _tell(output: OutputFolder) -> None:
@@ -345,10 +356,11 @@ def _begin(out: Path, settings: dict[str, Any], overwrite: bool) -> None:
         if out.is_dir() and not all(locks.is_leftover(path.name) for path in out.iterdir()):
             raise InputError(f"{out}: holds files that dsrg predict did not write; choose another --out.")
     elif overwrite:
-        for name in FOLDERS | {line.path.partition("/")[0] for line in tables.FORMATS.values() if not line.whole}:
+        made = [line.path.partition("/") for line in tables.files_of().values()]
+        for name in FOLDERS | {first for first, slash, _ in made if slash}:
             shutil.rmtree(out / name, ignore_errors=True)
-        for file in (*(line.path for line in tables.FORMATS.values() if line.whole), CLASSES_FILE):
-            (out / file).unlink(missing_ok=True)
+        for name in (*(first for first, slash, _ in made if not slash), CLASSES_FILE):
+            (out / name).unlink(missing_ok=True)
         for noted in out.glob(manifest.FILES):
             noted.unlink()
     else:

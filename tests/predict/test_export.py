@@ -3,13 +3,16 @@
 import importlib.util
 import json
 import re
+import types
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
+import yaml
 from helpers import NAMES, Tool, check_refusal
 from PIL import Image
 from safetensors import safe_open
@@ -18,8 +21,9 @@ from trained_run import make_photos, make_trained_run
 
 import dsrg
 from dsrg import tables
+from dsrg.errors import InputError
 from dsrg.files import disk, pictures
-from dsrg.predict import export, loading, metadata
+from dsrg.predict import cards, export, loading, metadata, opencv
 from dsrg.predict.metadata import KEYS
 from dsrg.run import inference
 
@@ -35,9 +39,9 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def exported(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run in both formats: the exporter takes some seconds, so once."""
+    """The run in all formats: the exporter takes some seconds, so once."""
     out = tmp_path_factory.mktemp("exported") / "model"
-    export.export(dsrg.load(run_dir, "cpu"), out, tables.EXPORTS)
+    export.export(dsrg.load(run_dir, "cpu"), out, tables.EXPORTS, size=(100, 130))
     return out
 
 
@@ -122,16 +126,116 @@ def test_card_says_what_and_how(exported: Path) -> None:
     assert "Licence" in card
 
 
+def test_card_begins_with_what_the_hub_reads(exported: Path, run_dir: Path) -> None:
+    """And names no folder of this machine, nor does the file's own record."""
+    text = (exported / "README.md").read_text()
+    _, front, rest = text.split("---\n", 2)
+    said = yaml.safe_load(front)
+    assert (said["license"], said["library_name"], said["pipeline_tag"]) == ("other", "dsrg", "image-segmentation")
+    assert {"onnx", "safetensors", "weakly-supervised-segmentation"} <= {*said["tags"]}
+    (result,) = said["model-index"][0]["results"]
+    assert [(one["type"], one["value"]) for one in result["metrics"]] == [("mean_iou", 0.625)]
+    assert result["dataset"]["split"] == "val"
+    assert "\n# data-that-is-gone: DeepLab-ASPP on resnet18\n" in rest
+    with safe_open(exported / "model.safetensors", framework="pt") as file:
+        said = json.loads(file.metadata()["record"])
+    for place in (text, json.dumps(said)):
+        assert str(run_dir.parent) not in place
+    assert said["run"] == run_dir.name
+    for name in ("model.onnx", "model-opencv.onnx"):
+        content = (exported / name).read_bytes()
+        assert str(Path(export.__file__).parents[2]).encode() not in content
+        assert b"site-packages" not in content
+    hub = pytest.importorskip("huggingface_hub")
+    assert hub.ModelCard(text).data.eval_results[0].metric_value == 0.625
+
+
+def test_records_with_paths_lose_them(exported: Path, tmp_path: Path) -> None:
+    """Those of files that older versions wrote, on whatever system."""
+    with safe_open(exported / "model.safetensors", framework="pt") as file:
+        said = file.metadata()
+    record = json.loads(said["record"]) | {"run": "/home/me/runs/own", "train_split": "C:\\lists\\rest.txt"}
+    model = dsrg.load(exported, "cpu")
+    save_file(loading.state_of(model), tmp_path / "old.safetensors", said | {"record": json.dumps(record)})
+    again = dsrg.load(tmp_path / "old.safetensors", "cpu")
+    assert (again.record["run"], again.record["train_split"]) == ("own", "rest.txt")
+    assert "/home/me" not in export.card(again, [])
+
+
+def test_a_card_without_figures_claims_none(exported: Path) -> None:
+    model = dsrg.load(exported, "cpu")
+    model.record["figures"] = {}
+    said = cards.front_matter(model, ["onnx"])
+    assert not {"metrics", "model-index"} & said.keys()
+    assert "Not measured" in export.card(model, [], licence="mit")
+
+
+def test_opencv_gives_onnxruntimes_labels_in_each_engine(exported: Path, tmp_path: Path) -> None:
+    content = (exported / "model-opencv.onnx").read_bytes()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    assert session.get_inputs()[0].shape == [1, 3, 97, 129], "the sizes on the grid of stride 16 next to 100 and 130"
+    assert json.loads(session.get_modelmeta().custom_metadata_map["classes"]) == list(NAMES)
+    (path,) = make_photos(tmp_path, "a.png", size=(200, 150))
+    blob = cv2.dnn.blobFromImage(cv2.imread(str(path)), 1.0, (129, 97), swapRB=True)
+    (wanted,) = session.run(["probs"], {"images": blob})
+    shares = opencv.agreement(content, blob, wanted)
+    engines = [name for name in opencv.ENGINES if hasattr(cv2.dnn, name)]
+    assert list(shares) == (engines or ["dnn"])
+    assert min(shares.values()) >= opencv.AGREE
+    turned = opencv.agreement(content, blob, wanted[:, ::-1])
+    assert max(turned.values()) < opencv.AGREE, "the comparison must be able to fail"
+
+
+@pytest.mark.skipif(not hasattr(cv2.dnn, "ENGINE_NEW"), reason="OpenCV's new engine came with version 5")
+@pytest.mark.parametrize("engine", ["ENGINE_NEW", "ENGINE_AUTO"])
+def test_opencvs_new_engine_takes_photographs_of_any_size(exported: Path, tmp_path: Path, engine: str) -> None:
+    """Those that are on the grid; others it resizes in its own way, and the labels at their borders differ."""
+    session = onnxruntime.InferenceSession(exported / "model.onnx", providers=["CPUExecutionProvider"])
+    net = cv2.dnn.readNetFromONNX(str(exported / "model.onnx"), engine=getattr(cv2.dnn, engine))
+    for size, least in (((65, 49), opencv.AGREE), ((177, 129), opencv.AGREE), ((180, 131), 0.99)):
+        (path,) = make_photos(tmp_path, "a.png", size=size)
+        photo = np.asarray(Image.open(path))[None]
+        net.setInput(photo)
+        (wanted,) = session.run(["mask"], {"images": photo})
+        assert (net.forward("mask") == wanted).mean() >= least
+
+
+def test_opencvs_network_is_that_of_predict(run_dir: Path, exported: Path, tmp_path: Path) -> None:
+    """On a photograph of its own size, which nobody need resize."""
+    (path,) = make_photos(tmp_path, "a.png", size=(129, 97))
+    model = dsrg.load(run_dir, "cpu")
+    object.__setattr__(model.settings, "mirror", False)
+    expected = model.predict(path, crf=False).mask
+    net = cv2.dnn.readNetFromONNX(str(exported / "model-opencv.onnx"))
+    net.setInput(cv2.dnn.blobFromImage(cv2.imread(str(path)), 1.0, (129, 97), swapRB=True))
+    assert (net.forward()[0].argmax(axis=0) == expected).mean() >= opencv.AGREE
+
+
+def test_a_network_that_opencv_changes_is_not_written(
+    run_dir: Path, exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opencv, "agreement", lambda *_: {"ENGINE_NEW": 0.5})
+    monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: types.SimpleNamespace(model_proto=proto))
+    proto = onnx.load(exported / "model-opencv.onnx")
+    with pytest.raises(InputError, match=r"gives 50.0% of the pixels .*\(ENGINE_NEW\), and the file was not written"):
+        export.export(dsrg.load(run_dir, "cpu"), run_dir.parent / "none", ["safetensors"], size=(97, 129))
+    assert not (run_dir.parent / "none").exists()
+
+
 def test_code_of_the_card_runs(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "FOLDER").symlink_to(exported)
     make_photos(tmp_path, "photo.jpg")
-    blocks = re.findall(r"(?:^    .+\n)+", (exported / "README.md").read_text(), re.MULTILINE)
-    assert len(blocks) == 2
+    text = (exported / "README.md").read_text().split("---\n", 2)[2]
+    blocks = re.findall(r"(?:^    .+\n)+", text, re.MULTILINE)
+    assert len(blocks) == 3
+    found = []
     for block in blocks:
         exec(re.sub("^    ", "", block, flags=re.MULTILINE), names := {})
+        found.append(names.get("mask"))
     assert pictures.read_mask(tmp_path / "mask.png", len(NAMES)).shape == (48, 64)
-    assert names["mask"].shape == (1, 48, 64)
+    assert found[1].shape == (1, 48, 64)
+    assert found[2].shape == (97, 129)
 
 
 def test_tool_writes_one_file_and_nothing_over_another(run_dir: Path, tmp_path: Path, tool: Tool) -> None:

@@ -5,21 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from format_oracles import check_labelme, paint, rasterise
+from format_oracles import blobs, check_labelme, paint, rasterise
 from PIL import Image
 from scipy import ndimage
 
-from dsrg.predict.formats import labelme
+from dsrg.predict.formats import labelme, outlines
 
 CLASSES = ("background", "cat", "dog")
-
-
-def blobs(seed: int) -> np.ndarray:
-    """A mask with holes, islands in holes, thin lines and lone pixels; some are a row or a column alone."""
-    generator = np.random.default_rng(seed)
-    noise = generator.normal(size=generator.integers(1, 50, 2))
-    smooth = ndimage.gaussian_filter(noise, generator.choice([0, 0.7, 1.5, 3]))
-    return np.asarray(np.digitize(smooth, [0.1 * smooth.std(), 0.7 * smooth.std()]), np.uint8)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -37,10 +29,10 @@ def test_simpler_polygons_are_wrong_near_the_contour_alone(tolerance: float) -> 
     for seed in range(20):
         part = blobs(seed) > 0
         painted = np.zeros_like(part)
-        for polygon in labelme.polygons(part, tolerance):
+        for polygon in outlines.polygons(part, tolerance):
             painted |= rasterise(part.shape, polygon.tolist())
             points += len(polygon)
-        exact += sum(map(len, labelme.polygons(part, 0)))
+        exact += sum(map(len, outlines.polygons(part, 0)))
         inside = ndimage.distance_transform_edt(np.pad(part, 1))[1:-1, 1:-1]
         outside = ndimage.distance_transform_edt(np.pad(~part, 1, constant_values=True))[1:-1, 1:-1]
         wrong = painted != part
@@ -51,7 +43,7 @@ def test_simpler_polygons_are_wrong_near_the_contour_alone(tolerance: float) -> 
 def test_a_hole_is_cut_to_the_outline_the_shortest_way() -> None:
     part = np.ones((9, 20), bool)
     part[3:6, 14:16] = False
-    (polygon,) = labelme.polygons(part, 0)
+    (polygon,) = outlines.polygons(part, 0)
     steps = np.diff(np.concatenate([polygon, polygon[:1]]), axis=0)
     cuts = [tuple(step) for step in steps.tolist()]
     assert (0, 2) in cuts, "two pixels down from the upper edge, not fourteen from the left"
@@ -62,7 +54,7 @@ def test_a_hole_is_cut_to_the_outline_the_shortest_way() -> None:
 def test_lone_pixels_have_three_points() -> None:
     part = np.zeros((4, 5), bool)
     part[1, 1] = part[3, 3] = part[3, 4] = True
-    found = labelme.polygons(part)
+    found = outlines.polygons(part)
     assert [len(polygon) for polygon in found] == [3, 3]
     assert np.array_equal(np.any([rasterise(part.shape, polygon.tolist()) for polygon in found], axis=0), part)
 
