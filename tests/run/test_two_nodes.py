@@ -26,7 +26,8 @@ def node(number: int, port: int, directory: Path) -> subprocess.Popen[bytes]:
     ]
     return subprocess.Popen(
         [sys.executable, "-m", "torch.distributed.run", *words, str(PROGRAM), str(directory)],
-        env=os.environ | {
+        env=os.environ
+        | {
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": str(PROGRAM.parents[1]),
             # Else the first agent tells its address in the first round alone, and one that comes anew waits for it.
