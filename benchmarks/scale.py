@@ -94,7 +94,7 @@ def photographs(work: Path, counts: Sequence[int], predicted: Sequence[int], *, 
             ("check-data", check(place), int),
             ("eval-miou", evaluate(place), lambda place=place: link_cams(place)),
             ("start of a stage", run, int),
-            ("make seeds", ["-c", SEEDS.format(cfg="demo/resnet18", overrides=overrides(place))], int),
+            ("making seeds", ["-c", SEEDS.format(cfg="demo/resnet18", overrides=overrides(place))], int),
             ("start of the next stage", ["-c", AGAIN.format(cfg="demo/resnet18", overrides=overrides(place))], int),
         ]
         for what, command, then in steps if seeds else steps[:4]:
