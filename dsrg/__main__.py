@@ -56,7 +56,13 @@ def overview(width: int) -> str:
 
     def line(name: str) -> str:
         first, more = f"  {name}".ljust(margin), " " * margin
-        return textwrap.fill(found[name], max(width, margin + 40), initial_indent=first, subsequent_indent=more)
+        return textwrap.fill(
+            found[name],
+            max(width, margin + 36),
+            initial_indent=first,
+            subsequent_indent=more,
+            break_on_hyphens=False,  # names of classes and settings stay whole
+        )
 
     groups = [f"\n{title}:\n" + "\n".join(map(line, names)) + "\n" for title, names in GROUPS.items()]
     return INTRODUCTION + "".join(groups) + ENDING

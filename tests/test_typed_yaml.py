@@ -287,7 +287,7 @@ def test_every_number_has_an_upper_bound() -> None:
                 bounds = str(field)
                 assert "Le(" in bounds or "Lt(" in bounds or "Literal" in bounds, name
             elif "tuple" in str(field.annotation):
-                assert "le=" in str(field) or "Le(" in str(field), name
+                assert any(bound in str(field) for bound in ("le=", "Le(", "max_length=")), name
 
     check(Config)
 

@@ -58,7 +58,7 @@ class Config(Section):
     features_dir: Path | None = None
     """Folder of the features that model.cache_features keeps, which several runs may share; null for features/ in
     run_dir, or in the folder that `shared` names."""
-    trackers: tuple[Literal["mlflow", "wandb"], ...] = ()
+    trackers: Annotated[tuple[Literal["mlflow", "wandb"], ...], Field(max_length=2)] = ()
     """Experiment trackers that get the numbers of each training beside TensorBoard: mlflow, wandb."""
     workers: Annotated[int, Field(ge=0, le=256)] = 2
     """Processes that load and augment photographs, and refine masks."""
