@@ -11,6 +11,7 @@ import ctypes
 import functools
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dsrg import boundary, distributed
@@ -105,6 +106,14 @@ def _shard(text: str) -> distributed.Shard:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+MODEL = option(
+    "--model",
+    type=Path,
+    required=True,
+    metavar="PATH",
+    help="a run's folder, an exported .safetensors file, or hf:owner/name on the Hub",
+)
+"""Of commands that load a trained network."""
 SHARD = option(
     "--shard",
     type=_shard,

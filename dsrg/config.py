@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,22 @@ def presets() -> dict[str, Path]:
     # A wheel holds the folder configs/ in the package, a checkout beside it.
     files = sorted((package / "configs").glob("*/*.yaml")) or sorted((package.parent / "configs").glob("*/*.yaml"))
     return {"/".join(file.with_suffix("").parts[-2:]): file for file in files}
+
+
+def with_lengths(config: Config, count: Callable[[], int]) -> Config:
+    """A copy with the iterations that the epochs come to.
+
+    Args:
+        config: The configuration; it stays as it is.
+        count: Gives the number of training photographs; asked only where a length is in epochs.
+    """
+    sections = {name: getattr(config, name) for name in ("classifier", "dsrg", "retrain")}
+    lengths = {
+        f"{name}.iterations": max(1, round(section.epochs * count() / section.batch))
+        for name, section in sections.items()
+        if section.epochs is not None
+    }
+    return change(config, lengths, trained=True) if lengths else config
 
 
 def change(config: Config, values: Mapping[str, Any], *, trained: bool = False) -> Config:

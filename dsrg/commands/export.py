@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from dsrg.cli import guard
+from dsrg.cli import MODEL, guard
 from dsrg.run.table import NETWORKS
 from dsrg.tables import EXPORTS
 
@@ -18,13 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, export, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add(
-        "--model",
-        type=Path,
-        required=True,
-        metavar="PATH",
-        help="a run's folder, an exported .safetensors file, or hf:owner/name on the Hub",
-    )
+    add(MODEL[0], **MODEL[1])
     add("--out", type=Path, required=True, metavar="PATH", help="a folder, or a file .onnx or .safetensors")
     add("--formats", nargs="+", choices=EXPORTS, metavar="F", help="onnx, safetensors (default: --out's, or both)")
     add(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from dsrg.cli import SHARD, guard
+from dsrg.cli import MODEL, SHARD, guard
 from dsrg.errors import InputError
 from dsrg.run.table import NETWORKS
 from dsrg.tables import ENGINES
@@ -40,13 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("inputs", type=Path, nargs="+", metavar="PATH", help="photographs, videos, or folders of them")
-    add(
-        "--model",
-        type=Path,
-        required=True,
-        metavar="PATH",
-        help="a run's folder, an exported .safetensors file, or hf:owner/name on the Hub",
-    )
+    add(MODEL[0], **MODEL[1])
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the output")
     add("--formats", nargs="+", choices=FORMATS, default=["png"], metavar="F", help=f"any of {', '.join(FORMATS)}")
     add("--probs", action="store_true", help="keep the class probabilities too, before the CRF, as float16")

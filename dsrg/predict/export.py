@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -149,9 +148,7 @@ def onnx_bytes(segmenter: Segmenter) -> bytes:
         InputError: a package is missing, the exporter cannot write the network, or a probability differs by more than
             TOLERANCE.
     """
-    missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(f"ONNX export needs {', '.join(missing)}; run: python -m pip install 'dsrg[export]'.")
+    opencv.require_packages("onnx", "onnxruntime", "onnxscript")
     import onnx
 
     # On the CPU in 32 bits: the export, and what it is compared with.

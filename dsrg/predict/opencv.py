@@ -52,6 +52,13 @@ def on_grid(size: tuple[int, int], stride: int) -> tuple[int, int]:
     return grid.nearest(size[0], stride), grid.nearest(size[1], stride)
 
 
+def require_packages(*names: str) -> None:
+    """Raise InputError where one of these packages, which write and check ONNX, is not installed."""
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"ONNX export needs {', '.join(missing)}; run: python -m pip install 'dsrg[export]'.")
+
+
 def onnx_bytes(model: DeepLab, picture: np.ndarray, said: Mapping[str, str]) -> bytes:
     """The ONNX file of a network, checked against PyTorch in each engine of this OpenCV.
 
@@ -63,9 +70,7 @@ def onnx_bytes(model: DeepLab, picture: np.ndarray, said: Mapping[str, str]) -> 
     Raises:
         InputError: onnx is missing, the network cannot be written, or an engine refuses it or gives other labels.
     """
-    missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(f"ONNX export needs {', '.join(missing)}; run: python -m pip install 'dsrg[export]'.")
+    require_packages("onnx", "onnxscript")
     import onnx
 
     network = BlobToProbs(model).eval()

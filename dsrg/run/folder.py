@@ -57,7 +57,7 @@ class Run:
             annotations=cfg.data.annotations,
         )
         self.classes = self.folder.classes
-        self.cfg = self._with_lengths(cfg)
+        self.cfg = config.with_lengths(cfg, lambda: len(self.train))
         self._lock: locks.FolderLock | None = None
 
     @cached_property
@@ -275,16 +275,6 @@ class Run:
                 f"{len(stage.files):,} files are there. When all are, the same command, of any shard or without "
                 "--shard, goes on."
             )
-
-    def _with_lengths(self, cfg: Config) -> Config:
-        """The configuration with the iterations that the epochs come to."""
-        sections = {name: getattr(cfg, name) for name in ("classifier", "dsrg", "retrain")}
-        lengths = {
-            f"{name}.iterations": max(1, round(section.epochs * len(self.train) / section.batch))
-            for name, section in sections.items()
-            if section.epochs is not None
-        }
-        return config.change(cfg, lengths, trained=True) if lengths else cfg
 
     def _settings(self, name: str, facts: Facts) -> dict[str, Any]:
         sections, after = facts.sections, facts.after

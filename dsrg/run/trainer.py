@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,24 +65,38 @@ def train(
     )
     given = Cached(frozen_features(run, model, settings.size).of, settings.mirror, pixels) if cached else None
     samples = TrainingSet(run.train, mask_dir, transform, run.cfg.seed, given, true_masks)
-    weights = [true_weight if photo.id in samples.true_masks else 1 for photo in run.train]
-
-    def batches(start: int) -> Iterable[engine.Batch]:
-        order = ResumableBatches(
-            len(samples), settings.batch, start, settings.iterations, run.cfg.seed, distributed.rank(), world, weights
-        )
-        return make_loader(samples, order, run.cfg.workers, pin=run.device.type == "cuda")
-
     engine.fit(
         model,
         step,
-        batches,
+        _batches(run, samples, settings, true_weight),
         engine.Course(*_optimiser(model, settings), settings.iterations),
         engine.Journal(
             directory, settings.log_every, settings.checkpoint_every, pictures, run.cfg.trackers, _told(run.cfg)
         ),
         engine.Machine(run.device, run.cfg.amp, run.cfg.compile),
     )
+
+
+def _batches(
+    run: Run, samples: TrainingSet, settings: Train, true_weight: int
+) -> Callable[[int], Iterable[engine.Batch]]:
+    """From an iteration to this process's share of the batches that follow it."""
+    weights = [true_weight if photo.id in samples.true_masks else 1 for photo in run.train]
+
+    def batches(start: int) -> Iterable[engine.Batch]:
+        order = ResumableBatches(
+            len(samples),
+            settings.batch,
+            start,
+            settings.iterations,
+            run.cfg.seed,
+            distributed.rank(),
+            distributed.world_size(),
+            weights,
+        )
+        return make_loader(samples, order, run.cfg.workers, pin=run.device.type == "cuda")
+
+    return batches
 
 
 def _told(cfg: Config) -> dict[str, Any]:

@@ -11,6 +11,8 @@ file. Datumaro (datumaro/plugins/data_formats/voc), by which CVAT reads it, refu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image
 
@@ -49,15 +51,22 @@ def labelmap(album: Album) -> bytes:
     Raises:
         InputError: it cannot hold the name of a class.
     """
-    wrong = next((name for name in album.classes if ":" in name or name.startswith("#") or name == VOID), None)
+    return labelmap_of(album.classes, void=any((mask == IGNORE).any() for *_, mask in album.pictures))
+
+
+def labelmap_of(classes: Sequence[str], *, void: bool) -> bytes:
+    """The table of colours of these classes, background first; with `void`, of pixels that are not counted too.
+
+    Raises:
+        InputError: it cannot hold the name of a class.
+    """
+    wrong = next((name for name in classes if ":" in name or name.startswith("#") or name == VOID), None)
     if wrong is not None:
         raise InputError(
             f"class '{wrong}': CVAT's labelmap.txt can hold no name with a colon, no '#' before one and no class "
-            f"'{VOID}'; rename the class, or leave cvat out of --formats."
+            f"'{VOID}'; rename the class, or choose another format."
         )
-    names = dict(enumerate(album.classes))
-    if any((mask == IGNORE).any() for *_, mask in album.pictures):
-        names[IGNORE] = VOID
+    names = dict(enumerate(classes)) | ({IGNORE: VOID} if void else {})
     lines = [f"{name}:{','.join(map(str, palette()[index].tolist()))}::" for index, name in names.items()]
     return ("\n".join(["# label:color_rgb:parts:actions", *lines]) + "\n").encode()
 

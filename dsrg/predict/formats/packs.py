@@ -10,8 +10,8 @@ import numpy as np
 
 from dsrg.data.doors.legend import LABELMAP
 from dsrg.files import disk, pictures
-from dsrg.labels import palette
 from dsrg.predict.formats import coco as coco_format
+from dsrg.predict.formats import cvat as cvat_format
 from dsrg.predict.formats import labelme as labelme_format
 
 IMAGES = "images"
@@ -34,8 +34,6 @@ def indices(out: Path, names: Sequence[str], masks: Masks) -> None:
     """Palette PNGs of class indices, the list of them, and labelmap.txt, which gives the palette's colours names."""
     for name, mask in masks:
         disk.write_bytes(out / "SegmentationClass" / f"{Path(name).stem}.png", pictures.mask_png(mask))
-    pairs = zip(names, palette().tolist(), strict=False)
-    lines = [f"{name}:{','.join(map(str, colour))}::" for name, colour in pairs]
-    disk.write_text(out / LABELMAP, "\n".join(["# label:color_rgb:parts:actions", *lines]) + "\n")
+    disk.write_bytes(out / LABELMAP, cvat_format.labelmap_of(names, void=False))
     listed = "".join(f"{Path(name).stem}\n" for name, _ in masks)
     disk.write_text(out / "ImageSets/Segmentation/default.txt", listed)
