@@ -105,12 +105,13 @@ def test_mlflow_keeps_settings_and_numbers(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_weights_and_biases_keeps_numbers_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("wandb")
+    wandb: ModuleType = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     log = Log(journal(tmp_path, "wandb"), 0)
     log.scalars(3, {"loss": 0.25})
     log.close()
+    wandb.teardown()  # its service closes the file after run.finish() has returned, and waits for that at exit
     run_id = json.loads((tmp_path / "mine/dsrg" / trackers.RUNS).read_text())["wandb"]
     (written,) = (tmp_path / "wandb").glob(f"offline-run-*-{run_id}/run-{run_id}.wandb")
     assert b"loss" in written.read_bytes()
