@@ -12,7 +12,7 @@ demo: $(CORE)
 	$(BIN)/dsrg run-pipeline --cfg configs/demo/resnet18.yaml
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -221,7 +221,7 @@ def test_settings_that_do_not_fit_are_named(start: Start, override: str, named: 
 
 
 def test_retraining_may_train_more_stages(start: Start, demo: Path, tmp_path: Path) -> None:
-    run = start("retrain.freeze_stages=2", "retrain.start=fresh", "retrain.warmup=0")
+    run = start("retrain.freeze_stages=2", "retrain.start=fresh", "retrain.warmup=0", "retrain.iterations=2")
     shutil.copytree(demo / "SegmentationClass", run.directory / "masks")
     retrain(run)
     torch.manual_seed(run.cfg.seed)  # as each stage begins
