@@ -76,7 +76,7 @@ def main(
             help="configurations of further networks; key=value holds for them too, but for run_dir",
         )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as data.root=photos dsrg.lr=1e-3")
-    given = vars(parser.parse_intermixed_args(arguments))  # files and key=value stand before options or behind
+    given = vars(parser.parse_intermixed_args(arguments))  # files and key=value stand before options or after them
     cfg, overrides = given.pop("cfg"), given.pop("overrides")
     for name, words in given.items():
         if isinstance(words, list):  # argparse gives the overrides that follow an option of several words to it

@@ -44,7 +44,7 @@ def load(path: str | Path | None, overrides: Sequence[str] = (), *, trained: boo
         if not equals or not key:
             raise InputError(f"'{_short(override)}': an override is written key=value, such as dsrg.lr=1e-3.")
         if not text:
-            raise InputError(f"'{_short(override)}': has no value; write one behind the '='.")
+            raise InputError(f"'{_short(override)}': has no value; add one after the '='.")
         try:
             value = typed_yaml.parse_word(text, _kind(key))
         except typed_yaml.NotYamlError as error:

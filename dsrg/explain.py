@@ -8,7 +8,7 @@ score depends on another image, so that one backward pass gives the gradients of
 A network either has `features(images) -> (B, D, h, w)` and `classify(features) -> (B, K)`, or the caller names the
 `layer` of any network whose output is to be explained, (B, D, h, w). What comes before the features runs once a batch
 and without a graph; only what follows them is differentiated, once for each of the M classes. With a linear layer
-behind global pooling Grad-CAM so costs hardly more than the forward pass.
+after global pooling Grad-CAM so costs hardly more than the forward pass.
 
 The score S^c is always the logit. A softmax in the score would mix the other classes' evidence into the map, and both
 it and a sigmoid have no gradient left where the network is sure.
@@ -248,7 +248,7 @@ def _gradients(logits: Tensor, leaf: Tensor, classes: Tensor) -> Iterator[Tensor
 
 
 def _linear_layer(model: nn.Module, depth: int) -> nn.Linear:
-    """The linear layer behind the pooling."""
+    """The linear layer after the pooling."""
     own = getattr(model, "linear", None)
     found = [own] if isinstance(own, nn.Linear) else [part for part in model.modules() if isinstance(part, nn.Linear)]
     if len(found) != 1 or found[0].in_features != depth:

@@ -61,7 +61,7 @@ BACKBONE_FAMILIES = {
         ),
     )
 }
-"""Networks that another library names behind this beginning; the place is a function from the whole name."""
+"""Networks that another library names after this beginning; the place is a function from the whole name."""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def read_own_boxes(path: Path, size: tuple[int, int], classes: Classes, photo: P
 
 
 def difference(found: LabelledBoxes, classes: Classes, photo: Photo) -> str:
-    """What the photograph's labels and boxes do not agree on, behind the file's name; '' where they do."""
+    """What the photograph's labels and boxes do not agree on, after the file's name; '' where they do."""
     own, boxed = set(photo.own.tolist()), set(found.classes.tolist())
     for missing, words in (
         (own - boxed, "has no box of '{}', which the photograph's labels name; draw it, or take the label off."),

@@ -86,7 +86,7 @@ def divide(
         labels.append(_checked(found, part.mark))
     notes = []
     if split and not known:
-        notes.append(f"'{_short(split)}' was divided at the blanks; a label of several words needs a ';' behind it.")
+        notes.append(f"'{_short(split)}' was divided at the blanks; end a label of several words with ';'.")
     if whole:
         notes.append(f"'{_short(whole)}' was read as one label, since other labels are divided by more than blanks.")
     found_names = {label for own in labels if not isinstance(own, Doubt) for label in own}

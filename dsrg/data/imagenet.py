@@ -48,7 +48,7 @@ def plan_imagenet(root: Path, *, threads: int = 4) -> Plan:
     """Plan the data set of ImageNet's train and val.
 
     Classes are the synsets of the training photographs in the order of their identifiers, as in torchvision's networks,
-    by the first of their words, with the identifier behind it where two have the same, and by the identifier where no
+    by the first of their words, with the identifier after it where two have the same, and by the identifier where no
     list of words is there. Boxes are those of val, in VOC's form and count.
 
     Args:

@@ -146,7 +146,7 @@ def is_foreign(name: str) -> bool:
 
 def local_paths(name: str) -> list[str]:
     """The paths that a name from another machine may mean: itself; what a link holds, whose letters may be written as
-    %20, before its '?', or behind the 'd=' of /data/local-files/?d=a/b.jpg."""
+    %20, before its '?', or after the 'd=' of /data/local-files/?d=a/b.jpg."""
     name = name.strip().replace("\\", "/")
     found = [name, unquote(name)]
     if "://" in name or "?" in name:

@@ -365,7 +365,7 @@ def _labels_table(items: Sequence[Item]) -> str:
     table = io.StringIO(newline="")
     writer = csv.writer(table)
     writer.writerow(["image", "labels"])
-    # A semicolon behind every label keeps "traffic light" one label where it stands alone.
+    # A semicolon after every label keeps "traffic light" one label where it stands alone.
     writer.writerows([item.id, "".join(f"{label};" for label in item.labels)] for item in items)
     return table.getvalue()
 

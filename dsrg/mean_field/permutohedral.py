@@ -107,7 +107,7 @@ def mean_field(unary: Tensor, images: Tensor, kernels: Kernels) -> Tensor:
 
 
 def rank(device: torch.device, pixels: int) -> int:
-    """On a CPU it comes behind pydensecrf, and on small grids behind the exact engine. It was measured nowhere else."""
+    """On a CPU it comes after pydensecrf, and on small grids after the exact engine. It was measured nowhere else."""
     return 1 if device.type == "cpu" else 0
 
 

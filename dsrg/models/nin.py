@@ -3,7 +3,7 @@
 Lin, Chen and Yan, "Network In Network", ICLR 2014. The layers are those of the ImageNet model that the authors released
 for Caffe: four convolutions, each followed by 1 x 1 convolutions, which stride and three pools bring to stride 32. The
 last 1 x 1 convolution, to the classes, is the classifier's linear layer here, as if it stood before the pooling: only
-that theirs has a ReLU behind it, which would make the mean of a map another number than the logit.
+that theirs has a ReLU after it, which would make the mean of a map another number than the logit.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def architecture(name: str) -> Architecture:
 
 
 def _neck(network: Any) -> Neck | None:
-    """The layers behind the last feature level, if there are any."""
+    """The layers after the last feature level, if there are any."""
     last = network.feature_info[-1]
     layers = [key for key, _ in _chain(network)]
     count = len(layers) - layers.index(last["module"]) - 1 if last["module"] in layers else 0

@@ -28,7 +28,7 @@ from dsrg.models.architectures import NUM_STAGES, Architecture, Stages
 from dsrg.models.layers import InputScale
 
 _GONE = ("attn_pool", "fc_norm", "head_drop", "head", "head_dist")
-"""What stands behind the tokens. A norm behind the pooling (fc_norm) becomes the tokens' last one."""
+"""What follows the tokens. A norm after the pooling (fc_norm) becomes the tokens' last one."""
 
 
 class CellsToPatches(nn.Module):

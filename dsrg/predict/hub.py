@@ -109,7 +109,7 @@ def _told(what: str) -> Iterator[None]:
     except errors.GatedRepoError:
         raise InputError(f"{what}: its owner asks for consent; give it on its page of the Hub, and log in.") from None
     except errors.RevisionNotFoundError:
-        raise InputError(f"{what}: has no such revision; check what stands behind the @.") from None
+        raise InputError(f"{what}: has no such revision; check what follows the @.") from None
     except errors.RepositoryNotFoundError:
         raise InputError(
             f"{what}: is not on the Hub, or only for those who may see it; check the name, or log in (hf auth login)."

@@ -21,7 +21,7 @@ class OneOf:
     fits: Callable[[Any], bool] = lambda line: True
     """Which lines of the table count."""
     beginnings: tuple[str, ...] = ()
-    """Beginnings behind which any name fits."""
+    """Beginnings after which any name fits."""
 
     @property
     def names(self) -> tuple[str, ...]:

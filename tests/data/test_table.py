@@ -235,5 +235,5 @@ def test_what_was_decided_is_told(tmp_path: Path) -> None:
     ]
     path.write_text("image,labels\na,golden retriever\n")
     assert read_labels(path).notes == [
-        f"{path}: 'golden retriever' was divided at the blanks; a label of several words needs a ';' behind it."
+        f"{path}: 'golden retriever' was divided at the blanks; end a label of several words with ';'."
     ]
