@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dsrg.data import regions
-from dsrg.data.voc import Photo, Refuse, check_size, reporting
+from dsrg.data.voc import Photo, Refuse, check_size, raise_fault, reporting
 from dsrg.errors import InputError
 from dsrg.files import disk, pictures
 from dsrg.segments import of_labels
@@ -57,10 +57,10 @@ def find(folder: Path, name: str) -> Path:
 
 
 def require(folder: Path, photos: Sequence[Photo]) -> None:
-    """Check that each of the training photographs has its segments.
+    """Check that each of the training photographs has its segments, and read them once.
 
     Raises:
-        InputError: one has none, or two files of them.
+        InputError: one has none, or two files of them; or as `read_for`.
     """
     missing = [photo.id for photo in photos if not find(folder, photo.id).is_file()]
     if missing:
@@ -69,6 +69,7 @@ def require(folder: Path, photos: Sequence[Photo]) -> None:
             f"{len(photos):,} training photographs have no segments in masks.segments; add theirs, or set it to null.",
             "segments missing",
         )
+    check(folder, photos, {photo.id: pictures.read_size(photo.path) for photo in photos}, raise_fault)
 
 
 def read_for(folder: Path, photo: Photo, size: tuple[int, int]) -> Sequence[np.ndarray]:

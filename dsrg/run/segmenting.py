@@ -26,10 +26,10 @@ class Voter:
     settings: Masks
 
     def require(self, photos: Sequence[Photo]) -> None:
-        """Check that there are segments of all the training photographs.
+        """Check that there are segments of all the training photographs, and read them once.
 
         Raises:
-            InputError: one has none, or scikit-image, which makes superpixels, is not installed.
+            InputError: one has none, or broken ones; or scikit-image, which makes superpixels, is not installed.
         """
         folder = self.settings.segment_dir
         if folder is not None:

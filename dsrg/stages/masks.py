@@ -80,13 +80,13 @@ def weigher(run: Run) -> Callable[[Photo, Tensor], Tensor] | None:
 
 
 def require_segments(run: Run) -> None:
-    """Check that the segments that vote on masks not yet made are there, if any vote.
+    """Check that the segments that vote on masks not yet made are there and sound, if any vote.
 
     Raises:
-        InputError: one is missing, or scikit-image, which makes superpixels.
+        InputError: a file is missing or broken; or scikit-image, which makes superpixels, is missing.
     """
     voter, stage = _voter(run), run.stage("masks")
-    if voter is not None and not stage.foreign and stage.missing():
+    if voter is not None and distributed.is_main() and not stage.foreign and stage.missing():
         voter.require(run.train)
 
 
