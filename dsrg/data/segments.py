@@ -116,8 +116,7 @@ def check(folder: Path, photos: Sequence[Photo], sizes: Mapping[str, tuple[int, 
 
 
 def _read_masks(path: Path, photo: Photo, size: tuple[int, int]) -> Encoded:
-    what = "list of segments"
-    content = disk.read_json(path, what, limit=pictures.MAX_BYTES)
+    content = disk.read_json(path, "list of segments")
     rows = content.get("annotations") if isinstance(content, dict) else content
     if not isinstance(rows, list):
         raise InputError(

@@ -71,11 +71,12 @@ def superpixels(picture: np.ndarray, side: int) -> np.ndarray:
     height, width = picture.shape[:2]
     seen = large.copy_of(picture, picture.shape[2])
     count = max(1, round(height * width / side**2))
-    labels = np.asarray(slic(seen, n_segments=count, compactness=10, start_label=1))
+    labels: np.ndarray = slic(seen, n_segments=count, compactness=10, start_label=1)
     if seen.shape == picture.shape:
         return labels
     rows, columns = np.arange(height) * seen.shape[0] // height, np.arange(width) * seen.shape[1] // width
-    return labels[rows[:, None], columns]
+    enlarged: np.ndarray = labels[rows[:, None], columns]
+    return enlarged
 
 
 @functools.lru_cache(maxsize=1)
