@@ -10,6 +10,7 @@ from dsrg.files import disk
 from dsrg.page.report import write_report
 from dsrg.run import results
 from dsrg.run.folder import Run
+from dsrg.stages.masks import require_segments
 from dsrg.stages.order import MAKERS, planned
 from dsrg.study import examples
 
@@ -21,6 +22,7 @@ def run_pipeline(run: Run) -> dict[str, Any]:
         The content of results.json.
     """
     run.check_classes(*planned(run))
+    require_segments(run)  # before the trainings take their hours
     figures: dict[str, Any] = {}
     seconds: dict[str, float] = {}
     for name in planned(run):

@@ -111,6 +111,10 @@ BOXES = {
 those of `dsrg.box_seeds`."""
 
 
+SUPERPIXELS = ("slic",)
+"""What masks.segments is where superpixels vote; any other text names a folder."""
+
+
 @dataclass(frozen=True)
 class SaliencyInput:
     """What a network of saliency was trained to see."""

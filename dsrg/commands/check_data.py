@@ -41,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             run.cfg.data.val_split,
             masks=not options.no_masks,
             boxes=not options.no_boxes,
+            segments=run.cfg.masks.segment_dir,
             threads=options.threads,
         )
         if options.json:

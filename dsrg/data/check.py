@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dsrg.data import boxed as boxed_files
+from dsrg.data import segments as segment_files
 from dsrg.data.annotations import read_boxes_for
 from dsrg.data.photograph import describe_left_out, is_system
 from dsrg.data.voc import Photo, Refuse, VocFolder, no_object, reporting, shows_object
@@ -118,7 +119,14 @@ class DataCheck:
 
 
 def check_data(
-    folder: VocFolder, train: str, val: str, *, masks: bool = True, boxes: bool = True, threads: int = 4
+    folder: VocFolder,
+    train: str,
+    val: str,
+    *,
+    masks: bool = True,
+    boxes: bool = True,
+    segments: Path | None = None,
+    threads: int = 4,
 ) -> DataCheck:
     """Read every file of both splits once, and list all that is wrong with them.
 
@@ -132,6 +140,7 @@ def check_data(
         masks: Read the masks that are there. A split whose photographs have none at all is no fault, one in which only
             some have is.
         boxes: Read the XML annotations that are there.
+        segments: Folder of the training photographs' segments (masks.segments), to be read too; None for none.
         threads: Files to read at a time; decoding leaves Python's lock.
     """
     begun = time.monotonic()
@@ -155,6 +164,8 @@ def check_data(
     found += _left_out(folder, photos, masks)
     faults, sizes, blank = _read_all(folder, photos, masked=masked, boxed=boxed, doubtful=doubtful, threads=threads)
     found += faults
+    if segments is not None:
+        segment_files.check(segments, splits[train], sizes, note)
     for own in splits.values():
         if own and {photo.id for photo in own} <= blank:
             error = no_object(folder.mask_dir, len(own))

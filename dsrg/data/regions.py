@@ -60,15 +60,35 @@ def paint(
             f"{where}: is {width} x {height} pixels, more than a photograph may have; correct the annotation."
         )
     canvas = np.full((height, width), BACKGROUND, np.uint8)
+    encoded = [encode(region.segmentation, size, where) for region in regions]
+    areas = np.array([0 if in_order else int(rle_masks.area(one)) for one in encoded])
+    void = np.array([region.class_index == IGNORE for region in regions], bool)
+    for position in np.lexsort((-areas, ~void)):
+        canvas[decode(encoded[position])] = regions[position].class_index
+    return canvas
+
+
+def encode(segmentation: Segmentation, size: tuple[int, int], where: str) -> dict[str, Any]:
+    """A segmentation as pycocotools' compressed run-length encoding, checked, so that `decode` cannot fail.
+
+    Args:
+        segmentation: Polygons, run lengths, or such an encoding.
+        size: Width and height of the photograph in pixels.
+        where: The file and photograph, for the error.
+
+    Raises:
+        InputError: it is broken or of another size.
+    """
     try:
-        encoded = [_encode(region.segmentation, width, height) for region in regions]
-        areas = np.array([0 if in_order else int(rle_masks.area(one)) for one in encoded])
-        void = np.array([region.class_index == IGNORE for region in regions], bool)
-        for position in np.lexsort((-areas, ~void)):
-            canvas[rle_masks.decode(encoded[position]).view(bool)] = regions[position].class_index
+        return _encode(segmentation, *size)
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise InputError(f"{where}: a segmentation cannot be decoded ({error}); correct the annotation.") from None
-    return canvas
+
+
+def decode(encoded: dict[str, Any]) -> np.ndarray:
+    """The pixels of what `encode` gives, (H, W) bool."""
+    flags: np.ndarray = rle_masks.decode(encoded).view(bool)
+    return flags
 
 
 def _encode(segmentation: Segmentation, width: int, height: int) -> dict[str, Any]:

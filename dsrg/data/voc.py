@@ -223,7 +223,8 @@ class VocFolder:
                 with reporting(refuse, path, photo.id):
                     pictures.check_indices(mask, len(self.classes), path)
                 with reporting(refuse, path, photo.id):
-                    _check_size(mask, image.size if image else mask.shape[::-1], path, photo.path)
+                    size = mask.shape[::-1]
+                    check_size("mask is", size, image.size if image else size, path, photo.path)
         if boxes and image is not None:
             with reporting(refuse, self.annotation_path(photo), photo.id):
                 read_boxes_for(self.annotation_path(photo), image.size, self.classes, photo.path)
@@ -353,15 +354,22 @@ def read_mask_for(path: Path, size: tuple[int, int], num_classes: int, photo: Pa
         (H, W) uint8.
     """
     mask = pictures.read_mask(path, num_classes)
-    _check_size(mask, size, path, photo)
+    check_size("mask is", mask.shape[::-1], size, path, photo)
     return mask
 
 
-def _check_size(mask: np.ndarray, size: tuple[int, ...], path: Path, photo: Path) -> None:
-    if mask.shape[::-1] != size:
-        width, height = mask.shape[::-1]
+def check_size(what: str, found: tuple[int, ...], size: tuple[int, ...], path: Path, photo: Path) -> None:
+    """Refuse what is of another size than its photograph.
+
+    Args:
+        what: What it is, with its verb: "mask is".
+        found: Its width and height in pixels.
+        size: Those of the photograph.
+        path, photo: Their files.
+    """
+    if found != size:
         raise InputError(
-            f"{path}: the mask is {width} x {height} pixels, but its photograph {photo} is {size[0]} x {size[1]}; "
+            f"{path}: the {what} {found[0]} x {found[1]} pixels, but its photograph {photo} is {size[0]} x {size[1]}; "
             "make them equal.",
             "size mismatch",
         )

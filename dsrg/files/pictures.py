@@ -138,16 +138,31 @@ def read_mask(path: str | Path, num_classes: int | None = None) -> np.ndarray:
     Raises:
         InputError: the file is missing, no PNG, damaged, in colour, or holds an index out of range.
     """
-    image, bits, _ = _decode(path, "mask", ("PNG",), MAX_PIXELS, MAX_BYTES)
-    if image.mode not in ("P", "L") or (image.mode == "L" and bits != 8):  # Pillow makes 85 of the 1 of 2 bits
-        form = image.mode if image.mode != "L" else f"grey of {bits} bits"
-        raise InputError(
-            f"{path}: a mask must be a palette or grey 8-bit PNG of class indices, not {form}.", "mask in colour"
-        )
-    mask = np.array(image)
+    mask = _indices(path, "mask", "palette or grey 8-bit PNG of class indices", ("P", "L"))
     if num_classes is not None:
         check_indices(mask, num_classes, path)
     return mask
+
+
+def read_labels(path: str | Path, what: str = "label map") -> np.ndarray:
+    """Read a label map, (H, W) uint8 or uint16: any numbers, those of segments.
+
+    Args:
+        path: A palette PNG, or a grey one of 8 or 16 bits.
+        what: What it is, for the error.
+
+    Raises:
+        InputError: the file is missing, no PNG, damaged, or in colour.
+    """
+    return _indices(path, what, "palette PNG or a grey one of 8 or 16 bits", ("P", "L", "I;16", "I"))
+
+
+def _indices(path: str | Path, what: str, form: str, modes: Sequence[str]) -> np.ndarray:
+    image, bits, _ = _decode(path, what, ("PNG",), MAX_PIXELS, MAX_BYTES)
+    if image.mode not in modes or (image.mode == "L" and bits != 8):  # Pillow makes 85 of the 1 of 2 bits
+        found = image.mode if image.mode != "L" else f"grey of {bits} bits"
+        raise InputError(f"{path}: a {what} must be a {form}, not {found}.", f"{what} in colour")
+    return np.array(image) if image.mode in ("P", "L") else np.array(image).astype(np.uint16)
 
 
 def decode_flags(content: bytes, where: str) -> np.ndarray:

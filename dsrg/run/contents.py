@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from dsrg import tables
+from dsrg.data import segments
 from dsrg.data.voc import Photo
 from dsrg.files import disk
 from dsrg.labels import Classes
@@ -30,6 +31,7 @@ NAMES = {
     "weights": "the file of model.weights",
     "saliency": "the saliency maps in seeds.saliency_dir",
     "saliency_weights": "the file of saliency.weights",
+    "segments": "the segments in masks.segments",
 }
 """What a difference is called."""
 PATHS = (
@@ -41,6 +43,7 @@ NAMED: dict[str, Sequence[str]] = {
     "model.weights": tables.NAMED_WEIGHTS,
     "saliency.weights": tuple(tables.SALIENCY),
     "corrections.masks": (),
+    "masks.segments": tables.SUPERPIXELS,
 }
 """Keys that say so too, unless they are null or one of these names."""
 
@@ -63,6 +66,11 @@ def of_files(paths: Iterable[Path]) -> str | None:
         return _digest(f"{path.stem} {path.stat().st_size}" for path in paths)
     except OSError:
         return None
+
+
+def of_segments(folder: Path | None, photos: Sequence[Photo]) -> str | None:
+    """The files of masks.segments; None where no folder is named, or one is missing, and so cannot be compared."""
+    return None if folder is None else of_files(segments.find(folder, photo.id) for photo in photos)
 
 
 def of_bytes(paths: Iterable[Path]) -> str | None:

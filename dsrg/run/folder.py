@@ -351,6 +351,8 @@ class Run:
         network = self.cfg.saliency.weights if name == "saliency" or (of_seeds and self.cfg.makes_saliency) else None
         if network not in (None, *tables.SALIENCY):
             found["saliency_weights"] = contents.of_file(Path(str(network)))
+        if name in ("masks", "retrain"):
+            found["segments"] = contents.of_segments(self.cfg.masks.segment_dir, self.train)
         if name == "supervised":
             found["truth"] = contents.of_files(map(self.folder.mask_path, self.train))
         known = {key: value for key, value in found.items() if value is not None}

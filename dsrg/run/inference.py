@@ -226,7 +226,7 @@ def write_masks(
     device: torch.device,
     workers: int,
     weigh: Callable[[Photo, Tensor], Tensor] | None = None,
-    clip: Callable[[Photo, np.ndarray], np.ndarray] | None = None,
+    after: Callable[[Photo, np.ndarray], np.ndarray] | None = None,
 ) -> None:
     """Write directory/<id>.png, the most probable class of each pixel, for every photograph that has none yet.
 
@@ -240,14 +240,14 @@ def write_masks(
         device: Where `probs_of` wants the pixels.
         workers: Processes for the CRF (pydensecrf holds Python's lock); 0 refines in this one.
         weigh: What else is known of a photograph, from its probabilities (C, H, W) to others.
-        clip: The same from its mask (H, W) to another; it goes to the processes of the CRF.
+        after: The same from its mask (H, W) to another, behind the CRF and in its processes.
     """
     todo = [
         photo
         for photo in distributed.share(list(photos), sharded=True)
         if not (directory / f"{photo.id}.png").is_file()
     ]
-    finish = functools.partial(_refine_and_write, clip=clip, crf=crf, crf_tags=crf_tags, confidence=confidence)
+    finish = functools.partial(_refine_and_write, after=after, crf=crf, crf_tags=crf_tags, confidence=confidence)
     workers = min(processes.crf_workers(crf, device, workers), len(todo))
     copies = 0
 
@@ -354,13 +354,13 @@ def _refine_and_write(
     probs: Tensor | np.ndarray,
     pixels: Tensor | np.ndarray,
     tags: np.ndarray | None,
-    clip: Callable[[Photo, np.ndarray], np.ndarray] | None,
+    after: Callable[[Photo, np.ndarray], np.ndarray] | None,
     **settings: Any,
 ) -> None:
     probs, pixels = torch.as_tensor(probs), torch.as_tensor(pixels)
     own = None if tags is None else torch.as_tensor(tags, device=probs.device)
     mask = to_mask(probs, pixels, own, size=size, **settings).cpu().numpy()
-    pictures.write_mask(path, mask if clip is None else clip(photo, mask))
+    pictures.write_mask(path, mask if after is None else after(photo, mask))
 
 
 def pyramid(

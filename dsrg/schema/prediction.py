@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -45,6 +46,23 @@ class Masks(Inference):
     (docs/voc6.md)."""
     boxes: bool = True
     """Where the seeds are cut from a photograph's boxes, keep each class inside of its own here too."""
+    segments: str | None = None
+    """Segments vote a class each on the mask that the CRF gives (Chen et al. 2023): those of a folder with a file for
+    each training photograph, <id>.png (a label map, 0 is no segment) or <id>.json (SAM's automatic masks as run
+    lengths); or 'slic', superpixels, which need scikit-image (dsrg[segments]). null lets none vote."""
+    segment_share: Fraction = 0.5
+    """A segment takes the class, or background, that has more than this share of it; one in which none has stays as it
+    is. Below 0.5 objects win against more background."""
+    region_share: Fraction | None = 0.85
+    """It takes a class too that has at least this share of all its pixels there, so that the segment of an object of
+    which the mask shows a part becomes the object. For folders alone; null asks for `segment_share` always."""
+    superpixel: Annotated[int, Field(gt=1, le=1000)] = 8
+    """'slic': side in pixels of a square as large as a superpixel."""
+
+    @property
+    def segment_dir(self) -> Path | None:
+        """The folder that `segments` names, if it does."""
+        return None if self.segments is None or self.segments in tables.SUPERPIXELS else Path(self.segments)
 
 
 class Test(Inference):

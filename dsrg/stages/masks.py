@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,13 +19,15 @@ from dsrg.models.deeplab import DeepLab
 from dsrg.run import inference, networks
 from dsrg.run.boxing import Boxed
 from dsrg.run.folder import Figures, Run, Stage
+from dsrg.run.segmenting import Voter
 from dsrg.saliency import weigh_background
 from dsrg.stages.seeds import saliency_of
 
 
 def make_masks(run: Run) -> Stage:
-    """Write masks/<id>.png: several scales, mirror image, CRF at full size, the image's own classes alone, each inside
-    of its boxes where the seeds are cut from such; pixels of low confidence stay 255 where the configuration says so.
+    """Write masks/<id>.png: several scales, mirror image, CRF at full size, the image's own classes alone; after a vote
+    of segments where the configuration names some; each class inside of its boxes where the seeds are cut from such;
+    pixels of low confidence stay 255 where the configuration says so, unless a segment decides on them.
 
     Figures: masks_coverage, the share of labelled pixels; where ground-truth masks exist, masks_miou, the training
     split's mIoU over the labelled pixels. Both are measured only. The user's own masks are left as they are.
@@ -32,6 +35,7 @@ def make_masks(run: Run) -> Stage:
 
     def prepare(stage: Stage) -> Callable[[], Figures]:
         model = networks.trained_deeplab(run, "dsrg")
+        require_segments(run)
 
         def work() -> Figures:
             write_masks(run, model, stage.directory)
@@ -62,7 +66,7 @@ def write_masks(run: Run, model: DeepLab, directory: Path) -> None:
         device=run.device,
         workers=run.cfg.workers,
         weigh=weigher(run),
-        clip=clipper(run),
+        after=after_crf(run),
     )
 
 
@@ -75,10 +79,33 @@ def weigher(run: Run) -> Callable[[Photo, Tensor], Tensor] | None:
     return lambda photo, probs: boxed.weigh(photo, by_saliency(photo, probs))
 
 
-def clipper(run: Run) -> Callable[[Photo, np.ndarray], np.ndarray] | None:
-    """What keeps the classes of a mask (H, W) inside of their boxes, where the run wants that."""
-    boxed = _boxed(run)
-    return None if boxed is None else boxed.clip
+def require_segments(run: Run) -> None:
+    """Check that the segments that vote on masks not yet made are there and sound, if any vote.
+
+    Raises:
+        InputError: a file is missing or broken; or scikit-image, which makes superpixels, is missing.
+    """
+    voter, stage = _voter(run), run.stage("masks")
+    if voter is not None and distributed.is_main() and not stage.foreign and stage.missing():
+        voter.require(run.train)
+
+
+def after_crf(run: Run) -> Callable[[Photo, np.ndarray], np.ndarray] | None:
+    """What happens to a training photograph's mask (H, W) behind the CRF, where the run wants anything: segments vote,
+    then each class is kept inside of its boxes."""
+    voter, boxed = _voter(run), _boxed(run)
+    steps = [*([] if voter is None else [voter.vote]), *([] if boxed is None else [boxed.clip])]
+    return functools.partial(_in_turn, steps) if steps else None
+
+
+def _in_turn(steps: Sequence[Callable[[Photo, np.ndarray], np.ndarray]], photo: Photo, mask: np.ndarray) -> np.ndarray:
+    for step in steps:
+        mask = step(photo, mask)
+    return mask
+
+
+def _voter(run: Run) -> Voter | None:
+    return None if run.cfg.masks.segments is None else Voter(run.cfg.masks)
 
 
 def _boxed(run: Run) -> Boxed | None:

@@ -15,7 +15,7 @@ from dsrg.labels import IGNORE
 from dsrg.metrics import ConfusionMatrix
 from dsrg.run import inference, large, networks
 from dsrg.run.folder import Run
-from dsrg.stages.masks import clipper, weigher
+from dsrg.stages.masks import after_crf, weigher
 from dsrg.study.comparison import every_nth
 
 SCALES: tuple[tuple[float, ...], ...] = ((1.0,), (0.75, 1.25), (1.0, 1.5), (0.75, 1.5), (0.75, 1.0, 1.25, 1.5))
@@ -40,7 +40,7 @@ def mask_table(run: Run, every: int = 1) -> str:
         InputError: the network is not there, the training split has no masks, or `every` is below 1.
     """
     photos, model = every_nth(run, every), networks.trained_deeplab(run, "dsrg")
-    settings, weigh, clip = run.cfg.masks, weigher(run), clipper(run)
+    settings, weigh, after = run.cfg.masks, weigher(run), after_crf(run)
     rows = list(dict.fromkeys((settings.scales, *SCALES)))
     confidences = sorted({settings.confidence, *CONFIDENCES})
     cells = {(scales, confidence): _Cell(len(run.classes)) for scales in rows for confidence in confidences}
@@ -57,7 +57,7 @@ def mask_table(run: Run, every: int = 1) -> str:
             merged = inference.merge_probs([one[scale] for scale in scales], settings.merge)
             merged = merged if weigh is None else weigh(photo, merged)
             for confidence, mask in _masks(run, photo, merged, pixels, shape, confidences).items():
-                cells[scales, confidence].update(mask if clip is None else clip(photo, mask), truth)
+                cells[scales, confidence].update(mask if after is None else after(photo, mask), truth)
     figures = [
         {
             "scales": scales,

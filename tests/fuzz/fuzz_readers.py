@@ -16,18 +16,20 @@ import yaml
 from helpers import NAMES, make_voc, quadrants
 from imagenet_files import photo_name, write_boxes, write_kit, write_photos, write_words
 from PIL import Image
+from pycocotools import mask as rle_masks
 from trained_run import make_trained_run
 
-from dsrg import config
+from dsrg import config, segments
 from dsrg.app.uploads import read_upload
 from dsrg.data import coco, cues, imagenet, labelled, own, sources, vqa, vqa_rules
+from dsrg.data import segments as segment_files
 from dsrg.data.annotations import read_boxes_for, read_drawn
 from dsrg.data.classes import read_classes
 from dsrg.data.corrections import read_corrections
 from dsrg.data.doors.recognise import Choice, plan_any
 from dsrg.data.labelme import read_labelme
 from dsrg.data.mask_folders import compare_folders
-from dsrg.data.voc import VocFolder
+from dsrg.data.voc import Photo, VocFolder
 from dsrg.files import disk, pictures, storage
 from dsrg.labels import Classes
 from dsrg.models.backbone import build_backbone
@@ -153,6 +155,12 @@ def pairs(file: Path, world: Path) -> object:
     return compare_folders(file.parent, world / "true", ALL, ["a"])
 
 
+def voted(file: Path, world: Path) -> object:
+    """A mask on which the segments of one photograph have voted."""
+    photo = Photo(file.stem, world / "photos/a.jpg", np.array([True, True]))
+    return segments.vote(quadrants(16, 12, 0), segment_files.read_for(file.parent, photo, (16, 12)), region_share=0.85)
+
+
 READERS = (
     Reader("configuration", "run.yaml", run, form.YAML),
     Reader("class list", "data/classes.txt", of(read_classes)),
@@ -191,6 +199,8 @@ READERS = (
     *(Reader(name, f"phone.{name.lower()}", of(pictures.read_image)) for name in PHONES),
     Reader("upload", "photos/a.jpg", of(read_upload, long_side=64)),
     Reader("mask", "masks/a.png", of(pictures.read_mask, len(NAMES))),
+    Reader("label map of segments", "segments/a.png", voted),
+    Reader("SAM's masks", "segments/b.json", voted, form.JSON),
     Reader("masks to compare", "masks/a.png", pairs),
     Reader("CAMs", "a.npz", of(storage.read_cams), form.ARRAYS),
     Reader("checkpoint", "small.pt", of(storage.load_checkpoint), form.TORCH),
@@ -225,6 +235,7 @@ def make_world(world: Path) -> None:
     for place in ("masks", "true"):
         pictures.write_mask(world / place / "a.png", quadrants(16, 12, 0))
     (world / "coco.json").write_text(json.dumps(coco_values()))
+    _make_segments(world / "segments")
     _make_vqa(world / "vqa")
     for write in (write_photos, write_words, write_kit, write_boxes):
         write(world / "imagenet")
@@ -251,6 +262,17 @@ def make_world(world: Path) -> None:
     with video.write_video(world / "clip.mp4", 25) as write:
         for shade in range(0, 80, 10):
             write(np.full((32, 48, 3), shade, np.uint8))
+
+
+def _make_segments(folder: Path) -> None:
+    folder.mkdir()
+    labels = np.arange(12 * 16).reshape(12, 16) // 30
+    Image.fromarray(labels.astype(np.uint16)).save(folder / "a.png")
+    packed = [rle_masks.encode(np.asfortranarray(labels == number, np.uint8)) for number in (1, 2)]
+    counts = [*(one["counts"].decode() for one in packed), [50, 60, 82]]
+    rows = [{"segmentation": {"size": [12, 16], "counts": own}, "area": 30, "predicted_iou": 0.9} for own in counts]
+    image = {"width": 16, "height": 12, "file_name": "b.jpg"}
+    disk.write_json(folder / "b.json", {"image": image, "annotations": rows})
 
 
 def _make_vqa(folder: Path) -> None:

@@ -26,7 +26,7 @@ from dsrg.run import inference
 from dsrg.run.boxing import Boxed
 from dsrg.run.folder import Run
 from dsrg.schema import Boxes, Crf
-from dsrg.stages.masks import clipper, weigher
+from dsrg.stages.masks import after_crf, weigher
 from dsrg.stages.order import planned
 from dsrg.stages.seeds import make_seeds
 from dsrg.study.compare_seeds import seed_table
@@ -228,14 +228,14 @@ def test_masks_keep_each_class_inside_of_its_boxes(
             device=of.device,
             workers=0,
             weigh=weigher(of),
-            clip=clipper(of),
+            after=after_crf(of),
         )
         return {photo.id: pictures.read_mask(out / f"{photo.id}.png") for photo in of.train}
 
     found = masks(tmp_path / "kept", run)
     check_inside(dataclasses_run(run, boxed), {photo.id: found[photo.id] for photo in boxed})
     off = make_run(data, tmp_path / "run", annotations, "masks.boxes=false")
-    assert clipper(off) is None and weigher(off) is None
+    assert after_crf(off) is None and weigher(off) is None
     loose = masks(tmp_path / "loose", off)
     np.testing.assert_array_equal(found[free.id], loose[free.id])
     assert any((found[photo.id] != loose[photo.id]).any() for photo in boxed)
