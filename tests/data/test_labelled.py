@@ -50,9 +50,7 @@ def test_a_csv_with_blanks_and_several_labels(tmp_path: Path) -> None:
     photograph(tmp_path / "b.png")
     read = read_labelled(table(tmp_path, "a.jpg,red round", "b,red"))  # with and without its ending
     assert read.names == ("red", "round")
-    assert read.notes[0].endswith(
-        "'red round' was divided at the blanks; end a label of several words with ';'."
-    )
+    assert read.notes[0].endswith("'red round' was divided at the blanks; end a label of several words with ';'.")
     assert read.tags.tolist() == [[True, True], [True, False]]
 
 
