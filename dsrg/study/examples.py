@@ -65,8 +65,12 @@ def examples(run: Run, count: int = 12) -> list[Example]:
 
 
 def draw_grid(shown: Sequence[Example], path: Path) -> None:
-    """Write a PNG with a row for each example and a column for each stage; what has not run leaves its tiles empty."""
-    tiles.write_picture(path, tiles.sheet(COLUMNS, [_row(example) for example in shown], TILE))
+    """Write a PNG with a row for each example and a column for each stage. What one example lacks is an empty tile; a
+    column that all lack, of a stage that has not run or of truth that nobody has, is left out."""
+    rows = [_row(example) for example in shown]
+    kept = [column for column in range(len(COLUMNS)) if any(row[column] is not None for row in rows)]
+    filled = [[_tile(example, row[column]) for column in kept] for example, row in zip(shown, rows, strict=True)]
+    tiles.write_picture(path, tiles.sheet([COLUMNS[column] for column in kept], filled, TILE))
 
 
 def _example(
@@ -103,15 +107,18 @@ def _mask_in(folder: Path, photo: Photo) -> np.ndarray | None:
     return pictures.read_mask(path) if path.is_file() else None
 
 
-def _row(example: Example) -> list[np.ndarray]:
+def _row(example: Example) -> list[np.ndarray | None]:
     picture = example.picture
     masks = (example.seeds, example.grown, example.mask, example.prediction, example.truth)
-    shown = [
+    return [
         heatmap.draw_boxes(picture, example.boxes, BOX),
         None if example.cam is None else heatmap.paint(picture, example.cam),
+        *(None if mask is None else paint_mask(picture, mask) for mask in masks),
     ]
-    shown += [None if mask is None else paint_mask(picture, mask) for mask in masks]
-    return [tiles.fit(np.full_like(picture, 235) if tile is None else tile, TILE) for tile in shown]
+
+
+def _tile(example: Example, picture: np.ndarray | None) -> np.ndarray:
+    return tiles.fit(np.full_like(example.picture, 235) if picture is None else picture, TILE)
 
 
 def _grown_seeds(run: Run) -> Callable[[Photo], np.ndarray]:

@@ -1,5 +1,6 @@
 """The ablation on a handful of generated photographs: what is shared, trained, skipped, continued and refused."""
 
+import dataclasses
 import json
 import shutil
 import statistics
@@ -250,12 +251,17 @@ def test_other_tools_understand_a_variants_run_folder(data: Path, copy: Path) ->
     )  # the run has moved
     assert not run.stage("masks").finished
     assert make_masks(run).finished
-    draw_grid(examples(run, 2), copy / "grid.png")
+    shown = examples(run, 2)
+    draw_grid(shown, copy / "grid.png")
     with Image.open(copy / "grid.png") as grid:  # CAM and grown seeds are found in the shared folder
         picture = grid.convert("RGB")
     for column in (1, 2, 3):
         tile = picture.crop((4 + 164 * column, 22, 4 + 164 * column + 160, 22 + 160))
         assert len(tile.getcolors(160 * 160)) > 100
+    without = [dataclasses.replace(one, truth=None) for one in shown]
+    draw_grid([dataclasses.replace(without[0], cam=None), without[1]], copy / "without.png")
+    with Image.open(copy / "without.png") as grid:
+        assert grid.width == picture.width - 164  # no column of truth; one of CAMs, for one has them
     before = stamps(copy / "classifier") | stamps(copy / "cams") | stamps(copy / "seeds")
     assert run_pipeline(run)["classifier_map"] >= 0
     assert stamps(copy / "classifier") | stamps(copy / "cams") | stamps(copy / "seeds") == before
