@@ -12,6 +12,7 @@ import numpy as np
 
 from dsrg import config, distributed, tables
 from dsrg.data.boxed import annotated, check_boxes
+from dsrg.data.checked import Checked
 from dsrg.data.voc import Photo, VocFolder
 from dsrg.errors import InputError
 from dsrg.files import disk, locks
@@ -120,8 +121,8 @@ class Run:
         return corrections.find(self.folder, self.cfg.corrections, self.train)
 
     def start(self, *, computes: bool = True) -> None:
-        """Join the other processes and read every file once, before anything is written; remove what a process that was
-        killed has left in the run's folder.
+        """Join the other processes and read every file that no start has read as it is, before anything is written;
+        remove what a process that was killed has left in the run's folder.
 
         Args:
             computes: Whether the device will be needed, and other processes may take part.
@@ -137,9 +138,15 @@ class Run:
                 check_boxes(self.folder, self.train)
             corrections.check(self.folder, self.cfg.corrections, self.train)
             for photos in (self.train, self.val):
-                self.folder.check(photos, masks=self.folder.mask_dir if self.folder.has_masks(photos) else None)
+                masks = self.folder.mask_dir if self.folder.has_masks(photos) else None
+                self.folder.check(photos, masks=masks, checked=self._checked)
             locks.remove_leftovers(self.directory, deep=True)
         distributed.barrier()
+
+    @cached_property
+    def _checked(self) -> Checked:
+        """What starts have read; written where a stage begins, for a start alone leaves nothing behind."""
+        return Checked(self.directory / "checked.bin")
 
     def lock(self) -> None:
         """Keep other processes from writing to the run's folder until this run is let go.
@@ -394,3 +401,4 @@ class Run:
         # The networks outlive the data folder, whose class list says what their channels mean.
         disk.write_text(self.directory / CLASS_LIST, "\n".join(self.classes.names) + "\n")
         disk.write_json(self.directory / "environment.json", environment(self.device))
+        self._checked.write()
