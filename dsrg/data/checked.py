@@ -15,8 +15,8 @@ from dsrg.files import disk
 VERSION = 1
 """Of the check: raise it where the check refuses more than it did."""
 SETTLED = 2.0
-"""Seconds for which a file must have lain unchanged to be remembered: within one tick of a file system's clock it may be
-replaced by another of its size and time. The coarsest clock, FAT's, ticks every 2 s."""
+"""Seconds for which a file must have lain unchanged to be remembered: within one tick of a file system's clock it may
+be replaced by another of its size and time. The coarsest clock, FAT's, ticks every 2 s."""
 _HEAD = f"dsrg checked {VERSION}, {__version__}, Pillow {PIL.__version__}\n".encode()
 _KEY = 16
 _ROW = _KEY + 1

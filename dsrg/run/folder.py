@@ -60,6 +60,7 @@ class Run:
         self.classes = self.folder.classes
         self.cfg = config.with_lengths(cfg, lambda: len(self.train))
         self._lock: locks.FolderLock | None = None
+        self._checked = Checked(cfg.run_dir / "checked.bin")  # written where a stage begins, and not by a start
 
     @cached_property
     def device(self) -> torch.device:
@@ -142,11 +143,6 @@ class Run:
                 self.folder.check(photos, masks=masks, checked=self._checked)
             locks.remove_leftovers(self.directory, deep=True)
         distributed.barrier()
-
-    @cached_property
-    def _checked(self) -> Checked:
-        """What starts have read; written where a stage begins, for a start alone leaves nothing behind."""
-        return Checked(self.directory / "checked.bin")
 
     def lock(self) -> None:
         """Keep other processes from writing to the run's folder until this run is let go.
