@@ -17,6 +17,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from dsrg.data.annotations import read_boxes_for, read_label_names
+from dsrg.data.checked import Checked
 from dsrg.data.classes import read_classes
 from dsrg.data.ids import check_id, id_of, read_ids, shown
 from dsrg.data.photograph import Found, is_photograph, walk
@@ -170,7 +171,15 @@ class VocFolder:
         paths = [self.annotation_path(photo) for photo in photos]
         return _all_there(paths, "annotations", "the boxes of this split are not read")
 
-    def check(self, photos: Sequence[Photo], *, masks: Path | None, boxes: bool = False, threads: int = 4) -> None:
+    def check(
+        self,
+        photos: Sequence[Photo],
+        *,
+        masks: Path | None,
+        boxes: bool = False,
+        threads: int = 4,
+        checked: Checked | None = None,
+    ) -> None:
         """Decode every file once, so that a broken one stops the run before it has written anything.
 
         Args:
@@ -178,20 +187,32 @@ class VocFolder:
             masks: Folder of masks to read too and to compare in size with the photographs.
             boxes: Read the XML annotations' boxes too.
             threads: Files to read at a time; decoding leaves Python's lock.
+            checked: Files that need no second reading, and where to note those that are read; not asked with boxes.
 
         Raises:
             InputError: the first file that is broken, of the wrong size, or holds an index out of range; or no mask
                 shows an object.
         """
 
-        def read(photo: Photo) -> bool:
-            _, mask = self.read(photo, masks=masks, boxes=boxes)  # and drop what was read
+        keys: list[bytes | None] = [None] * len(photos)
+        if checked is not None and not boxes:
+            files = ((photo.path, masks and pictures.mask_file(masks, photo.id)) for photo in photos)
+            keys = [checked.key(*pair, len(self.classes)) for pair in files]
+        shown = [checked.shows(key) if checked else None for key in keys]
+        left = [place for place, known in enumerate(shown) if known is None]
+
+        def read(place: int) -> bool:
+            _, mask = self.read(photos[place], masks=masks, boxes=boxes)  # and drop what was read
             return mask is not None and shows_object(mask)
 
         with ThreadPoolExecutor(threads) as pool:
             # disable=None: on a terminal only, for a log to hold the error alone.
-            quiet = True if len(photos) < 100 else None
-            shown = list(tqdm(pool.map(read, photos), "checking files", len(photos), leave=False, disable=quiet))
+            quiet = True if len(left) < 100 else None
+            found = tqdm(pool.map(read, left), "checking files", len(left), leave=False, disable=quiet)
+            for place, known in zip(left, found, strict=True):
+                shown[place] = known
+                if checked is not None:
+                    checked.remember(keys[place], known)
         if masks is not None and photos and not any(shown):
             raise no_object(masks, len(photos))
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from dsrg import config, distributed, tables
 from dsrg.data.boxed import annotated, check_boxes
+from dsrg.data.checked import Checked
 from dsrg.data.voc import Photo, VocFolder
 from dsrg.errors import InputError
 from dsrg.files import disk, locks
@@ -59,6 +60,7 @@ class Run:
         self.classes = self.folder.classes
         self.cfg = config.with_lengths(cfg, lambda: len(self.train))
         self._lock: locks.FolderLock | None = None
+        self._checked = Checked(cfg.run_dir / "checked.bin")  # written where a stage begins, and not by a start
 
     @cached_property
     def device(self) -> torch.device:
@@ -120,8 +122,8 @@ class Run:
         return corrections.find(self.folder, self.cfg.corrections, self.train)
 
     def start(self, *, computes: bool = True) -> None:
-        """Join the other processes and read every file once, before anything is written; remove what a process that was
-        killed has left in the run's folder.
+        """Join the other processes and read every file that no start has read as it is, before anything is written;
+        remove what a process that was killed has left in the run's folder.
 
         Args:
             computes: Whether the device will be needed, and other processes may take part.
@@ -137,7 +139,8 @@ class Run:
                 check_boxes(self.folder, self.train)
             corrections.check(self.folder, self.cfg.corrections, self.train)
             for photos in (self.train, self.val):
-                self.folder.check(photos, masks=self.folder.mask_dir if self.folder.has_masks(photos) else None)
+                masks = self.folder.mask_dir if self.folder.has_masks(photos) else None
+                self.folder.check(photos, masks=masks, checked=self._checked)
             locks.remove_leftovers(self.directory, deep=True)
         distributed.barrier()
 
@@ -394,3 +397,4 @@ class Run:
         # The networks outlive the data folder, whose class list says what their channels mean.
         disk.write_text(self.directory / CLASS_LIST, "\n".join(self.classes.names) + "\n")
         disk.write_json(self.directory / "environment.json", environment(self.device))
+        self._checked.write()

@@ -24,6 +24,7 @@ from dsrg.app.uploads import read_upload
 from dsrg.data import coco, cues, imagenet, labelled, own, sources, vqa, vqa_rules
 from dsrg.data import segments as segment_files
 from dsrg.data.annotations import read_boxes_for, read_drawn
+from dsrg.data.checked import Checked
 from dsrg.data.classes import read_classes
 from dsrg.data.corrections import read_corrections
 from dsrg.data.doors.recognise import Choice, plan_any
@@ -211,6 +212,7 @@ READERS = (
     Reader("stage.json", "run/classifier/stage.json", stage, form.JSON),
     Reader("metrics.jsonl", "run/classifier/metrics.jsonl", log, form.LINES),
     Reader("environment.json", "run/environment.json", lambda *at: record.environment(run(*at)), form.JSON),
+    Reader("checked.bin", "checked.bin", of(Checked), form.TEXT),
     Reader("cues", "cues.pickle", of(cues.read_cues, ALL), form.PICKLE),
     Reader("list of the cues' images", "cues.txt", of(cues.read_list)),
     Reader("video", "clip.mp4", lambda file, world: sum(1 for _ in video.frames(file))),
@@ -228,6 +230,9 @@ def make_world(world: Path) -> None:
     model = {"backbone": "resnet18", "weights": None, "freeze_batch_norm": False}
     values = {"workers": 0, "device": "cpu", "model": model, "cam": {"scales": [1, 2]}}
     (world / "run.yaml").write_text(yaml.safe_dump(values))
+    checked = Checked(world / "checked.bin")
+    checked.remember(b"sixteen bytes...", True)
+    checked.write()
     (world / "photos").mkdir()
     for name in ("a.jpg", "b.png"):
         cv2.imwrite(str(world / "photos" / name), np.arange(16 * 12 * 3, dtype=np.uint8).reshape(12, 16, 3))
