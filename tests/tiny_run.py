@@ -33,6 +33,6 @@ def finish_run(run: Run, truth: Path) -> None:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, but for its lock and TensorBoard's events."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    """Every file below a folder, but for its lock, TensorBoard's events and the record of files that were checked."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in {".lock", "checked.bin"})
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files if "tfevents" not in path.name}

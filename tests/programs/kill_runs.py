@@ -216,9 +216,10 @@ def fingerprint(run_dir: Path) -> dict[str, str]:
 
 
 def names(run_dir: Path) -> set[str]:
-    """Every file; TensorBoard's aside, of which each start makes one."""
+    """Every file; TensorBoard's aside, of which each start makes one, and the record of checked files, which depends on
+    how long the data have lain there."""
     files = {path.relative_to(run_dir).as_posix() for path in run_dir.rglob("*") if path.is_file()}
-    return {name for name in files if ".tfevents." not in name}
+    return {name for name in files if ".tfevents." not in name and name != "checked.bin"}
 
 
 def write_line(path: Path, value: object) -> None:
