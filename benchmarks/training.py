@@ -4,7 +4,7 @@
 
 Each variant is a process of its own; the variants take turns, --rounds times, and the best iteration of each counts.
 Seconds are the processor's, so that others on the machine hardly change them. The photographs are those of --root, or
-drawn. Their masks stand for the seeds. jemalloc and tcmalloc run where the system has them (Debian: libjemalloc2,
+drawn. Their masks stand for the seeds. The weights are random, so batch norm trains, which a preset may freeze. jemalloc and tcmalloc run where the system has them (Debian: libjemalloc2,
 libtcmalloc-minimal4).
 """
 
@@ -196,7 +196,7 @@ def beside_the_network(run: Run, model: nn.Module, batch: dict[str, torch.Tensor
 
 def prepared(options: argparse.Namespace) -> tuple[Run, nn.Module, Iterator[dict[str, torch.Tensor]]]:
     """The preset's run, its network with random weights, and batches of augmented photographs."""
-    folder = tempfile.mkdtemp()
+    folder = Path(tempfile.gettempdir(), f"dsrg-benchmark-{os.getpid()}")  # a start writes nothing there
     fresh = ("model.weights=null", "model.init=weights", "model.freeze_batch_norm=false", "device=cpu")
     run = Run(config.load(options.cfg, (f"data.root={options.root}", f"run_dir={folder}", *fresh)))
     run.start(computes=False)

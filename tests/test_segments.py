@@ -118,7 +118,7 @@ def test_worked_by_hand() -> None:
     region[2:, 3:] = 2
     assert vote(mask, of_labels(labels), region_share=0.5).tolist() == region.tolist()
     assert vote(mask, of_labels(labels), region_share=0.51).tolist() == majority.tolist()
-    # a third of the segment is enough, and background waits for more than that too
+    # nobody has nine tenths of a segment: all pixels stay
     assert vote(mask, of_labels(labels), share=0.9).tolist() == [
         [1, 1, 1, 0, 0, 0],
         [1, 1, 0, 0, 255, 0],

@@ -240,7 +240,7 @@ def write_masks(
         device: Where `probs_of` wants the pixels.
         workers: Processes for the CRF (pydensecrf holds Python's lock); 0 refines in this one.
         weigh: What else is known of a photograph, from its probabilities (C, H, W) to others.
-        after: The same from its mask (H, W) to another, behind the CRF and in its processes.
+        after: The same from its mask (H, W) to another, after the CRF and in its processes.
     """
     todo = [
         photo

@@ -91,7 +91,7 @@ def require_segments(run: Run) -> None:
 
 
 def after_crf(run: Run) -> Callable[[Photo, np.ndarray], np.ndarray] | None:
-    """What happens to a training photograph's mask (H, W) behind the CRF, where the run wants anything: segments vote,
+    """What happens to a training photograph's mask (H, W) after the CRF, where the run wants anything: segments vote,
     then each class is kept inside of its boxes."""
     voter, boxed = _voter(run), _boxed(run)
     steps = [*([] if voter is None else [voter.vote]), *([] if boxed is None else [boxed.clip])]
