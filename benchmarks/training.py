@@ -4,8 +4,8 @@
 
 Each variant is a process of its own; the variants take turns, --rounds times, and the best iteration of each counts.
 Seconds are the processor's, so that others on the machine hardly change them. The photographs are those of --root, or
-drawn. Their masks stand for the seeds. The weights are random, so batch norm trains, which a preset may freeze. jemalloc and tcmalloc run where the system has them (Debian: libjemalloc2,
-libtcmalloc-minimal4).
+drawn. Their masks stand for the seeds. The weights are random, so batch norm trains, which a preset may freeze.
+jemalloc and tcmalloc run where the system has them (Debian: libjemalloc2, libtcmalloc-minimal4).
 """
 
 from __future__ import annotations
