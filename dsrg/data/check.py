@@ -147,8 +147,9 @@ def check_data(
     found: list[Fault] = []
     note = _noter(found)
     ids = {split: folder.read_split(split, note) for split in (train, val)}
-    splits = {split: folder.photos(split, note) for split in ids}
-    found += _names(folder, ids)
+    listing = folder.listing(note)
+    splits = {split: folder.photos(split, note, listing) for split in ids}
+    found += _names(folder, ids, listing.files)
     found += _classes(folder, splits, train)
     doubtful = {fault.photo for fault in found}
     photos = {photo.id: photo for own in splits.values() for photo in own}
@@ -174,7 +175,7 @@ def check_data(
         folder.root,
         folder.classes.names,
         {split: _summary(folder, own, masked, sizes) for split, own in splits.items()},
-        len(folder.photo_files().keys() - photos.keys()),
+        len(listing.files.keys() - photos.keys()),
         tuple(dict.fromkeys(found)),  # what both splits read, they tell both
         time.monotonic() - begun,
     )
@@ -271,7 +272,7 @@ def _label_counts(folder: VocFolder, photos: Sequence[Photo]) -> np.ndarray:
     return np.asarray(tags.sum(axis=0, dtype=np.int64))
 
 
-def _names(folder: VocFolder, ids: Mapping[str, Sequence[str]]) -> Iterator[Fault]:
+def _names(folder: VocFolder, ids: Mapping[str, Sequence[str]], files: Mapping[str, Sequence[Path]]) -> Iterator[Fault]:
     """Photographs in both splits, and names that are one but for their case or their ending."""
     train, val = next(iter(ids)), list(ids)[-1]
     file = folder.split_file(val)
@@ -282,7 +283,6 @@ def _names(folder: VocFolder, ids: Mapping[str, Sequence[str]]) -> Iterator[Faul
         yield Fault("in both splits", file, name, sentence)
     by_split = {split: {*own} for split, own in ids.items()}
     used = {*ids[train], *ids[val]}
-    files = folder.photo_files()
     for name in sorted(used & files.keys()):
         for path in files[name][1:]:
             other = files[name][0].name

@@ -1,16 +1,21 @@
-"""What a run has decoded already, so that its next stage need not: a record beside the files, as git's index is one."""
+"""Decoding every file before anything is written, and a record of what was decoded, as git's index is one, so that a
+run's next stage need not."""
 
 from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import PIL
+from tqdm import tqdm
 
 from dsrg import __version__
+from dsrg.data.voc import Photo, VocFolder, no_object, shows_object
 from dsrg.errors import InputError
-from dsrg.files import disk
+from dsrg.files import disk, pictures
 
 VERSION = 1
 """Of the check: raise it where the check refuses more than it did."""
@@ -88,6 +93,52 @@ class Checked:
             rows = b"".join(key + bytes([shown]) for key, shown in self._found.items())
             disk.write_bytes(self._path, _HEAD + _sum(rows) + rows)
             self._known = dict(self._found)
+
+
+def check_files(
+    folder: VocFolder,
+    photos: Sequence[Photo],
+    *,
+    masks: Path | None,
+    boxes: bool = False,
+    threads: int = 4,
+    checked: Checked | None = None,
+) -> None:
+    """Decode every file once, so that a broken one stops the run before it has written anything.
+
+    Args:
+        folder: The data folder.
+        photos: What to read.
+        masks: Folder of masks to read too and to compare in size with the photographs.
+        boxes: Read the XML annotations' boxes too.
+        threads: Files to read at a time; decoding leaves Python's lock.
+        checked: Files that need no second reading, and where to note those that are read; not asked with boxes.
+
+    Raises:
+        InputError: the first file that is broken, of the wrong size, or holds an index out of range; or no mask
+            shows an object.
+    """
+    keys: list[bytes | None] = [None] * len(photos)
+    if checked is not None and not boxes:
+        files = ((photo.path, masks and pictures.mask_file(masks, photo.id)) for photo in photos)
+        keys = [checked.key(*pair, len(folder.classes)) for pair in files]
+    shown = [checked.shows(key) if checked else None for key in keys]
+    left = [place for place, known in enumerate(shown) if known is None]
+
+    def read(place: int) -> bool:
+        _, mask = folder.read(photos[place], masks=masks, boxes=boxes)  # and drop what was read
+        return mask is not None and shows_object(mask)
+
+    with ThreadPoolExecutor(threads) as pool:
+        # disable=None: on a terminal only, for a log to hold the error alone.
+        quiet = True if len(left) < 100 else None
+        found = tqdm(pool.map(read, left), "checking files", len(left), leave=False, disable=quiet)
+        for place, known in zip(left, found, strict=True):
+            shown[place] = known
+            if checked is not None:
+                checked.remember(keys[place], known)
+    if masks is not None and photos and not any(shown):
+        raise no_object(masks, len(photos))
 
 
 def _sum(rows: bytes) -> bytes:

@@ -6,7 +6,6 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,8 @@ from typing import TypeVar
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from dsrg.data.annotations import read_boxes_for, read_label_names
-from dsrg.data.checked import Checked
 from dsrg.data.classes import read_classes
 from dsrg.data.ids import check_id, id_of, read_ids, shown
 from dsrg.data.photograph import Found, is_photograph, walk
@@ -52,6 +49,17 @@ class Photo:
     def own(self) -> np.ndarray:
         """(n,) int64, indices of its foreground classes, rising."""
         return np.flatnonzero(self.tags[1:]) + 1
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a data folder holds, whatever the split; with many photographs, reading it takes most of a start."""
+
+    files: Mapping[str, list[Path]]
+    """Every photograph's file by id; the last is read where there are several, a.jpg and a.png say."""
+    labels: Mapping[str, list[str] | None] | None
+    """Names of the labels by id, None where they cannot be read; None for a folder of annotations, or a table that
+    cannot be read."""
 
 
 def spread(photos: Sequence[Item], count: int) -> list[Item]:
@@ -97,22 +105,22 @@ class VocFolder:
         self._labels = self.root / labels
         self.annotation_dir = self.root / annotations
 
-    def photos(self, split: str, refuse: Refuse = raise_fault) -> list[Photo]:
+    def photos(self, split: str, refuse: Refuse = raise_fault, listing: Listing | None = None) -> list[Photo]:
         """The photographs of a split with their image-level labels, in the split file's order.
 
         Args:
             split: Its name.
             refuse: Gets every fault; where it does not raise, a photograph that exists is kept with what labels it has.
+            listing: What `listing` has read, for another split say; read anew where it is None.
 
         Raises:
             InputError: an id has no photograph or no label, is listed twice, or a label is not a class.
         """
         ids = self.read_split(split, refuse)
-        files = self.photo_files()
-        if self._labels.suffix.lower() in TABLE_ENDINGS:
-            names = self._names_from_table(ids, refuse)
-        else:
-            names = self._names_from_xml(ids, refuse)
+        listing = listing or self.listing(refuse)
+        files, names = listing.files, listing.labels
+        if names is None:
+            names = dict.fromkeys(ids) if self._has_table else self._names_from_xml(ids, refuse)
         photos = []
         shared: dict[bytes, np.ndarray] = {}  # a million photographs of a thousand classes would take a gigabyte
         for name in ids:
@@ -128,6 +136,17 @@ class VocFolder:
             if name in files:
                 photos.append(Photo(name, files[name][-1], tags))
         return photos
+
+    def listing(self, refuse: Refuse = raise_fault) -> Listing:
+        """List the folder of photographs and read the table of labels.
+
+        Args:
+            refuse: Gets every fault of the table.
+
+        Raises:
+            InputError: the table is missing or broken.
+        """
+        return Listing(self.photo_files(), self._names_from_table(refuse) if self._has_table else None)
 
     def photo_files(self) -> dict[str, list[Path]]:
         """Every photograph's file by id; the last is read where there are several, a.jpg and a.png say."""
@@ -170,51 +189,6 @@ class VocFolder:
         """
         paths = [self.annotation_path(photo) for photo in photos]
         return _all_there(paths, "annotations", "the boxes of this split are not read")
-
-    def check(
-        self,
-        photos: Sequence[Photo],
-        *,
-        masks: Path | None,
-        boxes: bool = False,
-        threads: int = 4,
-        checked: Checked | None = None,
-    ) -> None:
-        """Decode every file once, so that a broken one stops the run before it has written anything.
-
-        Args:
-            photos: What to read.
-            masks: Folder of masks to read too and to compare in size with the photographs.
-            boxes: Read the XML annotations' boxes too.
-            threads: Files to read at a time; decoding leaves Python's lock.
-            checked: Files that need no second reading, and where to note those that are read; not asked with boxes.
-
-        Raises:
-            InputError: the first file that is broken, of the wrong size, or holds an index out of range; or no mask
-                shows an object.
-        """
-
-        keys: list[bytes | None] = [None] * len(photos)
-        if checked is not None and not boxes:
-            files = ((photo.path, masks and pictures.mask_file(masks, photo.id)) for photo in photos)
-            keys = [checked.key(*pair, len(self.classes)) for pair in files]
-        shown = [checked.shows(key) if checked else None for key in keys]
-        left = [place for place, known in enumerate(shown) if known is None]
-
-        def read(place: int) -> bool:
-            _, mask = self.read(photos[place], masks=masks, boxes=boxes)  # and drop what was read
-            return mask is not None and shows_object(mask)
-
-        with ThreadPoolExecutor(threads) as pool:
-            # disable=None: on a terminal only, for a log to hold the error alone.
-            quiet = True if len(left) < 100 else None
-            found = tqdm(pool.map(read, left), "checking files", len(left), leave=False, disable=quiet)
-            for place, known in zip(left, found, strict=True):
-                shown[place] = known
-                if checked is not None:
-                    checked.remember(keys[place], known)
-        if masks is not None and photos and not any(shown):
-            raise no_object(masks, len(photos))
 
     def read(
         self, photo: Photo, *, masks: Path | None, boxes: bool = False, refuse: Refuse = raise_fault
@@ -289,8 +263,13 @@ class VocFolder:
                 fault(f"{shown(name)} is listed twice; remove one of the lines.", "name twice", name)
         return usable
 
-    def _names_from_table(self, ids: Sequence[str], refuse: Refuse) -> Mapping[str, list[str] | None]:
-        """The labels' names by id; None where they cannot be read."""
+    @property
+    def _has_table(self) -> bool:
+        """Whether the labels are a table's, and not annotations'."""
+        return self._labels.suffix.lower() in TABLE_ENDINGS
+
+    def _names_from_table(self, refuse: Refuse) -> Mapping[str, list[str] | None] | None:
+        """The labels' names by id, None where a row's cannot be read; None where the table cannot."""
         names: dict[str, list[str] | None] = {}
 
         def fault(error: InputError, name: str = "") -> None:
@@ -299,12 +278,12 @@ class VocFolder:
         if not self._labels.exists():
             sentence = f"{self._labels}: the image-level labels do not exist; write a CSV 'image,labels'."
             fault(InputError(sentence, "labels missing"))
-            return dict.fromkeys(ids)
+            return None
         try:
             rows = read_labels(self._labels, self.classes.names, lambda error, image: fault(error, id_of(image))).rows
         except InputError as error:
             fault(InputError(str(error), "labels unreadable"))
-            return dict.fromkeys(ids)
+            return None
         for image, labels, *_ in rows:
             name = id_of(image)
             if name in names:
@@ -324,7 +303,7 @@ class VocFolder:
 
     def label_file(self, name: str) -> Path:
         """The file that holds the image-level labels of the photograph with this id."""
-        return self._labels if self._labels.suffix.lower() in TABLE_ENDINGS else self._labels / f"{name}.xml"
+        return self._labels if self._has_table else self._labels / f"{name}.xml"
 
     def _tags(self, name: str, labels: Sequence[str] | None, refuse: Refuse) -> np.ndarray:
         tags = np.zeros(len(self.classes), bool)

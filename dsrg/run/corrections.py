@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dsrg.data.checked import check_files
 from dsrg.data.voc import Photo, VocFolder
 from dsrg.errors import InputError
 from dsrg.files import pictures
@@ -41,7 +42,7 @@ def check(folder: VocFolder, settings: Corrections, photos: Sequence[Photo]) -> 
             f"{folder.root / settings.masks}: holds no true mask of a training photograph, <id>.png; put some there "
             "(dsrg import-masks), or set corrections.masks=null."
         )
-    folder.check([photo for photo in photos if photo.id in found], masks=folder.root / settings.masks)
+    check_files(folder, [photo for photo in photos if photo.id in found], masks=folder.root / settings.masks)
 
 
 def weight(settings: Corrections, true: int, others: int) -> int:

@@ -12,8 +12,8 @@ import numpy as np
 
 from dsrg import config, distributed, tables
 from dsrg.data.boxed import annotated, check_boxes
-from dsrg.data.checked import Checked
-from dsrg.data.voc import Photo, VocFolder
+from dsrg.data.checked import Checked, check_files
+from dsrg.data.voc import Listing, Photo, VocFolder
 from dsrg.errors import InputError
 from dsrg.files import disk, locks
 from dsrg.run import contents, corrections, trackers
@@ -74,12 +74,16 @@ class Run:
     @cached_property
     def train(self) -> list[Photo]:
         """The photographs to learn from."""
-        return self.folder.photos(self.cfg.data.train_split)
+        return self.folder.photos(self.cfg.data.train_split, listing=self._listing)
 
     @cached_property
     def val(self) -> list[Photo]:
         """The photographs to measure on."""
-        return self.folder.photos(self.cfg.data.val_split)
+        return self.folder.photos(self.cfg.data.val_split, listing=self._listing)
+
+    @cached_property
+    def _listing(self) -> Listing:
+        return self.folder.listing()
 
     @property
     def stages(self) -> list[str]:
@@ -140,7 +144,7 @@ class Run:
             corrections.check(self.folder, self.cfg.corrections, self.train)
             for photos in (self.train, self.val):
                 masks = self.folder.mask_dir if self.folder.has_masks(photos) else None
-                self.folder.check(photos, masks=masks, checked=self._checked)
+                check_files(self.folder, photos, masks=masks, checked=self._checked)
             locks.remove_leftovers(self.directory, deep=True)
         distributed.barrier()
 
@@ -216,7 +220,7 @@ class Run:
             if name not in ("seeds", "masks"):
                 stage.read_files()
             elif distributed.is_main():
-                self.folder.check(self.train, masks=stage.directory)
+                check_files(self.folder, self.train, masks=stage.directory)
         elif not stage.usable:
             if self._is_shared(STAGES[name]):
                 self._refuse_to_make()

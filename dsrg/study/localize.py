@@ -17,6 +17,7 @@ from tqdm import tqdm
 from dsrg import distributed, explain, tables
 from dsrg.boxes import LabelledBoxes, box_iou, map_boxes, mask_boxes
 from dsrg.data.annotations import read_boxes_for
+from dsrg.data.checked import check_files
 from dsrg.data.voc import Photo, read_mask_for
 from dsrg.draw import heatmap, tiles
 from dsrg.errors import InputError
@@ -121,7 +122,7 @@ class Truth:
         # The training and validation splits' photographs and masks have been read once already, by Run.start.
         if distributed.is_main() and (annotated or split not in (data.train_split, data.val_split)):
             masks = self._folder.mask_dir if self._masks else None
-            self._folder.check(self.photos, masks=masks, boxes=annotated)
+            check_files(self._folder, self.photos, masks=masks, boxes=annotated)
         distributed.barrier()
 
     def boxes(self, photo: Photo, size: tuple[int, int]) -> LabelledBoxes | None:

@@ -19,6 +19,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional
 
+from dsrg.data.checked import check_files
 from dsrg.data.classes import read_classes
 from dsrg.data.voc import Photo, read_mask_for
 from dsrg.errors import InputError
@@ -97,7 +98,7 @@ class MapMass:
             self.photos = run.val
         else:
             self.photos = run.folder.photos(self.split)
-            run.folder.check(self.photos, masks=None)  # the validation split has been read by Run.start
+            check_files(run.folder, self.photos, masks=None)  # the validation split has been read by Run.start
         self.masked = with_masks(self.source, self.photos)
 
     @functools.cached_property

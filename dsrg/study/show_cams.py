@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from dsrg import distributed, tables
+from dsrg.data.checked import check_files
 from dsrg.data.voc import Photo, spread
 from dsrg.draw import heatmap, lettering, tiles
 from dsrg.draw.heatmap import Colour
@@ -157,7 +158,7 @@ def find_photos(run: Run, files: Sequence[str]) -> list[Photo]:
         unlabelled = np.zeros(len(run.classes), bool)
         unlabelled[0] = True
         photos.append(known.get(file.resolve(), Photo(str(file), file, unlabelled)))
-    run.folder.check(photos, masks=None)
+    check_files(run.folder, photos, masks=None)
     return photos
 
 

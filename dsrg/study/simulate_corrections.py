@@ -23,7 +23,6 @@ from dsrg.study.pick import rank_photos
 
 WAYS = ("picked", "random")
 """How the photographs are chosen: as dsrg pick ranks them, or drawn at random."""
-FIGURE = "retrain_miou"
 
 
 @dataclass(frozen=True)
@@ -80,12 +79,10 @@ class Simulation:
         Raises:
             InputError: a folder holds what other settings made, or a training fails.
         """
-        if self.base.cfg.supervised.enabled:
-            for name in ("supervised", predictions_of("supervised")):
-                MAKERS[name](self.base)
         results = self._write()
+        ends = ("supervised",) if self.base.cfg.supervised.enabled else ()
         for seed in self.seeds:
-            for name in ("dsrg", "masks", "retrain", predictions_of("retrain")):
+            for name in ("dsrg", "masks", "retrain", *ends, *map(predictions_of, ("retrain", *ends))):
                 MAKERS[name](self.none[seed])
             results = self._write()
             for cell in self._cells(seed):
@@ -99,20 +96,24 @@ class Simulation:
 
     def table(self) -> str:
         """The table in Markdown, and a sentence on what it holds."""
-        columns = " | ".join(f"{way}: mIoU | gap closed | n" for way in WAYS)
-        lines = [f"| true masks | share of the photographs | {columns} |", "|---:" * (2 + 3 * len(WAYS)) + "|"]
-        none, full, weight = self._values(None), self._full(), self.base.cfg.corrections.weight
-        for count, found in [(0, dict.fromkeys(WAYS, none)), *((count, self._row(count)) for count in self.counts)]:
-            cells = [_cell(found[way], none, full if count else None) for way in WAYS]
-            lines.append(f"| {count} | {count / len(self.base.train):.1%} | {' | '.join(cells)} |")
-        if full is not None:
-            lines.append(
-                f"| {len(self.base.train)}, full supervision | 100.0% |{f' {full:.3f} | 100% | 1 |' * len(WAYS)}"
-            )
+        columns = " | ".join(f"{way}: mIoU | gain | gap closed" for way in WAYS)
+        lines = [f"| true masks | share of the photographs | {columns} | n |", "|---:" * (3 + 3 * len(WAYS)) + "|"]
+        none, full, photos = self._values(None), self._full(), len(self.base.train)
+        rows = [(str(count), count, self._row(count)) for count in self.counts]
+        rows.insert(0, ("0", 0, dict.fromkeys(WAYS, none)))
+        if full:
+            rows.append((f"{photos}, full supervision", photos, dict.fromkeys(WAYS, full)))
+        for title, count, found in rows:
+            cells = [
+                _cells(values, none, full) if count else f"{_spread('.3f', values)} | | " for values in found.values()
+            ]
+            numbers = ", ".join(dict.fromkeys(str(len(values) or "-") for values in found.values()))
+            lines.append(f"| {title} | {count / photos:.1%} | {' | '.join(cells)} | {numbers} |")
+        weight = self.base.cfg.corrections.weight
         return "\n".join(lines) + (
             f"\n\nmIoU on {self.base.cfg.data.val_split} after retraining, mean ± standard deviation over n random "
-            f"seeds ({', '.join(map(str, self.seeds))}); corrections.weight = {weight or 'null'}. The "
-            "gap is that between no true mask, with the same random seeds, and full supervision."
+            f"seeds ({', '.join(map(str, self.seeds))}); corrections.weight = {weight or 'null'}. Gains are over no "
+            "true mask, random seed by random seed; the gap is what full supervision gains."
         )
 
     def _none(self, seed: int) -> Run:
@@ -163,17 +164,12 @@ class Simulation:
 
     def _values(self, which: tuple[str, int] | None) -> dict[int, float]:
         """What is measured so far, by random seed; of None without true masks."""
-        found = {}
-        for seed in self.seeds:
-            run = self.none[seed] if which is None else self._cell_run(Cell(*which, seed))
-            stage = run.stage(predictions_of("retrain"))
-            if stage.recorded and stage.finished and FIGURE in stage.figures:
-                found[seed] = float(stage.figures[FIGURE])
-        return found
+        runs = {s: self.none[s] if which is None else self._cell_run(Cell(*which, s)) for s in self.seeds}
+        return _measured(runs, "retrain")
 
-    def _full(self) -> float | None:
-        stage = self.base.stage(predictions_of("supervised"))
-        return stage.figures.get("supervised_miou") if stage.recorded and stage.finished else None
+    def _full(self) -> dict[int, float]:
+        """The same with all true masks."""
+        return _measured(self.none, "supervised")
 
     def _write(self) -> dict[str, Any]:
         none, full = self._values(None), self._full()
@@ -182,7 +178,7 @@ class Simulation:
             "photographs": len(self.base.train),
             "weight": self.base.cfg.corrections.weight,
             "none": _by_name(none),
-            "full": full,
+            "full": _by_name(full),
             "counts": {str(count): {way: _by_name(found) for way, found in row.items()} for count, row in rows.items()},
         }
         if distributed.is_main():
@@ -191,7 +187,7 @@ class Simulation:
                 self.directory / "corrections.md", f"{self.table()}\n\n![The table as a chart](corrections.png)\n"
             )
             lines = {way: [list(none.values()), *(list(rows[c][way].values()) for c in self.counts)] for way in WAYS}
-            level = {} if full is None else {"full supervision": full}
+            level = {"full supervision": statistics.fmean(full.values())} if full else {}
             chart.draw_curves(
                 self.directory / "corrections.png",
                 [str(count) for count in (0, *self.counts)],
@@ -218,16 +214,32 @@ def _by_name(values: Mapping[int, float]) -> dict[str, float]:
     return {str(seed): value for seed, value in values.items()}
 
 
-def _cell(values: Mapping[int, float], none: Mapping[int, float], full: float | None) -> str:
-    if not values:
-        return "- | | -"
-    mean = statistics.fmean(values.values())
-    spread = f" ± {statistics.stdev(values.values()):.3f}" if len(values) > 1 else ""
-    before = [none[seed] for seed in values if seed in none]
+def _measured(runs: Mapping[int, Run], network: str) -> dict[int, float]:
+    """mIoU of a network, by random seed, where it is measured."""
+    found = {}
+    for seed, run in runs.items():
+        stage, figure = run.stage(predictions_of(network)), f"{network}_miou"
+        if stage.recorded and stage.finished and figure in stage.figures:
+            found[seed] = float(stage.figures[figure])
+    return found
+
+
+def _cells(values: Mapping[int, float], none: Mapping[int, float], full: Mapping[int, float]) -> str:
+    """A row's three cells of one way: mIoU, the gain over no true mask, and its share of full supervision's gain."""
+    gains = {seed: value - none[seed] for seed, value in values.items() if seed in none}
+    gaps = [full[seed] - none[seed] for seed in gains if seed in full]
     closed = ""
-    if full is not None and before and full > statistics.fmean(before):
-        closed = f"{(mean - statistics.fmean(before)) / (full - statistics.fmean(before)):.0%}"
-    return f"{mean:.3f}{spread} | {closed} | {len(values)}"
+    if gaps and len(gaps) == len(gains) and sum(gaps) > 0:
+        closed = f"{sum(gains.values()) / sum(gaps):.0%}"
+    return f"{_spread('.3f', values)} | {_spread('+.3f', gains)} | {closed}"
+
+
+def _spread(form: str, values: Mapping[int, float]) -> str:
+    """Mean and, of two or more, standard deviation."""
+    if not values:
+        return "-"
+    deviation = f" ± {statistics.stdev(values.values()):.3f}" if len(values) > 1 else ""
+    return format(statistics.fmean(values.values()), form) + deviation
 
 
 def _say(text: str) -> None:

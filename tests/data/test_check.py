@@ -12,6 +12,7 @@ from helpers import make_voc, write_mask_file
 from PIL import Image
 
 from dsrg.data.check import DataCheck, check_data
+from dsrg.data.checked import check_files
 from dsrg.data.demo import CLASSES, generate
 from dsrg.data.voc import VocFolder
 from dsrg.errors import InputError
@@ -195,7 +196,7 @@ def test_a_run_stops_at_what_the_check_lists(root: Path, name: str) -> None:
     try:
         for split in ("train", "val"):
             photos = folder.photos(split)
-            folder.check(photos, masks=folder.mask_dir)
+            check_files(folder, photos, masks=folder.mask_dir)
     except InputError as error:
         if listed.kind != "mask missing":  # a run does not measure such a split, and goes on
             assert str(error) == listed.message

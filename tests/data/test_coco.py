@@ -16,6 +16,7 @@ from pycocotools.coco import COCO
 from torchvision.models._meta import _COCO_CATEGORIES
 
 from dsrg import labels
+from dsrg.data.checked import check_files
 from dsrg.data.coco import plan_coco, plan_json, read_instances
 from dsrg.data.doors.recognise import Choice, plan_any
 from dsrg.data.prepare import write_set
@@ -114,7 +115,7 @@ def test_the_official_layout(tmp_path: Path, year: int, below: str) -> None:
     photos = folder.photos("train")
     assert len(photos) == 80
     assert len(folder.photos("val")) == 4
-    folder.check(photos, masks=folder.mask_dir)
+    check_files(folder, photos, masks=folder.mask_dir)
     for position, one in enumerate(photos, 1):
         assert set(np.unique(read_mask(folder.mask_path(one)))) == {0, position}
 

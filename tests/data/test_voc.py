@@ -8,6 +8,7 @@ import pytest
 from helpers import make_voc, quadrants, write_mask_file
 from PIL import Image
 
+from dsrg.data.checked import check_files
 from dsrg.data.voc import VocFolder, read_mask_for
 from dsrg.errors import InputError
 
@@ -37,7 +38,7 @@ def test_reads_splits_in_their_order(tmp_path: Path) -> None:
     assert photos[0].tags.dtype == bool
     assert photos[0].tags.tolist() == [True, True, True, False]
     assert folder.has_masks(photos)
-    folder.check(photos, masks=folder.mask_dir)
+    check_files(folder, photos, masks=folder.mask_dir)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,7 @@ def test_ids_may_hold_points(tmp_path: Path) -> None:
     folder = VocFolder(root)
     photos = folder.photos("train")
     assert folder.has_masks(photos)
-    folder.check(photos, masks=folder.mask_dir)
+    check_files(folder, photos, masks=folder.mask_dir)
 
 
 def test_splits_may_have_blanks_and_a_byte_order_mark(tmp_path: Path) -> None:
@@ -88,7 +89,7 @@ def test_photographs_may_be_jpg_jpeg_or_png(tmp_path: Path) -> None:
     (root / "JPEGImages/b.txt").write_text("notes")
     photos = VocFolder(root).photos("train")
     assert [photo.path.name for photo in photos] == ["a.JPEG", "b.png"]
-    VocFolder(root).check(photos, masks=root / "SegmentationClass")
+    check_files(VocFolder(root), photos, masks=root / "SegmentationClass")
 
 
 def test_xml_annotations(tmp_path: Path) -> None:
@@ -208,7 +209,7 @@ def test_masks_may_be_missing_with_a_warning_where_some_are_there(tmp_path: Path
     (tmp_path / "SegmentationClass/a.png").unlink()
     assert not folder.has_masks(photos)  # c.png, of another split, is there
     assert folder.has_masks(folder.photos("val"))
-    folder.check(photos, masks=None)
+    check_files(folder, photos, masks=None)
     assert not VocFolder(make_voc(tmp_path / "bare", masks=False)).has_masks(photos)
 
 
@@ -217,21 +218,21 @@ def test_a_mask_of_another_size_names_both_files(tmp_path: Path) -> None:
     path = tmp_path / "SegmentationClass/b.png"
     write_mask_file(path, quadrants(12, 16, 0))
     with pytest.raises(InputError) as caught:
-        folder.check(folder.photos("train"), masks=folder.mask_dir)
+        check_files(folder, folder.photos("train"), masks=folder.mask_dir)
     assert str(caught.value) == (
         f"{path}: the mask is 12 x 16 pixels, but its photograph {tmp_path / 'JPEGImages/b.jpg'} is 16 x 12; "
         "make them equal."
     )
-    folder.check(folder.photos("train"), masks=None)
+    check_files(folder, folder.photos("train"), masks=None)
 
 
 def test_a_mask_with_a_class_that_is_not_listed_is_refused(tmp_path: Path) -> None:
     folder = VocFolder(make_voc(tmp_path))
     write_mask_file(tmp_path / "SegmentationClass/a.png", np.full((12, 16), 4))
     with pytest.raises(InputError, match=r"a\.png: holds class index 4"):
-        folder.check(folder.photos("train"), masks=folder.mask_dir)
+        check_files(folder, folder.photos("train"), masks=folder.mask_dir)
     write_mask_file(tmp_path / "SegmentationClass/a.png", np.full((12, 16), 255))
-    folder.check(folder.photos("train"), masks=folder.mask_dir)
+    check_files(folder, folder.photos("train"), masks=folder.mask_dir)
 
 
 def test_a_corrupt_photograph_is_refused(tmp_path: Path) -> None:
@@ -239,7 +240,7 @@ def test_a_corrupt_photograph_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "JPEGImages/b.jpg"
     path.write_bytes(path.read_bytes()[:-80])
     with pytest.raises(InputError, match=r"JPEGImages/b\.jpg: the photograph cannot be decoded"):
-        folder.check(folder.photos("train"), masks=None)
+        check_files(folder, folder.photos("train"), masks=None)
 
 
 def test_the_first_broken_file_of_the_split_is_named_whatever_the_threads(tmp_path: Path) -> None:
@@ -249,7 +250,7 @@ def test_the_first_broken_file_of_the_split_is_named_whatever_the_threads(tmp_pa
         (tmp_path / f"JPEGImages/{name}.jpg").write_bytes(b"")
     for threads in (1, 4):
         with pytest.raises(InputError, match=r"JPEGImages/p3\.jpg"):
-            folder.check(folder.photos("train"), masks=None, threads=threads)
+            check_files(folder, folder.photos("train"), masks=None, threads=threads)
 
 
 def test_read_mask_for_gives_the_indices(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,7 +61,8 @@ def test_more_masks_are_added_to_the_same_ones_and_only_retraining_is_repeated(
     results = json.loads((base / "corrections/corrections.json").read_text())
     measured = json.loads((place / "picked-4/predictions/val/stage.json").read_text())["figures"]["retrain_miou"]
     assert results["counts"]["4"]["picked"] == {"0": pytest.approx(measured)}
-    assert f"| 4 | 66.7% | {measured:.3f} |  | 1 |" in (base / "corrections/corrections.md").read_text()
+    gain = measured - results["none"]["0"]
+    assert f"| 4 | 66.7% | {measured:.3f} | {gain:+.3f} |  |" in (base / "corrections/corrections.md").read_text()
     assert Image.open(base / "corrections/corrections.png").size[0] > 500
     assert (base / "corrections/corrections.md").read_text().split("\n\n![")[0] in text
 
@@ -76,6 +78,28 @@ def test_more_masks_are_added_to_the_same_ones_and_only_retraining_is_repeated(
     monkeypatch.setitem(simulate_corrections.MAKERS, "retrain", noted)  # type: ignore[arg-type]
     assert tool("simulate_corrections", *words[:4], "2", *words[4:])[0] == 0
     assert {path.name for path in made} == {"picked-2", "random-2"}
+
+
+def test_each_random_seed_has_its_own_full_supervision(data: Path, finished: Path, tool: Tool, tmp_path: Path) -> None:
+    base = shutil.copytree(finished, tmp_path / "run")
+    words = ("--cfg", base / "config.yaml", f"run_dir={base}", "supervised.enabled=true", "--counts", "2")
+    assert tool("simulate_corrections", *words, "--seeds", "0", "1")[0] == 0
+    full = json.loads((base / "corrections/corrections.json").read_text())["full"]
+    runs = {"0": base, "1": base / "corrections/1/none"}
+    for seed, run in runs.items():
+        record = json.loads((run / "supervised/predictions/val/stage.json").read_text())
+        assert full[seed] == record["figures"]["supervised_miou"]
+    assert (base / "corrections/1/random-2/retrain").is_dir()
+    mean = statistics.fmean(full.values())
+    assert f"| 6, full supervision | 100.0% | {mean:.3f} ± " in (base / "corrections/corrections.md").read_text()
+
+
+def test_gains_are_those_of_each_random_seed() -> None:
+    cells = simulate_corrections._cells({0: 0.5, 1: 0.7}, {0: 0.4, 1: 0.5}, {0: 0.6, 1: 0.9})
+    assert cells == "0.600 ± 0.141 | +0.150 ± 0.071 | 50%"
+    assert simulate_corrections._cells({0: 0.5}, {0: 0.4, 1: 0.9}, {1: 0.95}) == "0.500 | +0.100 | "
+    assert simulate_corrections._cells({0: 0.5}, {0: 0.4}, {0: 0.3}) == "0.500 | +0.100 | "
+    assert simulate_corrections._cells({}, {0: 0.4}, {0: 0.3}) == "- | - | "
 
 
 @pytest.mark.parametrize(
