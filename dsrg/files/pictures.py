@@ -190,8 +190,11 @@ def mask_file(folder: Path, name: str) -> Path:
 
     A link to nothing counts as a file, so that whoever reads it is told.
     """
-    paths = [folder / f"{name}{ending}" for ending in (".png", ".PNG", ".Png")]
-    return next((path for path in paths if os.path.lexists(path)), paths[0])
+    plain = folder / f"{name}.png"
+    if os.path.lexists(plain):  # nearly always, and a start asks for each photograph
+        return plain
+    others = (folder / f"{name}{ending}" for ending in (".PNG", ".Png"))
+    return next((path for path in others if os.path.lexists(path)), plain)
 
 
 def check_indices(mask: np.ndarray, num_classes: int, path: str | Path) -> None:
