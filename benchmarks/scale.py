@@ -67,7 +67,8 @@ def main() -> None:
     parser.add_argument("--predicted", type=int, nargs="*", default=[], help="photographs for dsrg predict")
     parser.add_argument("--no-seeds", action="store_true", help="leave the seeds and the stage after them out")
     parser.add_argument("--classes", type=int, nargs="+", default=[2, 25, 250])
-    parser.add_argument("--pixels", type=float, nargs="+", default=[0.1, 1, 10, 100], help="millions")
+    parser.add_argument("--pixels", type=float, nargs="+", default=[0.1, 1, 10, 24, 100], help="millions")
+    parser.add_argument("--engines", nargs="+", default=["torch", "onnx"], help="of dsrg predict, for pixels")
     parser.add_argument("--work", type=Path, help="where the data go (default: the system's temporary folder)")
     options = parser.parse_args()
     print(machine_line(), flush=True)
@@ -78,7 +79,7 @@ def main() -> None:
         elif options.what == "classes":
             classes(work, options.classes)
         elif options.what == "pixels":
-            pixels(work, options.pixels)
+            pixels(work, options.pixels, options.engines)
         else:
             processes(work, options.counts[0])
 
@@ -131,9 +132,9 @@ def classes(work: Path, counts: Sequence[int]) -> None:
     print_table(["2,000 photographs", "classes", "CPU s", "peak MB"], sorted(table, key=lambda row: row[0]))
 
 
-def pixels(work: Path, counts: Sequence[float]) -> None:
+def pixels(work: Path, counts: Sequence[float], engines: Sequence[str]) -> None:
     """dsrg predict on one photograph of growing size, which the network sees at 353 pixels, without the CRF."""
-    table = []
+    rows: dict[str, list[list[str]]] = {engine: [] for engine in engines}
     for number, count in enumerate(counts):
         place = work / str(number) / "photos"
         place.mkdir(parents=True)
@@ -142,9 +143,10 @@ def pixels(work: Path, counts: Sequence[float]) -> None:
         waves = np.sin(rows / 41) * np.cos(columns / 53)
         picture = np.stack([128 + 100 * waves, 128 - 100 * waves, 255 * rows / side], axis=-1).astype(np.uint8)
         Image.fromarray(picture).save(place / "photo.jpg")
-        one = cost(segment(place.parent, work, 353))
-        table.append([f"{count:g} megapixels", f"{one.cpu:.1f}", f"{one.peak:.0f}"])
-    print_table(["predict, one photograph", "CPU s", "peak MB"], table)
+        for engine, table in rows.items():
+            one = cost(segment(place.parent, work, 353, engine))
+            table.append([engine, f"{count:g} megapixels", f"{one.cpu:.1f}", f"{one.peak:.0f}"])
+    print_table(["predict, one photograph", "", "CPU s", "peak MB"], [row for table in rows.values() for row in table])
 
 
 def processes(work: Path, count: int) -> None:
@@ -262,10 +264,10 @@ def known(place: Path, then: str = "") -> list[str]:
     return ["-c", START.format(cfg="demo/resnet18", overrides=[*overrides(place), f"run_dir={place / 'known'}"]) + then]
 
 
-def segment(place: Path, work: Path, size: int = 65) -> list[str]:
+def segment(place: Path, work: Path, size: int = 65, engine: str = "torch") -> list[str]:
     """The words of dsrg predict, with a network of random weights."""
-    sized = ["--size", str(size), "--no-crf", "--device", "cpu", "--engine", "torch", "--workers", "0"]
-    named = ["--model", str(network(work)), "--out", str(place / "masks")]
+    sized = ["--size", str(size), "--no-crf", "--device", "cpu", "--engine", engine, "--workers", "0"]
+    named = ["--model", str(network(work)), "--out", str(place / f"masks-{engine}")]
     return ["-m", "dsrg", "predict", str(place / "photos"), *named, *sized]
 
 
