@@ -134,7 +134,7 @@ def classes(work: Path, counts: Sequence[int]) -> None:
 
 def pixels(work: Path, counts: Sequence[float], engines: Sequence[str]) -> None:
     """dsrg predict on one photograph of growing size, which the network sees at 353 pixels, without the CRF."""
-    rows: dict[str, list[list[str]]] = {engine: [] for engine in engines}
+    tables: dict[str, list[list[str]]] = {engine: [] for engine in engines}
     for number, count in enumerate(counts):
         place = work / str(number) / "photos"
         place.mkdir(parents=True)
@@ -143,10 +143,10 @@ def pixels(work: Path, counts: Sequence[float], engines: Sequence[str]) -> None:
         waves = np.sin(rows / 41) * np.cos(columns / 53)
         picture = np.stack([128 + 100 * waves, 128 - 100 * waves, 255 * rows / side], axis=-1).astype(np.uint8)
         Image.fromarray(picture).save(place / "photo.jpg")
-        for engine, table in rows.items():
+        for engine, table in tables.items():
             one = cost(segment(place.parent, work, 353, engine))
             table.append([engine, f"{count:g} megapixels", f"{one.cpu:.1f}", f"{one.peak:.0f}"])
-    print_table(["predict, one photograph", "", "CPU s", "peak MB"], [row for table in rows.values() for row in table])
+    print_table(["predict, one photograph", "", "CPU s", "peak MB"], itertools.chain.from_iterable(tables.values()))
 
 
 def processes(work: Path, count: int) -> None:
