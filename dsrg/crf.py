@@ -45,6 +45,7 @@ def dense_crf(
     bilateral_weight: float = 10,
     gaussian_sxy: float = 3,
     gaussian_weight: float = 3,
+    long_side: float | None = None,
 ) -> Tensor:
     """Refine class probabilities with the colours of the image. No gradient flows.
 
@@ -62,6 +63,8 @@ def dense_crf(
         bilateral_weight: w_b.
         gaussian_sxy: Standard deviation of the Gaussian kernel, in pixels of this grid.
         gaussian_weight: w_g.
+        long_side: Pixels of the longer side of a grid for which the two deviations over position are given; on this one
+            they are larger or smaller in proportion. None takes them as they are.
 
     Returns:
         (B, C, h, w), float32 or, for float64 probabilities, float64; on the device of `probs`.
@@ -71,6 +74,11 @@ def dense_crf(
         InputError: the engine cannot do this size, or not on this device, or is pydensecrf and not installed.
         ImportError: Triton is needed for the tiled engine, and not installed.
     """
+    if long_side is not None:
+        if long_side <= 0:
+            raise ValueError(f"long_side is {long_side}; it must be above 0.")
+        grown = max(probs.shape[-2:]) / long_side
+        bilateral_sxy, gaussian_sxy = bilateral_sxy * grown, gaussian_sxy * grown
     _check(probs, images, tags, engine, iterations, (bilateral_sxy, bilateral_srgb, gaussian_sxy))
     probs = probs.to(torch.promote_types(probs.dtype, torch.float32))
     if tags is None:

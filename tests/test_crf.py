@@ -104,6 +104,15 @@ def test_zero_probabilities_stay_finite(engine):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_deviations_grow_with_the_long_side(engine):
+    probs, images = example()  # 5 x 6 pixels
+    given = {"engine": engine, "bilateral_srgb": 20.0}
+    grown = dense_crf(probs, images, **given, bilateral_sxy=1.5, gaussian_sxy=0.4, long_side=3)
+    assert torch.equal(grown, dense_crf(probs, images, **given, bilateral_sxy=3.0, gaussian_sxy=0.8))
+    assert not torch.equal(grown, dense_crf(probs, images, **given, bilateral_sxy=1.5, gaussian_sxy=0.4))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_dtypes_and_gradient(engine):
     probs, images = example(dtype=torch.float32)
     for dtype, expected in ((torch.float16, torch.float32), (torch.float32, torch.float32), (torch.float64,) * 2):
@@ -195,6 +204,7 @@ def test_an_engine_that_cannot_do_it_says_which_can(engine, message):
         ({"engine": "fast"}, "engine is 'fast'; it must be one of auto, exact, permutohedral, pydensecrf, tiled"),
         ({"iterations": -1}, "iterations is -1"),
         ({"gaussian_sxy": 0}, "standard deviations must be above 0"),
+        ({"long_side": 0}, "long_side is 0; it must be above 0"),
     ],
 )
 def test_refuses_what_does_not_fit(change, message):

@@ -88,7 +88,7 @@ def check_crf_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: one is unknown or out of bounds.
     """
-    unknown = sorted(set(arguments) - set(Crf().arguments()))
+    unknown = sorted(set(arguments) - set(Crf(long_side=1).arguments()))
     if unknown:
         raise ValueError(f"{', '.join(unknown)[:200]} is not known")
     return Crf.model_validate(arguments).arguments()

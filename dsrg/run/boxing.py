@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -77,28 +78,28 @@ class Boxed:
         edges[:2] = np.minimum(edges[:2], [width - 1, height - 1])
         edges[2:] = np.maximum(edges[2:], edges[:2] + 1)
         share = tables.part(tables.BOXES[self.way])(small, edges, core=self.settings.core, cuts=self.settings.cuts)
-        found = None if share is None else self._states(share, small, scale)
+        found = None if share is None else self._states(share, small, self.crf.on_grid(1 / scale, picture.shape[:2]))
         if found is not None:
             found = cv2.resize(found, crop.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
             found = found[box[1] - top : box[3] - top, box[0] - left : box[2] - left]
         sides = (int(box[3] - box[1]), int(box[2] - box[0]))
         return box_seeds.checked(found, sides, fill=self.settings.fill, core=self.settings.core)
 
-    def _states(self, share: np.ndarray, small: np.ndarray, scale: float) -> np.ndarray:
+    def _states(self, share: np.ndarray, small: np.ndarray, crf: dict[str, Any]) -> np.ndarray:
         """The states of a crop's pixels, the CRF being asked where the settings want that."""
         settings = self.settings
         cut = functools.partial(box_seeds.states, share, foreground=settings.foreground, background=settings.background)
         if not settings.crf:
             return cut()
         high, low = share > settings.foreground, (share >= settings.background) & (share > 0)
-        return cut(object_kept=self._refined(high, small, scale), background_kept=~self._refined(low, small, scale))
+        return cut(object_kept=self._refined(high, small, crf), background_kept=~self._refined(low, small, crf))
 
-    def _refined(self, is_object: np.ndarray, small: np.ndarray, scale: float) -> np.ndarray:
+    def _refined(self, is_object: np.ndarray, small: np.ndarray, crf: dict[str, Any]) -> np.ndarray:
         """Where the CRF says object, (h, w) bool, of what is object and background to it."""
         tags = torch.ones(1, 2, dtype=torch.bool)
         unary = cam.label_probs(torch.from_numpy(is_object.astype(np.uint8))[None], tags)
         images = torch.from_numpy(small).permute(2, 0, 1)[None].float()
-        refined = dense_crf(unary, images, **self.crf.arguments(scale=1 / scale))
+        refined = dense_crf(unary, images, **crf)
         return np.asarray((refined.argmax(dim=1)[0] != BACKGROUND).numpy())
 
     def weigh(self, photo: Photo, probs: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -164,6 +165,9 @@ class Crf(Section):
     """Gaussian kernel: position deviation in pixels of the full-size photograph."""
     gaussian_weight: NonNegative = 3.0
     """Gaussian kernel: weight."""
+    long_side: Side | None = None
+    """Long side, in pixels, of the photographs for which the position deviations are given: those of a larger or smaller
+    photograph are larger or smaller in proportion. null takes them as pixels of any photograph, as published."""
     train_scale: Positive = 12.0
     """Position deviations are divided by this on the training grid."""
     train_unary: Literal["log", "probability"] = "log"
@@ -172,8 +176,19 @@ class Crf(Section):
     tags: bool = True
     """Let only the image's own classes take part where the image-level labels are known."""
 
-    def arguments(self, scale: float = 1.0) -> dict[str, Any]:
-        """Keyword arguments for `dsrg.crf.dense_crf`, position deviations divided by `scale`."""
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments for `dsrg.crf.dense_crf` on photographs."""
+        return self.on_grid(1.0) | ({} if self.long_side is None else {"long_side": self.long_side})
+
+    def on_grid(self, scale: float, shape: Sequence[int] | None = None) -> dict[str, Any]:
+        """The same on a grid, position deviations divided by `scale`.
+
+        Args:
+            scale: Pixels of the photograph for each of the grid.
+            shape: (H, W) of the photograph, for `long_side`; None on the training grid, whose scale says all.
+        """
+        if shape is not None and self.long_side is not None:
+            scale *= self.long_side / max(shape)
         return {
             "engine": self.engine,
             "iterations": self.iterations,

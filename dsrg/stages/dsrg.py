@@ -50,7 +50,7 @@ class DsrgStep:
         self.losses = {name: tables.LOSSES[name] for name in cfg.losses.enabled}
         self.grow = cfg.grow
         self.grid = cfg.dsrg.grid
-        self.crf = cfg.crf.arguments(cfg.crf.train_scale)
+        self.crf = cfg.crf.on_grid(cfg.crf.train_scale)
         self.crf_tags = cfg.crf.tags
         self.crf_unary = cfg.crf.train_unary
 

@@ -235,7 +235,7 @@ def cut_seeds(
     size = (-(-height // 2), -(-width // 2)) if settings.par else None
     cams = spread(classes, maps, tags.shape[1], size)
     small = functional.interpolate(pixels[None].float(), cams.shape[-2:], mode="bilinear", antialias=True)
-    arguments = crf.arguments(scale=width / cams.shape[-1])
+    arguments = crf.on_grid(width / cams.shape[-1], (height, width))
 
     def refined(threshold: float) -> Tensor:
         if settings.par:
