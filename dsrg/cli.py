@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from dsrg.run.folder import Run
 
 Option = tuple[str, dict[str, Any]]
+CFG_HELP = "configuration: a YAML file, or a preset such as own/mobilenet_v2"
+OVERRIDES_HELP = "settings that override it, such as data.root=data/mine dsrg.lr=1e-3"
 
 
 def option(name: str, **keywords: Any) -> Option:
@@ -64,18 +66,16 @@ def main(
     parser = argparse.ArgumentParser(description=description)
     for name, keywords in options:
         parser.add_argument(name, **keywords)
-    parser.add_argument(
-        "--cfg", required=True, metavar="FILE", help="configuration, such as configs/demo/resnet18.yaml"
-    )
+    parser.add_argument("--cfg", required=True, metavar="FILE", help=CFG_HELP)
     if several:
         parser.add_argument(
             "--also",
             nargs="+",
             default=[],
             metavar="FILE",
-            help="configurations of further networks; key=value holds for them too, but for run_dir",
+            help="configurations of further networks; key=value applies to them too, except run_dir",
         )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as data.root=photos dsrg.lr=1e-3")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDES_HELP)
     given = vars(parser.parse_intermixed_args(arguments))  # files and key=value stand before options or after them
     cfg, overrides = given.pop("cfg"), given.pop("overrides")
     for name, words in given.items():
@@ -118,7 +118,7 @@ SHARD = option(
     "--shard",
     type=_shard,
     metavar="I/N",
-    help="make the I-th of N shares of the files, such as 1/4; other calls make the others, on any machine",
+    help="make the I-th of N shares of the files, such as 1/4; other calls, on any machine, make the others",
 )
 """Of commands that make a file for each photograph."""
 

@@ -1,4 +1,4 @@
-"""IoU of each class and their mean, over two folders of masks."""
+"""Print the IoU of each class and their mean, over two folders of masks."""
 
 import sys
 

@@ -1,9 +1,9 @@
-"""Train every variant of the ablation with several random seeds, on one set of seeds; a table and a chart of them."""
+"""Train every variant of the ablation from the same seeds, with several random seeds; writes a table and a chart."""
 
 import argparse
 from collections.abc import Sequence
 
-from dsrg.cli import guard
+from dsrg.cli import CFG_HELP, OVERRIDES_HELP, guard
 from dsrg.errors import InputError
 from dsrg.tables import ABLATION
 
@@ -17,19 +17,17 @@ def whole(word: str) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cfg", required=True, metavar="FILE", help=CFG_HELP)
     parser.add_argument(
-        "--cfg", required=True, metavar="FILE", help="configuration, such as configs/demo/resnet18.yaml"
+        "--seeds", nargs="+", default=["0", "1", "2"], metavar="N", help="random seeds of the table (default 0 1 2)"
     )
     parser.add_argument(
-        "--seeds", nargs="+", default=["0", "1", "2"], metavar="N", help="all random seeds of the table (default 0 1 2)"
+        "--only", nargs="+", default=[], metavar="NAME", help=f"train only these rows: {', '.join(ABLATION)}"
     )
     parser.add_argument(
-        "--only", nargs="+", default=[], metavar="NAME", help=f"train some alone: {', '.join(ABLATION)}"
+        "--splits", nargs="+", default=[], metavar="NAME", help="splits to measure on (default: data.val_split)"
     )
-    parser.add_argument(
-        "--splits", nargs="+", default=[], metavar="NAME", help="measure on each of these (default: data.val_split)"
-    )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as data.root=photos dsrg.lr=1e-3")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDES_HELP)
     options = parser.parse_args(arguments)
 
     def work() -> None:

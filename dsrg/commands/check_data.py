@@ -1,4 +1,4 @@
-"""Read a data folder once as a whole and list every fault by file; exit status 2 where there is one."""
+"""Read a whole data folder and list every fault by file; the exit status is 2 if there is one."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the words of the command line (None: the process's own) and check; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--cfg", metavar="FILE", help="configuration; its section data says what to read")
+    source.add_argument("--cfg", metavar="FILE", help="configuration, whose section data says what to read")
     source.add_argument("--root", metavar="DIR", help="data folder, instead of a configuration")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as data.classes=voc data.val_split=val")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found to this file too")
-    parser.add_argument("--no-masks", action="store_true", help="leave the masks out")
-    parser.add_argument("--no-boxes", action="store_true", help="leave the boxes of XML annotations out")
+    parser.add_argument("--no-masks", action="store_true", help="do not read the masks")
+    parser.add_argument("--no-boxes", action="store_true", help="do not read the boxes of XML annotations")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 4, help="files to read at a time")
     options = parser.parse_intermixed_args(arguments)
     overrides = options.overrides + ([f"data.root={options.root}"] if options.root else [])

@@ -1,4 +1,4 @@
-"""Make masks from a run's DSRG network in several ways and print how good each is; nothing but the table is written."""
+"""Make masks from a run's DSRG network in several ways and print how good each is; only the table is written."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def call(runs: Sequence[Run], every: int, sources: Sequence[str], pictures: int)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    which = f"compare these maps, made for the table, in place of ways to cut: {', '.join(SEED_MAPS)}"
+    which = f"compare these maps, made for the table, instead of ways to cut: {', '.join(SEED_MAPS)}"
     every = cli.option("--every", type=int, default=1, metavar="N", help="measure on every N-th photograph (default 1)")
     sources = cli.option("--sources", nargs="+", default=[], metavar="NAME", help=which)
     shown = "draw the seeds of N of these photographs by each way too, without --sources and --also (default 0)"

@@ -1,4 +1,4 @@
-"""What the maps of right, missed and false tags lie on, own object, another or background: context bias as a table."""
+"""What the maps of right, missed and false tags lie on (own object, another, background): context bias as a table."""
 
 from __future__ import annotations
 

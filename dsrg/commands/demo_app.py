@@ -1,4 +1,4 @@
-"""A page to try a trained run on any photograph: labels in; class activation maps, seeds and a mask out."""
+"""Serve a page to try a trained run on any photograph: labels in; class activation maps, seeds and a mask out."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
-        "--cfg", metavar="FILE", help="configuration of a trained run, such as configs/demo/resnet18.yaml"
+        "--cfg", metavar="FILE", help="configuration of a trained run: a YAML file, or a preset such as demo/resnet18"
     )
-    source.add_argument("--run", metavar="DIR", help="a trained run's folder, in place of its configuration")
+    source.add_argument("--run", metavar="DIR", help="a trained run's folder, instead of its configuration")
     parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1, this machine alone)"
+        "--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1, only this machine)"
     )
     parser.add_argument(
         "--allow-host", action="append", default=[], metavar="NAME",
-        help="a further name under which browsers may open the page, behind a proxy say; may be given several times "
+        help="another name under which browsers may open the page, behind a proxy say; may be given several times "
         "(default: localhost and --host alone)",
     )  # fmt: skip
     parser.add_argument("--port", type=int, default=7860, help="port to listen on (default 7860)")
     parser.add_argument(
         "--long-side", type=int, metavar="N",
-        help="uploads are made smaller to this many pixels (default: the largest among 50 training photographs)",
+        help="uploads are reduced to this long side, in pixels (default: the largest among 50 training photographs)",
     )  # fmt: skip
     parser.add_argument("--examples", type=int, default=4, metavar="N", help="photographs to choose from (default 4)")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as data.root=photos device=cpu")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as data.root=data/mine device=cpu")
     options = parser.parse_intermixed_args(arguments)
     return guard(lambda: _serve(options))
 

@@ -1,4 +1,4 @@
-"""What this machine and this installation have, on one screen: paste it into a bug report."""
+"""Print what this machine and installation have, on one screen: paste it into a bug report."""
 
 from __future__ import annotations
 

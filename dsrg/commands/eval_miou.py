@@ -1,4 +1,4 @@
-"""IoU of each class and their mean, over two folders of masks."""
+"""Print the IoU of each class and their mean, over two folders of masks."""
 
 import argparse
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="FILE",
         help="read masks in colour: VOC's colours, or a file of lines 'cat:128,0,0' (CVAT's labelmap.txt)",
     )
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures there")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="also write the figures to this file")
     options = parser.parse_args(arguments)
 
     def work() -> None:

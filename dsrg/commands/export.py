@@ -28,11 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar=("HEIGHT", "WIDTH"),
         help="also write model-opencv.onnx, for OpenCV's dnn and photographs brought to this size",
     )
-    add("--network", choices=list(NETWORKS), help="default: retrain where it is finished, else dsrg")
-    add("--license", default="other", metavar="NAME", help="of the weights, for the model card, such as cc-by-4.0")
-    add("--push", metavar="OWNER/NAME", help="put the folder's files on the Hugging Face Hub too (needs dsrg[hub])")
-    add("--private", action="store_true", help="where --push makes the repository, make it private")
-    add("--overwrite", action="store_true", help="write over files that are there")
+    add("--network", choices=list(NETWORKS), help="which network (default: retrain if it is finished, otherwise dsrg)")
+    add("--license", default="other", metavar="NAME", help="licence of the weights for the model card, e.g. cc-by-4.0")
+    add("--push", metavar="OWNER/NAME", help="also put the files on the Hugging Face Hub (needs dsrg[hub])")
+    add("--private", action="store_true", help="if --push creates the repository, make it private")
+    add("--overwrite", action="store_true", help="overwrite existing files")
     options = parser.parse_args(arguments)
     out: Path = options.out
     formats = options.formats or ([out.suffix[1:]] if out.suffix[1:] in EXPORTS else list(EXPORTS))

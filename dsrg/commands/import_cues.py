@@ -21,10 +21,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cues", type=Path, required=True, metavar="FILE", help="the pickle, packed with gzip or not")
     parser.add_argument("--list", type=Path, metavar="FILE", help="their input_list.txt: lines '<photograph> <number>'")
     parser.add_argument(
-        "--classes", metavar="LIST", help="the cues' classes, where the data set has others: a class list, or 'voc'"
+        "--classes", metavar="LIST", help="the cues' classes, if the data set has others: a class list, or 'voc'"
     )
-    parser.add_argument("--cfg", metavar="FILE", help="configuration, such as configs/voc12/vgg16_official.yaml")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as data.root=photos run_dir=runs/cues")
+    parser.add_argument("--cfg", metavar="FILE", help="configuration, such as voc12/vgg16_official")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="such as data.root=data/voc12 run_dir=runs/cues"
+    )
     options = parser.parse_intermixed_args(arguments)
     if options.cfg is None and (options.list or options.overrides):
         parser.error("--list and key=value need --cfg; without it the cues are only counted")

@@ -25,14 +25,14 @@ examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the words of the command line (None: the process's own) and import; returns the exit status."""
     parser = argparse.ArgumentParser(
-        description=f"{__doc__} All masks are taken, or none; true masks that are there stay, but for --replace.",
+        description=f"{__doc__} All masks are taken, or none; true masks that are there stay without --replace.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--cfg", metavar="FILE", help="configuration; its section data says where the masks go")
+    source.add_argument("--cfg", metavar="FILE", help="configuration, whose section data says where the masks go")
     source.add_argument("--root", metavar="DIR", help="data folder, instead of a configuration")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as data.masks=TrueMasks")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, such as data.masks=TrueMasks")
     parser.add_argument(
         "--masks",
         type=Path,
@@ -46,9 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="FILE",
         help="classes of PNG masks in colour: 'voc', or a file of lines 'cat:128,0,0' (CVAT's labelmap.txt)",
     )
-    parser.add_argument("--replace", action="store_true", help="let them take the place of other true masks")
-    parser.add_argument("--dry-run", action="store_true", help="read and check all, and write nothing")
-    parser.add_argument("--threads", type=int, default=4, metavar="N", help="masks at a time (default 4)")
+    parser.add_argument("--replace", action="store_true", help="replace true masks that are there")
+    parser.add_argument("--dry-run", action="store_true", help="read and check everything, and write nothing")
+    parser.add_argument("--threads", type=int, default=4, metavar="N", help="masks to read at a time (default 4)")
     options = parser.parse_intermixed_args(arguments)
     overrides = options.overrides + ([f"data.root={options.root}"] if options.root else [])
 

@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--train", type=int, default=320, help="training images (default: %(default)s)")
     parser.add_argument("--val", type=int, default=80, help="validation images (default: %(default)s)")
     parser.add_argument("--size", type=int, default=96, help="width and height in pixels (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, other pictures (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the pictures (default: %(default)s)")
     options = parser.parse_args(arguments)
 
     def work() -> None:

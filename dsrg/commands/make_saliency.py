@@ -1,4 +1,4 @@
-"""Compute the saliency maps of the training photographs, by saliency.weights; what is finished is skipped."""
+"""Compute the saliency maps of the training photographs with saliency.weights; what is finished is skipped."""
 
 from collections.abc import Sequence
 

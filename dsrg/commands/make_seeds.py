@@ -1,4 +1,4 @@
-"""Train the classifier, compute CAMs, and saliency maps where wanted, and cut seeds; what is finished is skipped."""
+"""Train the classifier, compute CAMs and, if wanted, saliency maps, and cut seeds; what is finished is skipped."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Segment photographs, folders of them and videos: palette PNG, overlay, files of other tools, probabilities."""
+"""Segment photographs, folders of them and videos: palette PNGs, overlays, other tools' formats, probabilities."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from dsrg.tables import FORMATS as MORE_FORMATS
 
 FORMATS = ("png", *MORE_FORMATS)
 EPILOG = """\
---out gets masks/<name>.png, and as asked for overlays/<name>.jpg, labelme/<name>.json, annotations.json (COCO, one
+--out gets masks/<name>.png and, if asked for, overlays/<name>.jpg, labelme/<name>.json, annotations.json (COCO, one
 annotation for each class of a photograph), annotations-polygons.json, datumaro/ (COCO with the photographs), cvat/
 (to be zipped: "Segmentation mask 1.1"), label-studio/ (tasks.json and the project's config.xml) and probs/<name>.npz.
-Names keep the folders in which photographs lie.
-Photographs are turned upright as their EXIF orientation says. A photograph that cannot be read is named at the end and
-the exit status is 2; all others are done. The same command again does what is missing, and makes anew what was made
-from another photograph than the one that is there now. A file that was changed since dsrg wrote it stays, and is named.
+Names keep the subfolders of the photographs.
 
-Of a video every frame (or --every N-th) gets a mask, and --formats overlay an mp4 (MPEG-4 part 2), which has no sound.
+Photographs are turned upright as their EXIF orientation says. A photograph that cannot be read is named at the end and
+the exit status is 2; all others are done. The same command run again makes what is missing, and whatever was made from
+a photograph that has changed. A file that was changed since dsrg wrote it stays, and is named.
+
+Every frame of a video (or every N-th, --every) gets a mask; --formats overlay makes a silent mp4 (MPEG-4 part 2).
 """
 
 
@@ -43,27 +44,27 @@ def _parser() -> argparse.ArgumentParser:
     add(MODEL[0], **MODEL[1])
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the output")
     add("--formats", nargs="+", choices=FORMATS, default=["png"], metavar="F", help=f"any of {', '.join(FORMATS)}")
-    add("--probs", action="store_true", help="keep the class probabilities too, before the CRF, as float16")
+    add("--probs", action="store_true", help="also write the class probabilities before the CRF, as float16")
     add("--crf", action=argparse.BooleanOptionalAction, default=None, help="refine with the CRF (default: as the run)")
-    add("--recursive", action="store_true", help="search the folders in folders too")
-    add("--classes", nargs="+", metavar="NAME", help="the only classes besides background that masks may hold")
-    add("--tags", type=Path, metavar="FILE", help="table image,labels: each mask holds its own labels alone")
-    add("--network", choices=list(NETWORKS), help="default: retrain where it is finished, else dsrg")
+    add("--recursive", action="store_true", help="search subfolders too")
+    add("--classes", nargs="+", metavar="NAME", help="allow only these classes, and background, in the masks")
+    add("--tags", type=Path, metavar="FILE", help="table image,labels: allow each mask only its own labels")
+    add("--network", choices=list(NETWORKS), help="which network (default: retrain if it is finished, otherwise dsrg)")
     add("--scales", nargs="+", type=_positive, metavar="X", help="sizes to average over (default: as the run)")
     add("--size", type=_count, metavar="PX", help="long side at scale 1 (default: as the run)")
-    add("--every", type=_count, default=1, metavar="N", help="of a video take every N-th frame (default 1)")
-    add("--tolerance", type=_distance, default=1.0, metavar="PX", help="of polygons; 0 is exact (default 1)")
+    add("--every", type=_count, default=1, metavar="N", help="take every N-th frame of a video (default 1)")
+    add("--tolerance", type=_distance, default=1.0, metavar="PX", help="of polygons, in pixels; 0 is exact (default 1)")
     add(
         "--image-url",
         default="/data/local-files/?d=",
         metavar="URL",
         help="what Label Studio puts before the photographs' names (default: its local storage, '%(default)s')",
     )
-    add("--engine", choices=ENGINES, help="torch or onnx; auto: onnx on a CPU where installed (default: as the run)")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default auto: CUDA where present)")
+    add("--engine", choices=ENGINES, help="torch or onnx; auto: onnx on a CPU if installed (default: as the run)")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default auto: CUDA if present)")
     add("--batch", type=_count, default=8, metavar="N", help="photographs of one size at a time (default 8)")
     add("--workers", type=_none_or_more, default=2, metavar="N", help="processes for the CRF (default 2)")
-    add("--overwrite", action="store_true", help="make everything in --out anew, what was changed there too")
+    add("--overwrite", action="store_true", help="rewrite everything in --out, even files that were changed since")
     parser.add_argument(SHARD[0], **SHARD[1])
     return parser
 

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
 examples:
-  one folder a class:     dsrg prepare-data --photos photos --root data/mine
+  one folder per class:   dsrg prepare-data --photos photos --root data/mine
   a table image,labels:   dsrg prepare-data --photos photos --labels labels.csv --root data/mine
   an unpacked export:     dsrg prepare-data --photos export --root data/mine
-  some have boxes:        dsrg prepare-data --photos photos --labels labels.csv --boxes annotations --root data/mine
-  its file alone:         dsrg prepare-data --photos photos --labels project.json --root data/mine
+  boxes for some:         dsrg prepare-data --photos photos --labels labels.csv --boxes annotations --root data/mine
+  its file, photos apart: dsrg prepare-data --photos photos --labels project.json --root data/mine
   what it would make:     dsrg prepare-data --photos photos --labels labels.csv --root data/mine --dry-run
   VOC 2012, train_aug:    dsrg prepare-data --voc VOCdevkit/VOC2012 --sbd benchmark_RELEASE/dataset --root data/voc12
   the same, downloaded:   dsrg prepare-data --voc downloads/voc --sbd downloads/sbd --download --root data/voc12
@@ -28,9 +28,9 @@ examples:
   ImageNet, ILSVRC 2012:  dsrg prepare-data --imagenet ILSVRC --root data/imagenet --link symbolic
   COCO's format:          dsrg prepare-data --coco-json annotations.json --photos photos --root data/mine
 
-An export may be of Label Studio (CSV, JSON, JSON-MIN, COCO), CVAT (COCO, masks and XML of VOC, "CVAT for images"),
-Roboflow (COCO, CSV, masks), LabelMe (JSON, masks) or Hugging Face (metadata.csv, metadata.jsonl), or Open Images' CSV;
-which it is, its content tells.
+Exports are read of Label Studio (CSV, JSON, JSON-MIN, COCO), CVAT (COCO, masks and XML of VOC, "CVAT for images"),
+Roboflow (COCO, CSV, masks), LabelMe (JSON, masks), Hugging Face (metadata.csv, metadata.jsonl) and Open Images (CSV).
+The tool is recognised by the content.
 """
 
 
@@ -72,25 +72,25 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         const="hard",
         choices=("hard", "symbolic"),
-        help="link files in place of copying them: hard (the default; same disk), or symbolic",
+        help="link files instead of copying them: hard (the default; same disk), or symbolic",
     )
     parser.add_argument("--dry-run", action="store_true", help="print what would be made, and write nothing")
-    parser.add_argument("--threads", type=int, default=4, metavar="N", help="photographs at a time (default 4)")
+    parser.add_argument("--threads", type=int, default=4, metavar="N", help="photographs to read at a time (default 4)")
     mine = parser.add_argument_group("own photographs")
     mine.add_argument(
-        "--photos", type=Path, metavar="DIR", help="photographs, one folder a class, or a tool's unpacked export"
+        "--photos", type=Path, metavar="DIR", help="photographs, one folder per class, or a tool's unpacked export"
     )
     mine.add_argument(
         "--labels",
         type=Path,
         metavar="FILE",
-        help="their labels: a table with the columns image,labels, or what a tool exports, a file or a folder",
+        help="their labels: a table with the columns image,labels, or what a tool exports (file or folder)",
     )
     mine.add_argument(
         "--boxes",
         type=Path,
         metavar="DIR",
-        help="VOC XML or LabelMe JSON with the boxes of some of the photographs, beside labels of the others",
+        help="VOC XML or LabelMe JSON with the boxes of some of the photographs; the others have labels",
     )
     mine.add_argument("--val", type=float, metavar="SHARE", help="share set aside for measuring (default 0.1)")
     mine.add_argument(
@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     instances = parser.add_argument_group("COCO")
     instances.add_argument("--coco", type=Path, metavar="DIR", help="holds annotations/, train<year>/ and val<year>/")
-    instances.add_argument("--year", type=int, choices=(2014, 2017), help="of --coco")
+    instances.add_argument("--year", type=int, choices=(2014, 2017), help="year of --coco")
     instances.add_argument(
         "--coco-json",
         type=Path,

@@ -1,4 +1,4 @@
-"""Linear SVMs on a network's pooled features for any labels: how well they tell them, and boxes of where they look."""
+"""Train linear SVMs on a network's pooled features for any labels; measures them, and boxes where they look."""
 
 import argparse
 from collections.abc import Sequence
@@ -16,15 +16,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=Path,
         required=True,
         metavar="PATH",
-        help="table with the columns image,labels, where a row without a label is a negative; or one folder a label",
+        help="table with the columns image,labels, where a row without a label is a negative; or one folder per label",
     )
-    parser.add_argument("--photos", type=Path, metavar="DIR", help="photographs of the CSV (default: beside it)")
+    parser.add_argument("--photos", type=Path, metavar="DIR", help="photographs of the table (default: beside it)")
     parser.add_argument("--negatives", type=Path, metavar="DIR", help="further photographs with none of the labels")
     parser.add_argument(
         "--mine",
         type=int,
         metavar="N",
-        help="hard-negative mining: begin with N negatives of each label, and add up to N in each round",
+        help="hard-negative mining: start with N negatives of each label, and add up to N in each round",
     )
     parser.add_argument(
         "--annotations", type=Path, metavar="DIR", help="VOC's XML of the photographs, to measure the boxes on"
@@ -37,14 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: <run_dir>/probe/<name of the labels>")
     parser.add_argument("--held-out", type=float, default=argparse.SUPPRESS, metavar="X", help="share to measure on")
-    parser.add_argument("--c", type=float, metavar="C", help="of the SVMs (default: by cross-validation)")
+    parser.add_argument("--c", type=float, metavar="C", help="C of the SVMs (default: by cross-validation)")
     parser.add_argument(
         "--crops", action=argparse.BooleanOptionalAction, default=True, help="second round on crops by CAM"
     )
     parser.add_argument(
         "--count", type=int, default=argparse.SUPPRESS, metavar="N", help="photographs to draw heat maps of"
     )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as classifier.size=225")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, such as classifier.size=225")
     options = vars(parser.parse_intermixed_args(arguments))
     cfg, overrides = options.pop("cfg"), options.pop("overrides")
 

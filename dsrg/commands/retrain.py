@@ -1,4 +1,4 @@
-"""Train the segmentation network anew on the pseudo-labels, and on the true masks of corrections.masks."""
+"""Train the final network on the pseudo-labels, and on the true masks of corrections.masks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dsrg import cli
 if TYPE_CHECKING:
     from dsrg.run.folder import Run
 
-AGAIN = "keep the network that is there, with its predictions, in earlier/, and train another on what has changed"
+AGAIN = "move the present network and its predictions to earlier/, and train another on what has changed"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Photographs with their likeliest labels and a heat map of each: where did the classifier look?"""
+"""Draw photographs with their likeliest labels and a heat map of each: where did the classifier look?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The worst validation photographs of a finished run: every stage's picture of them, and what goes wrong."""
+"""Draw the worst validation photographs of a finished run at every stage, and say what goes wrong."""
 
 from __future__ import annotations
 

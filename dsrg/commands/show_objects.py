@@ -1,4 +1,4 @@
-"""Which objects lie where each class's map is high, with lift over chance and pictures: what a scene is told by."""
+"""Which objects lie where each class's map is high, with lift over chance and pictures: what gives a class away."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The units that speak most for a class, and the training photographs and regions that drive each most."""
+"""Draw the units that speak most for a class, and the training photographs and regions that drive each most."""
 
 from __future__ import annotations
 

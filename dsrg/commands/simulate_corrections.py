@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             nargs="+",
             default=["6", "30", "120"],
             metavar="N",
-            help="numbers of true masks (default 6 30 120); none is always measured",
+            help="numbers of true masks (default 6 30 120); 0 is always measured",
         ),
         cli.option("--seeds", nargs="+", default=["0"], metavar="N", help="random seeds (default 0)"),
     )

@@ -1,4 +1,4 @@
-"""Train the classifier on the image-level labels and print what it measures on the validation split."""
+"""Train the classifier on the image-level labels and measure it on the validation split."""
 
 from collections.abc import Sequence
 

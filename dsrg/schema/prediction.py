@@ -26,8 +26,8 @@ class Inference(Section):
     crf: bool = True
     """Refine with the dense CRF at full size."""
     engine: Annotated[str, OneOf(dict.fromkeys(tables.ENGINES))] = "auto"
-    """What computes the networks: torch; onnx, ONNX Runtime on a CPU, whose labels are the same but for one in a
-    thousand; or auto: in dsrg predict onnx on a CPU, where it is installed and pays, and torch else. A run's own masks
+    """What computes the networks: torch; onnx, ONNX Runtime on a CPU, whose labels are the same except for one in a
+    thousand; or auto: in dsrg predict, onnx on a CPU if it is installed and pays, otherwise torch. A run's own masks
     and predictions, whose bits must not depend on what is installed, are torch's unless this says onnx."""
 
 
@@ -38,24 +38,24 @@ class Masks(Inference):
     """Leave a pixel unlabelled where the network, before the CRF, gives its class a probability below this among the
     photograph's own classes; 0 labels all of them."""
     saliency: NonNegative = 0.0
-    """Where the seeds are cut by saliency, let it speak here too, before the CRF: the odds of background are multiplied
-    by ((1 - s) / s) to this power. 0 leaves it out, 1 counts it as much as the network."""
+    """If the seeds are cut by saliency, use it here too, before the CRF: the odds of background are multiplied by
+    ((1 - s) / s) to this power. 0 leaves it out, 1 counts it as much as the network."""
     saliency_odds: Positive = 1.0
-    """Where the saliency speaks, the odds of background are multiplied by this too: below 1 where network and map
-    together miss more of the objects than they add to them, as they do where the seeds call parts of objects background
+    """If saliency is used, the odds of background are also multiplied by this: below 1 if network and map together miss
+    more of the objects than they add to them, as they do where the seeds call parts of objects background
     (docs/voc6.md)."""
     boxes: bool = True
-    """Where the seeds are cut from a photograph's boxes, keep each class inside of its own here too."""
+    """If the seeds are cut from a photograph's boxes, keep each class inside its own boxes here too."""
     segments: str | None = None
     """Segments vote a class each on the mask that the CRF gives (Chen et al. 2023): those of a folder with a file for
     each training photograph, <id>.png (a label map, 0 is no segment) or <id>.json (SAM's automatic masks as run
-    lengths); or 'slic', superpixels, which need scikit-image (dsrg[segments]). null lets none vote."""
+    lengths); or 'slic', superpixels, which need scikit-image (dsrg[segments]). With null, nothing votes."""
     segment_share: Fraction = 0.5
     """A segment takes the class, or background, that has more than this share of it; one in which none has stays as it
     is. Below 0.5 objects win against more background."""
     region_share: Fraction | None = 0.85
-    """It takes a class too that has at least this share of all its pixels there, so that the segment of an object of
-    which the mask shows a part becomes the object. For folders alone; null asks for `segment_share` always."""
+    """A segment also takes a class that has at least this share of all its pixels in it, so that a mask that shows part
+    of an object grows to its segment. Only for folders; null always asks for `segment_share`."""
     superpixel: Annotated[int, Field(gt=1, le=1000)] = 8
     """'slic': side in pixels of a square as large as a superpixel."""
 

@@ -22,7 +22,8 @@ class Data(Section):
     images: Path = Path("JPEGImages")
     """Folder of the photographs, <id>.jpg (or .jpeg, .png)."""
     masks: Path = Path("SegmentationClass")
-    """Folder of ground-truth masks, <id>.png. Read for measuring and for full supervision only; may be missing."""
+    """Folder of ground-truth masks, <id>.png. Read only for measuring, for full supervision and, if it is named there,
+    for corrections.masks; may be missing."""
     splits: Path = Path("ImageSets/Segmentation")
     """Folder of the split files, <split>.txt with one id a line."""
     classes: str = "classes.txt"
@@ -31,8 +32,8 @@ class Data(Section):
     """Image-level labels: a table with the columns image and labels (names divided by ;), or a folder of
     VOC XML annotations."""
     annotations: Path = Path("Annotations")
-    """Folder of VOC XML annotations, <id>.xml. Their boxes measure localisation, which masks do where they are missing,
-    and are learnt from where seeds.boxes says so."""
+    """Folder of VOC XML annotations, <id>.xml. Their boxes measure localisation (masks do if there are none), and are
+    learnt from if seeds.boxes says so."""
     train_split: str = "train"
     """Split to learn from."""
     val_split: str = "val"
@@ -45,8 +46,8 @@ class Config(Section):
     run_dir: Path = Path("runs/default")
     """Folder of everything the run writes."""
     shared: Path | None = None
-    """Folder of another run whose classifier/, cams/, saliency/ and seeds/ this one takes in place of making its own.
-    That run's random seed stays theirs; their other settings must be this run's."""
+    """Folder of another run whose classifier/, cams/, saliency/ and seeds/ this one uses instead of making its own.
+    They keep that run's random seed; their other settings must be this run's."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of every random number, below 2^31."""
     device: str = "auto"
@@ -59,7 +60,7 @@ class Config(Section):
     """Folder of the features that model.cache_features keeps, which several runs may share; null for features/ in
     run_dir, or in the folder that `shared` names."""
     trackers: Annotated[tuple[Literal["mlflow", "wandb"], ...], Field(max_length=2)] = ()
-    """Experiment trackers that get the numbers of each training beside TensorBoard: mlflow, wandb."""
+    """Experiment trackers that get each training's figures, besides TensorBoard: mlflow, wandb."""
     workers: Annotated[int, Field(ge=0, le=256)] = 2
     """Processes that load and augment photographs, and refine masks."""
     data: Data = Data()

@@ -67,7 +67,7 @@ class Seeds(Section):
     boxes: Annotated[str | None, OneOf(tables.BOXES)] = None
     """Cut the seeds of each training photograph that has an annotation (data.annotations) from its boxes: 'grabcut'
     looks for the object in the box, 'inner' takes the middle of the box, 'rectangle' all of it. The other photographs
-    keep seeds from their labels alone. null heeds no boxes."""
+    keep seeds from their labels alone. null ignores boxes."""
 
     @model_validator(mode="after")
     def _check(self) -> Seeds:
@@ -98,7 +98,7 @@ class Boxes(Section):
     foreground: Fraction = 0.7
     """A pixel is the object where more than this share of the cuts say so."""
     background: Fraction = 0.2
-    """A pixel of the box is background where less than this share of the cuts hold it for the object; 0 gives no
+    """A pixel of the box is background where less than this share of the cuts take it for the object; 0 gives no
     background in boxes."""
     crf: bool = True
     """The dense CRF has to agree on both: it refines the object that is cut at each of the two thresholds."""
@@ -136,9 +136,9 @@ class Corrections(Section):
     """True masks of some of the training photographs, drawn or corrected by a person (dsrg pick, dsrg import-masks)."""
 
     masks: Path | None = None
-    """Folder of these masks, <id>.png, relative to data.root: SegmentationClass, say, where dsrg import-masks puts
-    them. Retraining takes them in full in place of those photographs' pseudo-labels, without distillation. null learns
-    from none."""
+    """Folder of these masks, <id>.png, relative to data.root, such as SegmentationClass, where dsrg import-masks puts
+    them. Retraining learns from them, without distillation, instead of those photographs' pseudo-labels. null uses
+    none."""
     weight: Annotated[int, Field(gt=0, le=1000)] | None = None
     """How often retraining draws a photograph that has a true mask where it draws each of the others once; null for as
     often as makes them half of what is drawn, but 40 times at most. The length of the training stays."""

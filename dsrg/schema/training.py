@@ -47,7 +47,7 @@ class Model(Section):
     """Average the backbone's features over 3 x 3 cells before the branches, as the authors' released network does."""
     standardise: bool = False
     """Bring each of the backbone's features to mean 0 and deviation 1 over the training photographs before the branches
-    (batch norm without parameters): of use where the backbone is frozen, for its features have any scale."""
+    (batch norm without parameters): useful if the backbone is frozen, since its features may have any scale."""
     freeze_batch_norm: bool = True
     """Keep the batch-norm statistics and parameters of `weights`; needs weights."""
     freeze_stages: Annotated[int, Field(ge=0, le=5)] = 0
@@ -124,7 +124,7 @@ class Classifier(Train):
     output_stride: Literal[8, 16, 32] = 16
     """Photograph pixels for each cell of the feature map while training."""
     head: Literal["gap", "acol", "own"] = "gap"
-    """'gap': global pooling and a linear layer (CAM); 'acol': two classifiers, the second of which does not see what
+    """'gap': global pooling and a linear layer (CAM); 'acol': two classifiers, of which the second does not see what
     the first has found (ACoL); 'own': the fully connected layers that AlexNet and VGG16 were published with, which have
     no CAM: the baseline of the CAM paper's tables."""
     pooling: Literal["avg", "max"] = "avg"
