@@ -144,7 +144,7 @@ def test_deep_json_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_photograph_with_too_many_objects_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dsrg.data.coco.MOST_OBJECTS", 2)
+    monkeypatch.setattr("dsrg.data.coco_objects.MOST_OBJECTS", 2)
     photo(tmp_path / "000000000001.jpg")
     with pytest.raises(InputError, match="image 1 has more than 2 objects"):
         read_instances(write(tmp_path / "a.json", [image(1)], [SQUARE] * 3), tmp_path)
