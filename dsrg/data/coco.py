@@ -27,7 +27,7 @@ from dsrg.data.coco_rows import (
 )
 from dsrg.data.photo_index import PhotoIndex
 from dsrg.data.photograph import describe_left_out, walk
-from dsrg.data.prepare import Item, Plan, check_names, name_ids, split_off, splits_given
+from dsrg.data.prepare import Item, Plan, check_names, choose_splits, name_ids
 from dsrg.data.regions import paint
 from dsrg.errors import InputError
 from dsrg.files import disk, pictures
@@ -167,7 +167,7 @@ def plan_json(path: Path, photos: Path | None = None, *, val: float = 0.1) -> Pl
     Args:
         path: The JSON file.
         photos: Folder of the photographs; None for the file's own.
-        val: Share of the photographs set aside, in 0..1 (see `split_off`).
+        val: Share of the photographs set aside, in 0..1 (see `prepare.split_off`).
 
     Raises:
         InputError: as `read_instances`; or there are too few photographs or too many classes.
@@ -186,7 +186,7 @@ def plan_instances(
         parts: What the files hold.
         names: The classes without background, in the order of their indices.
         given: The split of each photograph, 'train', 'val' or 'test', where there are splits.
-        val: Share of the photographs set aside where the files name no splits, in 0..1 (see `split_off`).
+        val: Share of the photographs set aside where the files name no splits, in 0..1 (see `prepare.split_off`).
 
     Raises:
         InputError: there are too few photographs or too many classes, or there is no split to learn from.
@@ -194,12 +194,8 @@ def plan_instances(
     classes = check_names(names, where, masks=True)
     ids = name_ids(item.photo for found in parts for item in found.items)
     items = [dataclasses.replace(item, id=ids[item.photo]) for found in parts for item in found.items]
-    notes = [note for found in parts for note in found.notes]
-    if {*given.values()} <= {"train"}:
-        splits = split_off({item.id: item.labels for item in items}, val)
-    else:
-        splits, more = splits_given(where, {ids[item.photo]: given[item.photo] for item in items})
-        notes += more
+    splits, said = choose_splits(where, items, {ids[photo]: split for photo, split in given.items()}, val)
+    notes = [note for found in parts for note in found.notes] + said
     source = {"kind": "coco", "files": [_fingerprint(found.path) for found in parts]}
     return Plan(classes, items, splits, source, notes)
 
