@@ -161,21 +161,6 @@ def plan_coco(directory: Path, year: int) -> Plan:
     return Plan(labels.COCO, items, splits, source, [note for part in parts.values() for note in part.notes])
 
 
-def plan_json(path: Path, photos: Path | None = None, *, val: float = 0.1) -> Plan:
-    """Plan the data set of any annotation file in COCO's format; classes in the order of the category ids.
-
-    Args:
-        path: The JSON file.
-        photos: Folder of the photographs; None for the file's own.
-        val: Share of the photographs set aside, in 0..1 (see `prepare.split_off`).
-
-    Raises:
-        InputError: as `read_instances`; or there are too few photographs or too many classes.
-    """
-    found = read_instances(path, photos or path.parent)
-    return plan_instances(path, [found], list(found.categories.values()), {}, val=val)
-
-
 def plan_instances(
     where: Path, parts: Sequence[Instances], names: Sequence[str], given: Mapping[Path, str], *, val: float = 0.1
 ) -> Plan:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from coco_files import CATEGORIES, SQUARE, box, image, photo, write
+from coco_files import CATEGORIES, SQUARE, box, image, photo, plan_json, write
 
-from dsrg.data.coco import plan_coco, plan_json, read_instances
+from dsrg.data.coco import plan_coco, read_instances
 from dsrg.data.prepare import write_set
 from dsrg.data.regions import paint
 from dsrg.errors import InputError
