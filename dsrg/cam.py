@@ -130,7 +130,6 @@ def to_seeds(
         is_background = (_check_saliency(saliency, best, cams) < saliency_threshold) & ~is_foreground
     else:
         raise ValueError(f"background is '{background}'; it must be one of {', '.join(BACKGROUND_CUES)}.")
-
     return _paint(is_foreground, is_background, winner, tags)
 
 

@@ -8,6 +8,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from dsrg.data.coco import load
+from dsrg.data.doors.coco_files import plan_files
+from dsrg.data.prepare import Plan
+
 WIDTH, HEIGHT = 40, 30
 CATEGORIES = [{"id": 7, "name": "traffic light"}, {"id": 3, "name": "cat"}]
 
@@ -40,6 +44,11 @@ def write(
     rows = [{"id": number, "iscrowd": 0, **row} for number, row in enumerate(annotations, 1)]
     path.write_text(json.dumps({"images": images, "annotations": rows, "categories": categories}))
     return path
+
+
+def plan_json(path: Path, photos: Path | None = None, *, val: float = 0.1) -> Plan:
+    """The planned data set of one annotation file; its photographs lie beside it where `photos` is None."""
+    return plan_files(path, {path: load(path)}, {path: photos or path.parent}, val=val)
 
 
 SQUARE = {"image_id": 1, "category_id": 3, "segmentation": [box(0, 0, 4, 4)]}

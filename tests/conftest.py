@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import Result, Tool
+from hypothesis import settings
 from playwright.sync_api import Page, sync_playwright
 
 from dsrg.__main__ import main
+
+settings.register_profile("dsrg", deadline=None)  # a busy machine makes no test wrong
+settings.load_profile("dsrg")
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from torchvision.ops import box_iou as torchvision_iou
 
 from dsrg.boxes import box_iou, map_boxes, mask_boxes, object_boxes, threshold_boxes, whole_pixels
 from dsrg.data.annotations import read_boxes_for
+from dsrg.data.checked import check_files
 from dsrg.data.voc import VocFolder
 from dsrg.errors import InputError
 
@@ -222,9 +223,9 @@ def test_xml_boxes_count_pixels_from_one(tmp_path: Path) -> None:
     picture = np.zeros((12, 16), int)
     picture[5 - 1 : 6, 3 - 1 : 3] = 1
     np.testing.assert_array_equal(mask_boxes(picture).boxes[0], boxes[1])
-    folder.check([photo], masks=None, boxes=True)
+    check_files(folder, [photo], masks=None, boxes=True)
     with pytest.raises(InputError, match=r"b\.xml: the annotation does not exist; add it or measure with masks\."):
-        folder.check([photo, other], masks=None, boxes=True)
+        check_files(folder, [photo, other], masks=None, boxes=True)
 
 
 @pytest.mark.parametrize(

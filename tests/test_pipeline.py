@@ -29,7 +29,6 @@ from dsrg.study.compare_masks import CONFIDENCES, mask_table
 from dsrg.study.compare_masks import SCALES as MASK_SCALES
 from dsrg.study.compare_seeds import GIVEN, WAYS, seed_table
 
-ROOT = Path(__file__).parents[1]
 QUICK = (
     *("workers=0", "cam.scales=[1.0]", "masks.scales=[1.0]", "test.scales=[1.0]", "grow.warmup=0"),
     *(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -16,106 +15,15 @@ from tqdm import tqdm
 from dsrg.data import boxed as boxed_files
 from dsrg.data import segments as segment_files
 from dsrg.data.annotations import read_boxes_for
+from dsrg.data.faults import DataCheck, Fault, SplitSummary, noter
 from dsrg.data.photograph import describe_left_out, is_system
-from dsrg.data.voc import Photo, Refuse, VocFolder, no_object, reporting, shows_object
-from dsrg.errors import InputError
+from dsrg.data.voc import Photo, VocFolder, no_object, reporting, shows_object
 from dsrg.files import pictures
 from dsrg.labels import BACKGROUND, IGNORE
 
 DIFFER = "labels differ from mask"
 _CROWDED = 100
 """Photographs from which on a progress bar is shown, on a terminal."""
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One thing that is wrong with one file."""
-
-    kind: str
-    """What is wrong, in a word or two."""
-    file: Path
-    photo: str
-    """Id of the photograph that it concerns; '' for none."""
-    message: str
-    """One sentence that names the file and says what to do."""
-    warning: bool = False
-    """It stops no stage, but is likely not meant so."""
-
-
-@dataclass(frozen=True)
-class SplitSummary:
-    """What one split holds."""
-
-    photographs: int
-    masks: int
-    sizes: np.ndarray
-    """(N, 2) width and height in pixels of each photograph that could be read."""
-    labels: np.ndarray
-    """(C,) photographs with each image-level label; index 0, background, counts all."""
-
-
-@dataclass(frozen=True)
-class DataCheck:
-    """What a check of a data folder has found."""
-
-    root: Path
-    classes: tuple[str, ...]
-    splits: Mapping[str, SplitSummary]
-    unused: int
-    """Photographs in the folder that are in none of the splits."""
-    found: tuple[Fault, ...]
-    seconds: float
-
-    @property
-    def faults(self) -> list[Fault]:
-        """What stops a stage, or makes its figures wrong."""
-        return [fault for fault in self.found if not fault.warning]
-
-    @property
-    def warnings(self) -> list[Fault]:
-        """What is likely not meant so."""
-        return [fault for fault in self.found if fault.warning]
-
-    def table(self) -> str:
-        """Photographs, masks and sizes of each split, and photographs by class and split, as text."""
-        lines = []
-        for name, split in self.splits.items():
-            (narrow, low), (wide, high) = _ends(split.sizes)
-            size = f"{narrow} x {low}" if (narrow, low) == (wide, high) else f"{narrow}-{wide} x {low}-{high}"
-            lines.append(f"{name}: {split.photographs:,} photographs of {size} pixels, {split.masks:,} masks")
-        lines.append(f"in no split: {self.unused:,} photographs")
-        width = max(len("class"), *map(len, self.classes))
-        lines += ["", f"{'class':{width}}" + "".join(f"{name:>12}" for name in self.splits)]
-        for index, name in enumerate(self.classes[1:], 1):
-            counts = "".join(f"{split.labels[index]:12,}" for split in self.splits.values())
-            lines.append(f"{name:{width}}{counts}")
-        return "\n".join(lines)
-
-    def as_json(self) -> dict[str, Any]:
-        """The same for machines."""
-
-        def rows(faults: Sequence[Fault]) -> list[dict[str, str]]:
-            return [{"kind": f.kind, "file": str(f.file), "photo": f.photo, "message": f.message} for f in faults]
-
-        splits = {}
-        for name, split in self.splits.items():
-            low, high = _ends(split.sizes)
-            classes = dict(zip(self.classes[1:], split.labels[1:].tolist(), strict=True))
-            splits[name] = {
-                "photographs": split.photographs,
-                "masks": split.masks,
-                "width": [low[0], high[0]],
-                "height": [low[1], high[1]],
-                "classes": classes,
-            }
-        return {
-            "root": str(self.root),
-            "faults": rows(self.faults),
-            "warnings": rows(self.warnings),
-            "splits": splits,
-            "unused": self.unused,
-            "seconds": round(self.seconds, 2),
-        }
 
 
 def check_data(
@@ -145,7 +53,7 @@ def check_data(
     """
     begun = time.monotonic()
     found: list[Fault] = []
-    note = _noter(found)
+    note = noter(found)
     ids = {split: folder.read_split(split, note) for split in (train, val)}
     listing = folder.listing(note)
     splits = {split: folder.photos(split, note, listing) for split in ids}
@@ -153,13 +61,7 @@ def check_data(
     found += _classes(folder, splits, train)
     doubtful = {fault.photo for fault in found}
     photos = {photo.id: photo for own in splits.values() for photo in own}
-    masked: set[str] = set()
-    for split, own in splits.items() if masks else ():
-        masked |= _with_masks(folder, own, found, learnt=split == train)
-    if masked and len(folder.classes) > IGNORE:
-        with reporting(note, folder.mask_dir, ""):
-            folder.classes.check_masks()
-        masked = set()
+    masked = _masked(folder, splits, train, found) if masks else set()
     boxed = {name for name, photo in photos.items() if boxes and folder.annotation_path(photo).is_file()}
     found += _without_annotation(folder, photos, boxed)
     found += _left_out(folder, photos, masks)
@@ -207,55 +109,62 @@ def _read_all(
     found: list[Fault] = []
     sizes: dict[str, tuple[int, int]] = {}
     blank: set[str] = set()
-
-    def read(photo: Photo) -> list[Fault]:
-        own: list[Fault] = []
-        told = photo.id in doubtful and folder.label_file(photo.id) == folder.annotation_path(photo)
-        image, mask = folder.read(
-            photo,
-            masks=folder.mask_dir if photo.id in masked else None,
-            boxes=photo.id in boxed and not told,
-            refuse=_noter(own),
-        )
-        if mask is not None and not own and not shows_object(mask):
-            blank.add(photo.id)
-        if mask is not None and not own and photo.id not in doubtful:
-            own += _differences(folder, photo, mask)
-        if image is not None and photo.id in boxed and not own and photo.id not in doubtful:
-            path = folder.annotation_path(photo)
-            sentence = boxed_files.difference(
-                read_boxes_for(path, image.size, folder.classes, photo.path), folder.classes, photo
-            )
-            if sentence:  # stops the runs that learn from boxes, and no other
-                own.append(Fault(boxed_files.DIFFER, path, photo.id, f"{path}: {sentence}", warning=True))
-        if image is not None:
-            sizes[photo.id] = image.size
-            turn = pictures.orientation(image)
-            if turn != 1:
-                sentence = (
-                    f"{photo.path}: is stored turned or mirrored (EXIF orientation {turn}), and is read as it is "
-                    "stored; store it upright."
-                )
-                own.append(Fault("photograph turned", photo.path, photo.id, sentence, warning=True))
-        return own
-
+    read = functools.partial(_read, folder, masked=masked, boxed=boxed, doubtful=doubtful)
     pool = ThreadPoolExecutor(max(1, threads))
     try:
         quiet = True if len(photos) < _CROWDED else None  # None: on a terminal alone
-        for faults in tqdm(pool.map(read, photos.values()), "checking files", len(photos), leave=False, disable=quiet):
+        readings = tqdm(pool.map(read, photos.values()), "checking files", len(photos), leave=False, disable=quiet)
+        for name, (faults, size, is_blank) in zip(photos, readings, strict=True):
             found += faults
+            if size is not None:
+                sizes[name] = size
+            if is_blank:
+                blank.add(name)
     finally:
         pool.shutdown(cancel_futures=True)  # Ctrl-C ends it at once
     return found, sizes, blank
 
 
-def _noter(found: list[Fault]) -> Refuse:
-    """Appends each fault that a reader meets."""
+def _read(
+    folder: VocFolder, photo: Photo, *, masked: set[str], boxed: set[str], doubtful: set[str]
+) -> tuple[list[Fault], tuple[int, int] | None, bool]:
+    """Decode one photograph's files, as `_read_all` does.
 
-    def note(error: InputError, file: Path, name: str) -> None:
-        found.append(Fault(error.kind or "fault", file, name, str(error)))
+    Returns:
+        The faults; width and height where it can be read; and whether its mask shows no object.
+    """
+    found: list[Fault] = []
+    told = photo.id in doubtful and folder.label_file(photo.id) == folder.annotation_path(photo)
+    image, mask = folder.read(
+        photo,
+        masks=folder.mask_dir if photo.id in masked else None,
+        boxes=photo.id in boxed and not told,
+        refuse=noter(found),
+    )
+    is_blank = mask is not None and not found and not shows_object(mask)
+    if mask is not None and not found and photo.id not in doubtful:
+        found += _differences(folder, photo, mask)
+    if image is None:
+        return found, None, is_blank
+    if photo.id in boxed and not found and photo.id not in doubtful:
+        found += _of_boxes(folder, photo, image.size)
+    turn = pictures.orientation(image)
+    if turn != 1:
+        sentence = (
+            f"{photo.path}: is stored turned or mirrored (EXIF orientation {turn}), and is read as it is stored; store "
+            "it upright."
+        )
+        found.append(Fault("photograph turned", photo.path, photo.id, sentence, warning=True))
+    return found, image.size, is_blank
 
-    return note
+
+def _of_boxes(folder: VocFolder, photo: Photo, size: tuple[int, int]) -> Iterator[Fault]:
+    """What in a photograph's boxes stops the runs that learn from boxes, and no other."""
+    path = folder.annotation_path(photo)
+    boxes = read_boxes_for(path, size, folder.classes, photo.path)
+    sentence = boxed_files.difference(boxes, folder.classes, photo)
+    if sentence:
+        yield Fault(boxed_files.DIFFER, path, photo.id, f"{path}: {sentence}", warning=True)
 
 
 def _summary(
@@ -315,6 +224,19 @@ def _classes(folder: VocFolder, splits: Mapping[str, Sequence[Photo]], train: st
                 f"{folder.classes.source}."
             )
             yield Fault("class without photograph", file, "", sentence, warning=split != train)
+
+
+def _masked(folder: VocFolder, splits: Mapping[str, Sequence[Photo]], train: str, found: list[Fault]) -> set[str]:
+    """Ids of the photographs whose mask is to be read; notes the masks that are missing, and more classes than masks
+    hold."""
+    masked: set[str] = set()
+    for split, photos in splits.items():
+        masked |= _with_masks(folder, photos, found, learnt=split == train)
+    if masked and len(folder.classes) > IGNORE:
+        with reporting(noter(found), folder.mask_dir, ""):
+            folder.classes.check_masks()
+        return set()
+    return masked
 
 
 def _with_masks(folder: VocFolder, photos: Sequence[Photo], found: list[Fault], *, learnt: bool) -> set[str]:
@@ -383,10 +305,3 @@ def _differences(folder: VocFolder, photo: Photo, mask: np.ndarray) -> Iterator[
         if tags.any():
             names = "', '".join(folder.classes.names[index] for index in np.flatnonzero(tags))
             yield Fault(DIFFER, path, photo.id, f"{path}: {sentence.format(names)}", warning=True)
-
-
-def _ends(sizes: np.ndarray) -> tuple[list[int], list[int]]:
-    """Least and greatest width and height; zeros of no sizes."""
-    if not len(sizes):
-        return [0, 0], [0, 0]
-    return sizes.min(axis=0).tolist(), sizes.max(axis=0).tolist()

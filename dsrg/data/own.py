@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from dsrg.data import drawn
 from dsrg.data.class_folders import read_class_folders
 from dsrg.data.photograph import LEFT_OUT, describe_left_out, walk
-from dsrg.data.prepare import Item, Plan, check_names, name_ids, split_off, splits_given
+from dsrg.data.prepare import Item, Plan, check_names, choose_splits, name_ids
 from dsrg.data.table import match, read_labels
 from dsrg.errors import InputError
 
@@ -112,7 +112,7 @@ def plan_tagged(
         tagged: The photographs and their labels; `background` counts as none, for it is true of every photograph.
         photos: Folder of the photographs.
         where: What holds the labels.
-        val: Share of the photographs set aside for measuring the classifier, in 0..1 (see `split_off`).
+        val: Share of the photographs set aside for measuring the classifier, in 0..1 (see `prepare.split_off`).
         unlabelled: Whether a photograph without a label stops the command, or is left out.
         files: What else identifies the source, as values of JSON.
         boxes: Folder of annotations, VOC XML or LabelMe JSON, of some or all of the photographs. Each names all objects
@@ -144,11 +144,8 @@ def plan_tagged(
     if lost is not None:
         raise InputError(f"{lost}: is in no split, as others are; put it into one.")
     given = {ids[file]: tagged.splits[file] for file in labels if tagged.splits}
-    if {*given.values()} <= {"train"}:
-        splits = split_off({item.id: item.labels for item in items}, val)
-    else:
-        splits, more = splits_given(where, given)
-        notes += more
+    splits, said = choose_splits(where, items, given, val)
+    notes += said
     train = set(splits["train"])
     learnt = {name for item in items if item.id in train for name in item.labels}
     notes += [f"'{name}' has no photograph to learn from; add some." for name in classes[1:] if name not in learnt]

@@ -173,19 +173,25 @@ def split_off(labels: Mapping[str, Sequence[str]], share: float, seed: int = 0) 
     return {"train": sorted(set(labels) - val), "val": sorted(val)}
 
 
-def splits_given(where: Path, given: Mapping[str, str]) -> tuple[dict[str, list[str]], list[str]]:
-    """The splits that a source names, and what there is to say of them.
+def choose_splits(
+    where: Path, items: Iterable[Item], given: Mapping[str, str], share: float
+) -> tuple[dict[str, list[str]], list[str]]:
+    """The splits that a source names; where it names none, or 'train' alone, some photographs are set aside.
 
     Args:
         where: The source, for the error.
-        given: The split of each photograph, 'train', 'val' or 'test', by its id.
+        items: The photographs.
+        given: The split of each, 'train', 'val' or 'test', by its id; nothing where the source names none.
+        share: As in `split_off`.
 
     Returns:
-        Sorted ids of each split; val is test where there is no val.
+        Sorted ids of each split, val those of test where there is no val; and what there is to say of them.
 
     Raises:
-        InputError: there is none to learn from.
+        InputError: there is none to learn from; or as `split_off`.
     """
+    if {*given.values()} <= {"train"}:
+        return split_off({item.id: item.labels for item in items}, share), []
     splits = {name: sorted(key for key, split in given.items() if split == name) for name in ("train", "val", "test")}
     if not splits["train"]:
         raise InputError(f"{where}: holds no folder 'train' of photographs to learn from; add it.")

@@ -100,13 +100,13 @@ def read_size(path: str | Path) -> tuple[int, int]:
     return _open(path, "photograph", tuple(FORMATS), MAX_PIXELS, MAX_BYTES)[0].size
 
 
-def upright(image: Image.Image, name: str = "image") -> Image.Image:
-    """An image that somebody opened, as `read_upright` gives photographs; `name` is for the error.
+def upright(image: Image.Image) -> Image.Image:
+    """An image that somebody opened, as `read_upright` gives photographs.
 
     Raises:
         InputError: it has more than 8 bits a channel, of which `convert` would keep the wrong ones.
     """
-    return turned(_to_rgb(image, getattr(image, "filename", "") or name))
+    return turned(_to_rgb(image, getattr(image, "filename", "") or "image"))
 
 
 def turned(image: Image.Image) -> Image.Image:

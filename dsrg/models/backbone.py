@@ -157,21 +157,8 @@ def build_backbone(
     Raises:
         InputError: an argument is out of range, the download failed, or the file does not fit the network exactly.
     """
-    if output_stride not in OUTPUT_STRIDES:
-        raise InputError(f"output_stride {output_stride} is not possible; choose 8, 16 or 32.")
-    if not 0 <= freeze_stages <= NUM_STAGES:
-        raise InputError(f"freeze_stages {freeze_stages} is not possible; choose 0 to {NUM_STAGES}.")
     architecture = architecture_of(name)
-    if cut and architecture.cut_channels is None:
-        known = ", ".join(key for key, backbone in BACKBONES.items() if backbone.cut)
-        raise InputError(f"{name} is not among the networks that the CAM paper cuts ({known}).")
-    if cut and output_stride == max(OUTPUT_STRIDES):
-        raise InputError(f"output_stride {output_stride} is not possible with {name} cut at stride 16; choose 8 or 16.")
-    if published and (architecture.published is None or cut or output_stride != max(OUTPUT_STRIDES)):
-        known = " and ".join(key for key, line in BACKBONES.items() if line.own_head)
-        raise InputError(
-            f"{name}, output_stride {output_stride}: padded as published are {known}, whole, at stride 32."
-        )
+    _check_choice(name, architecture, output_stride, freeze_stages, cut=cut, published=published)
     network = architecture.strided(output_stride) if architecture.strided else architecture.make()
     if weights is not None:
         state = read_weights(name, weights)
@@ -199,6 +186,26 @@ def build_backbone(
         neck_left_out=0 if neck else layers,
         published=published,
     )
+
+
+def _check_choice(
+    name: str, architecture: Architecture, output_stride: int, freeze_stages: int, *, cut: bool, published: bool
+) -> None:
+    """Refuse what `build_backbone` cannot make of a network; raises InputError."""
+    if output_stride not in OUTPUT_STRIDES:
+        raise InputError(f"output_stride {output_stride} is not possible; choose 8, 16 or 32.")
+    if not 0 <= freeze_stages <= NUM_STAGES:
+        raise InputError(f"freeze_stages {freeze_stages} is not possible; choose 0 to {NUM_STAGES}.")
+    if cut and architecture.cut_channels is None:
+        known = ", ".join(key for key, backbone in BACKBONES.items() if backbone.cut)
+        raise InputError(f"{name} is not among the networks that the CAM paper cuts ({known}).")
+    if cut and output_stride == max(OUTPUT_STRIDES):
+        raise InputError(f"output_stride {output_stride} is not possible with {name} cut at stride 16; choose 8 or 16.")
+    if published and (architecture.published is None or cut or output_stride != max(OUTPUT_STRIDES)):
+        known = " and ".join(key for key, line in BACKBONES.items() if line.own_head)
+        raise InputError(
+            f"{name}, output_stride {output_stride}: padded as published are {known}, whole, at stride 32."
+        )
 
 
 def load_strictly(module: nn.Module, state: Mapping[str, Any], source: str) -> None:

@@ -19,8 +19,8 @@ from dsrg.files import disk, locks
 from dsrg.run import contents, corrections, trackers
 from dsrg.run.environment import environment
 from dsrg.run.records import RECORD, read_record
-from dsrg.run.stage import AwaitingShards, flatten, read_once
 from dsrg.run.stage import Stage as Stage
+from dsrg.run.stage import flatten, read_once
 from dsrg.run.table import CAM_KEYS, CAM_SALIENCY_KEYS, CHECKPOINT, LOCALIZE, SEGMENTER_KEYS, STAGES, Facts
 from dsrg.schema import Config, Seeds
 
@@ -264,24 +264,10 @@ class Run:
             work = prepare(stage)
             stage.begin()
             figures = work()
-            self._await_shards(stage)
+            stage.await_shards()
         distributed.barrier()
         stage.finish(figures | measure(stage))
         return stage
-
-    def _await_shards(self, stage: Stage) -> None:
-        """End the command where this process has made its shard of a stage's files, and others' are not there yet."""
-        shard = distributed.shard()
-        if shard is None:
-            return
-        distributed.barrier()
-        missing = stage.missing()
-        if missing:
-            raise AwaitingShards(
-                f"{stage.directory}: shard {shard} is done, {len(stage.files) - len(missing):,} of "
-                f"{len(stage.files):,} files are there. When all are, the same command, of any shard or without "
-                "--shard, goes on."
-            )
 
     def _settings(self, name: str, facts: Facts) -> dict[str, Any]:
         sections, after = facts.sections, facts.after

@@ -171,6 +171,23 @@ class Stage:
                 self._write(finished=False, figures={}, seconds=0.0)
         distributed.barrier()
 
+    def await_shards(self) -> None:
+        """End the command where this process has made its shard of the files, and others' are not there yet.
+
+        Raises:
+            AwaitingShards: they are not.
+        """
+        shard = distributed.shard()
+        if shard is None:
+            return
+        distributed.barrier()
+        missing = self.missing()
+        if missing:
+            raise AwaitingShards(
+                f"{self.directory}: shard {shard} is done, {len(self.files) - len(missing):,} of {len(self.files):,} "
+                "files are there. When all are, the same command, of any shard or without --shard, goes on."
+            )
+
     def finish(self, figures: dict[str, Any]) -> None:
         """Mark the stage as finished and keep its figures; those of a foreign folder are kept in memory alone."""
         distributed.barrier()

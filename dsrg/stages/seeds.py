@@ -233,19 +233,30 @@ def cut_seeds(
         )[0]
     # AFA refines at half the photograph's size, for which PAR's distances are.
     size = (-(-height // 2), -(-width // 2)) if settings.par else None
-    cams = spread(classes, maps, tags.shape[1], size)
-    small = functional.interpolate(pixels[None].float(), cams.shape[-2:], mode="bilinear", antialias=True)
-    arguments = crf.on_grid(width / cams.shape[-1], (height, width))
+    seeds = _refined(spread(classes, maps, tags.shape[1], size), tags, pixels, settings, crf)
+    return functional.interpolate(seeds[None], (height, width), mode="nearest-exact")[0, 0]
 
-    def refined(threshold: float) -> Tensor:
+
+def _refined(cams: Tensor, tags: Tensor, pixels: Tensor, settings: Seeds, crf: Crf) -> Tensor:
+    """Seeds (1, h, w) from both cuts of the maps, each refined by the CRF or, with `settings.par`, by PAR.
+
+    Args:
+        cams: (1, K, h, w) in [0, 1].
+        tags: (1, C) bool.
+        pixels: (3, H, W) uint8, brought to the maps' size.
+        settings, crf: As in `cut_seeds`.
+    """
+    small = functional.interpolate(pixels[None].float(), cams.shape[-2:], mode="bilinear", antialias=True)
+    arguments = crf.on_grid(pixels.shape[-1] / cams.shape[-1], pixels.shape[1:])
+
+    def cut(threshold: float) -> Tensor:
         if settings.par:
             scores = par.refine(cam.with_background(cams, tags, threshold)[:, tags[0]], small)
             return tags[0].nonzero()[:, 0][scores.argmax(dim=1)]
         labels = cam.to_labels(cams, tags, threshold)
         return dense_crf(cam.label_probs(labels, tags), small, tags, **arguments).argmax(dim=1)
 
-    seeds = cam.merge_labels(refined(settings.foreground_threshold), refined(settings.background_threshold))
-    return functional.interpolate(seeds[None], (height, width), mode="nearest-exact")[0, 0]
+    return cam.merge_labels(cut(settings.foreground_threshold), cut(settings.background_threshold))
 
 
 def _measure_seeds(run: Run, directory: Path) -> Figures:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from helpers import Tool, check_refusal
 
-from dsrg.data.check import DataCheck, check_data
+from dsrg.data.check import check_data
 from dsrg.data.demo import CLASSES, generate
+from dsrg.data.faults import DataCheck
 from dsrg.data.voc import VocFolder
 from dsrg.files import pictures
 

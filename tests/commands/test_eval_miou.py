@@ -11,6 +11,7 @@ from PIL import Image
 from sklearn.metrics import jaccard_score
 
 from dsrg.data.check import check_data
+from dsrg.data.checked import check_files
 from dsrg.data.voc import VocFolder
 from dsrg.errors import InputError
 from dsrg.files import pictures
@@ -192,10 +193,10 @@ def test_the_figures_of_a_run_are_refused_likewise(tmp_path: Path, masks: int) -
         write_mask_file(path, np.where(read_mask(path) > 0, masks, 0))
     folder = VocFolder(root)
     with pytest.raises(InputError, match="none of the masks of 2 photographs shows an object"):
-        folder.check(folder.photos("train"), masks=folder.mask_dir)
+        check_files(folder, folder.photos("train"), masks=folder.mask_dir)
     faults = [fault for fault in check_data(folder, "train", "val").faults if fault.kind == "no object"]
     assert [fault.file for fault in faults] == [folder.mask_dir] * 2  # of each split
-    folder.check(folder.photos("train"), masks=None)
+    check_files(folder, folder.photos("train"), masks=None)
 
 
 def test_masks_are_paired_by_path_and_else_by_name(tmp_path: Path, tool: Tool) -> None:

@@ -11,9 +11,10 @@ import pytest
 from helpers import make_voc, write_mask_file
 from PIL import Image
 
-from dsrg.data.check import DataCheck, check_data
+from dsrg.data.check import check_data
 from dsrg.data.checked import check_files
 from dsrg.data.demo import CLASSES, generate
+from dsrg.data.faults import DataCheck
 from dsrg.data.voc import VocFolder
 from dsrg.errors import InputError
 

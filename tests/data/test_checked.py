@@ -43,6 +43,11 @@ class World:
         run = Run(self.cfg)
         run.start()
         run.stage("classifier").begin()
+        return self.decoded
+
+    @property
+    def decoded(self) -> list[str]:
+        """Ids of the photographs that the latest start has decoded."""
         return sorted(self._read)
 
 
@@ -83,7 +88,7 @@ def test_a_file_damaged_after_the_check_is_told_as_before(world: World, which: s
     assert str(path) in str(known.value)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "edited", "version", "empty", "folder"])
+@pytest.mark.parametrize("damage", ["truncated", "edited", "version", "empty"])
 def test_a_record_that_is_not_to_be_trusted_is_made_anew(
     world: World, damage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,15 +96,24 @@ def test_a_record_that_is_not_to_be_trusted_is_made_anew(
     content = world.record.read_bytes()
     if damage == "version":
         monkeypatch.setattr(checked, "_HEAD", b"dsrg checked 2\n")
-    elif damage == "folder":
-        world.record.unlink()
-        world.record.mkdir()
-        run = Run(world.cfg)
-        run.start()  # and is read no more than a missing one
-        return
     else:
         spoilt = {"truncated": content[:-17], "edited": content[:-1] + bytes([content[-1] ^ 1]), "empty": b""}
         world.record.write_bytes(spoilt[damage])
+    assert world.start() == world.all
+    assert world.start() == []
+
+
+def test_a_folder_in_the_record_s_place_is_as_good_as_none_and_is_named_before_a_stage_begins(world: World) -> None:
+    world.start()
+    world.record.unlink()
+    world.record.mkdir()
+    (world.cfg.run_dir / "classifier/stage.json").unlink()
+    with pytest.raises(InputError, match=r"checked\.bin: "):
+        world.start()
+    assert world.decoded == world.all
+    assert world.record.is_dir()
+    assert not (world.cfg.run_dir / "classifier/stage.json").exists()
+    world.record.rmdir()
     assert world.start() == world.all
     assert world.start() == []
 

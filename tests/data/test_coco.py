@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from coco_files import CATEGORIES, HEIGHT, WIDTH, box, image, photo, runs, write
+from coco_files import CATEGORIES, HEIGHT, WIDTH, box, image, photo, plan_json, runs, write
 from helpers import Tool
 from PIL import Image
 from pycocotools import mask as rle_masks
@@ -17,7 +17,7 @@ from torchvision.models._meta import _COCO_CATEGORIES
 
 from dsrg import labels
 from dsrg.data.checked import check_files
-from dsrg.data.coco import plan_coco, plan_json, read_instances
+from dsrg.data.coco import plan_coco, read_instances
 from dsrg.data.doors.recognise import Choice, plan_any
 from dsrg.data.prepare import write_set
 from dsrg.data.voc import VocFolder

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from coco_files import CATEGORIES, SQUARE, box, image, photo, write
+from coco_files import CATEGORIES, SQUARE, box, image, photo, plan_json, write
 
-from dsrg.data.coco import plan_coco, plan_json, read_instances
+from dsrg.data.coco import plan_coco, read_instances
 from dsrg.data.prepare import write_set
 from dsrg.data.regions import paint
 from dsrg.errors import InputError
@@ -144,7 +144,7 @@ def test_deep_json_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_photograph_with_too_many_objects_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dsrg.data.coco.MOST_OBJECTS", 2)
+    monkeypatch.setattr("dsrg.data.coco_objects.MOST_OBJECTS", 2)
     photo(tmp_path / "000000000001.jpg")
     with pytest.raises(InputError, match="image 1 has more than 2 objects"):
         read_instances(write(tmp_path / "a.json", [image(1)], [SQUARE] * 3), tmp_path)

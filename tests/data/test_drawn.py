@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from coco_files import plan_json
 from helpers import Tool, check_refusal
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,6 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from dsrg.data.annotations import document, read_boxes_for, read_drawn
-from dsrg.data.coco import plan_json
 from dsrg.data.doors.recognise import Choice, plan_any
 from dsrg.data.drawn import coco_box
 from dsrg.data.labelme import read_labelme

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from coco_files import plan_json
 from helpers import Tool, check_refusal, make_voc, write_mask_file
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from dsrg.data.check import check_data
-from dsrg.data.coco import plan_json
 from dsrg.data.cues import read_list
 from dsrg.data.ids import LONGEST, check_id, read_ids
 from dsrg.data.own import plan_own

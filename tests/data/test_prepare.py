@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dsrg.data import prepare
+from dsrg.data.checked import check_files
 from dsrg.data.photograph import Link
 from dsrg.data.prepare import Item, Plan, check_names, name_ids, split_off, write_set
 from dsrg.data.voc import VocFolder
@@ -43,7 +44,7 @@ def test_masks_and_annotations_come_along(tmp_path: Path) -> None:
     folder = VocFolder(tmp_path / "set")
     photos = folder.photos("train") + folder.photos("val")
     assert folder.has_masks(photos)
-    folder.check(photos, masks=folder.mask_dir)
+    check_files(folder, photos, masks=folder.mask_dir)
     assert (tmp_path / "set/SegmentationClass/a.png").read_bytes() == (tmp_path / "a.png").read_bytes()
     np.testing.assert_array_equal(read_mask(tmp_path / "set/SegmentationClass/b.png"), made)
     assert (tmp_path / "set/Annotations/a.xml").is_file()
@@ -199,7 +200,8 @@ def test_links_leave_the_source_as_it_was(tmp_path: Path) -> None:
         assert (tmp_path / f"hard/JPEGImages/{item.id}.jpg").stat().st_ino == item.photo.stat().st_ino
         assert (tmp_path / f"soft/JPEGImages/{item.id}.jpg").is_symlink()
         assert item.photo.read_bytes() == before[item.id]
-    VocFolder(tmp_path / "soft").check(VocFolder(tmp_path / "soft").photos("train"), masks=None)
+    folder = VocFolder(tmp_path / "soft")
+    check_files(folder, folder.photos("train"), masks=None)
 
 
 def test_photographs_that_were_rewritten_are_counted(tmp_path: Path) -> None:

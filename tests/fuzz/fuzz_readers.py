@@ -13,6 +13,7 @@ import fuzz_inputs as form
 import numpy as np
 import torchvision
 import yaml
+from coco_files import plan_json
 from helpers import NAMES, make_voc, quadrants
 from imagenet_files import photo_name, write_boxes, write_kit, write_photos, write_words
 from PIL import Image
@@ -21,7 +22,7 @@ from trained_run import make_trained_run
 
 from dsrg import config, segments
 from dsrg.app.uploads import read_upload
-from dsrg.data import coco, cues, imagenet, labelled, own, sources, vqa, vqa_rules
+from dsrg.data import cues, imagenet, labelled, own, sources, vqa, vqa_rules
 from dsrg.data import segments as segment_files
 from dsrg.data.annotations import read_boxes_for, read_drawn
 from dsrg.data.checked import Checked
@@ -75,7 +76,7 @@ def boxes(file: Path, world: Path) -> object:
 
 def plan(file: Path, world: Path) -> object:
     """The planned data set with its masks painted."""
-    planned = coco.plan_json(file, world / "photos")
+    planned = plan_json(file, world / "photos")
     return [item.mask() if callable(item.mask) else item.mask for item in planned.items]
 
 

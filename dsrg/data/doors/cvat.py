@@ -16,7 +16,6 @@ from dsrg.data.regions import Runs
 from dsrg.data.table import LabelTable, Row
 from dsrg.errors import InputError
 from dsrg.files import disk
-from dsrg.files.markup import read_xml
 
 LARGEST = 512 * disk.MIB
 """Bytes of an annotations.xml; painted masks take much room."""
@@ -56,11 +55,6 @@ class Export(NamedTuple):
 def is_export(root: Element) -> bool:
     """Whether an XML file is CVAT's."""
     return root.tag == "annotations"
-
-
-def read_annotations(path: Path) -> Export:
-    """Read an annotations.xml; raises InputError as `read_export`, or it is no XML."""
-    return read_export(read_xml(path, "annotation file", limit=LARGEST), path)
 
 
 def read_export(root: Element, path: Path) -> Export:

@@ -18,7 +18,7 @@ from dsrg.data.ids import LARGEST_LIST
 from dsrg.data.own import Tagged
 from dsrg.data.photo_index import PhotoIndex
 from dsrg.data.photograph import describe_left_out, fold, walk
-from dsrg.data.prepare import Item, Plan, check_names, name_ids, split_off, splits_given
+from dsrg.data.prepare import Item, Plan, check_names, choose_splits, name_ids
 from dsrg.errors import InputError
 from dsrg.files import disk
 from dsrg.files.manifest import identity
@@ -143,13 +143,9 @@ def plan_masks(
         for photo, own in labels.items()
     ]
     splits = {ids[photo]: given.get(photo, "") for photo in labels}
-    if {*splits.values()} <= {"train"} or not all(splits.values()):
-        chosen = split_off({item.id: item.labels for item in items}, val)
-    else:
-        chosen, more = splits_given(where, splits)
-        notes += more
+    chosen, said = choose_splits(where, items, splits if all(splits.values()) else {}, val)
     stamps = [[str(mask.resolve()), *identity(mask)] for mask in pairs.values()]
-    return Plan(classes, items, chosen, {"kind": "masks", "where": str(where.resolve()), "masks": stamps}, notes)
+    return Plan(classes, items, chosen, {"kind": "masks", "where": str(where.resolve()), "masks": stamps}, notes + said)
 
 
 def is_voc(root: Path) -> bool:
