@@ -166,8 +166,8 @@ class Crf(Section):
     gaussian_weight: NonNegative = 3.0
     """Gaussian kernel: weight."""
     long_side: Side | None = None
-    """Long side, in pixels, of the photographs for which the position deviations are given: those of a larger or smaller
-    photograph are larger or smaller in proportion. null takes them as pixels of any photograph, as published."""
+    """Long side, in pixels, of the photographs for which the position deviations are given: those of a larger or
+    smaller photograph are so in proportion. null takes them as pixels of any photograph, as published."""
     train_scale: Positive = 12.0
     """Position deviations are divided by this on the training grid."""
     train_unary: Literal["log", "probability"] = "log"
