@@ -167,9 +167,17 @@ def test_every_head_has_maps_of_its_own_and_those_that_any_has() -> None:
 
 def test_crf_positions_are_divided_by_the_scale_and_colours_are_not() -> None:
     crf = schema.Crf()
-    full, grid = crf.arguments(), crf.arguments(crf.train_scale)
+    full, grid = crf.arguments(), crf.on_grid(crf.train_scale)
     assert grid["bilateral_sxy"] == pytest.approx(80 / 12)
     assert grid["gaussian_sxy"] == pytest.approx(3 / 12)
     unscaled = full.keys() - {"bilateral_sxy", "gaussian_sxy"}
     assert {key: full[key] for key in unscaled} == {key: grid[key] for key in unscaled}
     assert (full["bilateral_sxy"], full["gaussian_sxy"], full["bilateral_srgb"]) == (80, 3, 13)
+
+
+def test_crf_positions_grow_with_the_photograph_where_its_long_side_is_given() -> None:
+    crf = schema.Crf(long_side=500)
+    assert crf.arguments() == schema.Crf().arguments() | {"long_side": 500}
+    assert crf.on_grid(4, (750, 1000)) == schema.Crf().on_grid(2)
+    assert crf.on_grid(4, (375, 500)) == schema.Crf().on_grid(4, (750, 1000)) == schema.Crf().on_grid(4)
+    assert crf.on_grid(crf.train_scale) == schema.Crf().on_grid(crf.train_scale)

@@ -1,7 +1,7 @@
-"""Photographs so large that class scores at their own size would not fit into memory.
+"""Large photographs, which are segmented as a smaller copy, and their class scores enlarged strip by strip.
 
-Such a photograph is segmented as a smaller copy of itself would be, and the class scores of the copy are enlarged to
-its size strip by strip, each pixel taking its class at once. All others are left as they are, to the last bit.
+A network that sees a photograph at some 400 pixels knows no more of one of 12 million pixels than of its copy, and the
+CRF takes seconds for each million: docs/benchmarks.md. All others are left as they are, to the last bit.
 """
 
 from __future__ import annotations
@@ -15,14 +15,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-MOST_PIXELS = 2**24
-"""Pixels of the largest photograph that is segmented at its own size."""
-MOST_SCORES = 2**28
-"""Class scores, one a class and pixel, that it may have: a gigabyte of them."""
-COPY_PIXELS = 2**20
-"""Pixels of the copy of a larger one."""
-COPY_SCORES = 2**26
-"""Class scores that the copy may have."""
+MOST_PIXELS = 2**20
+"""Pixels of the largest photograph that is segmented at its own size, and of the copy of a larger one."""
+MOST_SCORES = 2**27
+"""Class scores, one a class and pixel, that either may have: half a gigabyte of them."""
 _LEAST = 33
 """The network sees no side as shorter, in pixels: a line of a million pixels is 33 million to it."""
 _STRIP = 2**22
@@ -31,11 +27,9 @@ _STRIP = 2**22
 
 def sentence(count: int) -> str:
     """What a user should know who has `count` such photographs."""
-    have, done = "photographs have", "smaller copies were segmented, and their masks enlarged"
-    if count == 1:
-        have, done = "photograph has", "a smaller copy was segmented, and its mask enlarged"
-    most = f"{MOST_PIXELS / 1e6:.0f} million pixels"
-    return f"{count} {have} more than {most}, or more class scores than fit into memory: {done}."
+    photographs = "1 large photograph was" if count == 1 else f"{count} large photographs were"
+    most = f"{MOST_PIXELS / 1e6:.0f} million pixels at most"
+    return f"{photographs} segmented as a copy of {most}, and the mask enlarged."
 
 
 def copy_size(shape: Sequence[int], num_classes: int, size: int | None = None) -> tuple[int, int]:
@@ -50,7 +44,7 @@ def copy_size(shape: Sequence[int], num_classes: int, size: int | None = None) -
     pixels = max(height, _LEAST) * max(width, _LEAST)
     if pixels <= MOST_PIXELS and pixels * num_classes <= MOST_SCORES:
         return height, width
-    most = min(COPY_PIXELS, COPY_SCORES / num_classes)
+    most = min(MOST_PIXELS, MOST_SCORES / num_classes)
     share = min(math.sqrt(most / pixels), most / _LEAST / max(height, width))
     share = min(1.0, max(share, (size or 0) / max(height, width)))
     return max(1, round(height * share)), max(1, round(width * share))

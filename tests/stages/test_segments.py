@@ -158,8 +158,7 @@ def test_superpixels_of_a_large_photograph_are_its_copys(monkeypatch: pytest.Mon
     pytest.importorskip("skimage")
     picture = np.zeros((80, 120, 3), np.uint8)
     picture[:, 60:] = 200
-    monkeypatch.setattr("dsrg.run.large.MOST_PIXELS", 80 * 120 - 1)
-    monkeypatch.setattr("dsrg.run.large.COPY_PIXELS", 40 * 60)
+    monkeypatch.setattr("dsrg.run.large.MOST_PIXELS", 40 * 60)
     labels = superpixels(picture, 20)
     assert labels.shape == (80, 120)
     assert not {*labels[:, :60].ravel().tolist()} & {*labels[:, 60:].ravel().tolist()}
