@@ -29,8 +29,8 @@ examples:
   COCO's format:          dsrg prepare-data --coco-json annotations.json --photos photos --root data/mine
 
 An export may be of Label Studio (CSV, JSON, JSON-MIN, COCO), CVAT (COCO, masks and XML of VOC, "CVAT for images"),
-Roboflow (COCO, CSV, masks), LabelMe (JSON, masks) or Hugging Face (metadata.csv, metadata.jsonl), or Open Images' CSV;
-which it is, its content tells.
+Roboflow (COCO, CSV, masks), LabelMe (JSON, masks), YOLO or Hugging Face (metadata.csv, metadata.jsonl), or Open Images'
+CSV; which it is, its content tells.
 """
 
 
