@@ -86,8 +86,8 @@ def plan_files(root: Path, legend: Path | None, photos: Path, *, val: float) -> 
     found = walk(root)
     texts = texts_in(root, found)
     if legend is None:
-        names = ", ".join((*YAML[:1], *LISTS[:3]))
-        raise InputError(f"{root}: has a .txt for each photograph, as YOLO writes, and no file of names; add {names}.")
+        known = ", ".join((*YAML[:1], *LISTS[:3]))
+        raise InputError(f"{root}: has a .txt for each photograph, as YOLO writes, and no file of names; add {known}.")
     if not texts:
         raise InputError(f"{legend}: is YOLO's, but {root} has no .txt with the objects of a photograph; add them.")
     read = read_legend(legend)
