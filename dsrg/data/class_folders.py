@@ -15,6 +15,15 @@ SPLITS = {
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
 """Folders' names, in any case, that stand for a split where other tools write one folder a split, and the split."""
+PLAIN = frozenset(("images", "image", "imgs", "img", "jpegimages", "photos", "photographs", "pictures", "data"))
+"""Names, in any case, of folders that hold all photographs of a data set, or the folders of its classes."""
+_NO_CLASSES = PLAIN | {
+    *("masks", "labels", "annotations", "annotation", "ann", "gt", "ground_truth", "groundtruth"),
+    *("segmentationclass", "segmentationclasspng", "segmentationobject"),
+}
+"""The same, and names of the folders beside them: where all folders are called so, none is a class."""
+NO_FOLDERS = "no folder a class"
+"""The kind of fault of a folder whose folders are no classes."""
 
 
 class Placed(NamedTuple):
@@ -32,7 +41,7 @@ def read_class_folders(root: Path, bare: list[Path] | None = None) -> tuple[list
     lies there.
 
     Folders are taken for splits where all of the root's have a split's name and they hold folders of classes; the root
-    may hold them in one folder, as Hugging Face's data/ does.
+    may hold them in one folder, as Hugging Face's data/ does, and the classes in one that is called so (PLAIN).
 
     Args:
         root: The folder.
@@ -40,13 +49,14 @@ def read_class_folders(root: Path, bare: list[Path] | None = None) -> tuple[list
 
     Raises:
         InputError: there is no folder of photographs, one is empty, a photograph lies in no class's folder, folders are
-            splits in part, or a class is called background.
+            splits in part, a class is called background, or no folder is called as a class is.
     """
     found = walk(root).check()
     within = _within(root, found.photographs)
     tops = _folders(within)
     if not tops or not found.photographs:
-        raise InputError(f"{root}: holds no folder of photographs; make one folder a class, or give a table of labels.")
+        sentence = "holds no folder of photographs; make one folder a class, or give a table of labels"
+        raise InputError(f"{root}: {sentence}.", NO_FOLDERS)
     splits = {top.name: SPLITS[fold(top.name)] for top in tops if fold(top.name) in SPLITS}
     if splits and len(splits) < len(tops) and len(splits) > 1:
         other = next(top.name for top in tops if top.name not in splits)
@@ -62,6 +72,7 @@ def read_class_folders(root: Path, bare: list[Path] | None = None) -> tuple[list
     aside = {*(bare or ())}
     kept = [path for path in found.photographs if path not in aside]
     photographs = [_placed(within, path, splits if inside else {}) for path in kept]
+    _check_classes(root, photographs)
     full = {(placed.split, placed.label) for placed in photographs}
     for top in tops:
         for folder in _folders(top) if inside else [top]:
@@ -70,12 +81,37 @@ def read_class_folders(root: Path, bare: list[Path] | None = None) -> tuple[list
     return photographs, found
 
 
+def _check_classes(root: Path, photographs: Sequence[Placed]) -> None:
+    """Refuse folders that are called as those of a whole data set are, and one alone that holds folders only."""
+    labels = list(dict.fromkeys(placed.label for placed in photographs))
+    if all(fold(label) in _NO_CLASSES for label in labels):
+        named = "', '".join(labels[:3])
+        raise InputError(
+            f"{root}: its photographs lie in '{named}', which is called as no class is; make one folder a class, or "
+            "give a table of labels.",
+            NO_FOLDERS,
+        )
+    if len(labels) == 1 and all(placed.path.parent.name != labels[0] for placed in photographs):
+        folder = next(path for path in photographs[0].path.parents if path.name == labels[0])
+        raise InputError(
+            f"{root}: its photographs lie in the folders of one folder, '{labels[0]}'; give {folder} if these are the "
+            "classes, or move the photographs of the class right into it.",
+            NO_FOLDERS,
+        )
+
+
 def _within(root: Path, photographs: Sequence[Path]) -> Path:
-    """The root's only folder, if that holds nothing but folders of splits with folders of classes; else the root."""
+    """The root's only folder, if that holds nothing but folders of splits with folders of classes, or is called as no
+    class is and holds folders alone; else the root."""
     tops = _folders(root)
     inner = _folders(tops[0]) if len(tops) == 1 else []
     are_splits = bool(inner) and all(fold(path.name) in SPLITS and _folders(path) for path in inner)
-    return tops[0] if are_splits and all(path.is_relative_to(tops[0]) for path in photographs) else root
+    is_plain = bool(inner) and fold(tops[0].name) in PLAIN
+    if not (are_splits or is_plain) or not all(path.is_relative_to(tops[0]) for path in photographs):
+        return root
+    if are_splits:
+        return tops[0]
+    return root if any(path.parent == tops[0] for path in photographs) else _within(tops[0], photographs)
 
 
 def _folders(root: Path) -> list[Path]:

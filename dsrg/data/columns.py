@@ -26,6 +26,10 @@ LABEL = (
     *("finding_labels", "choices", "choice", "ground_truth", "targets", "target"),
 )
 """Likewise that of the labels; but for the first, two of them at once are refused, unless one numbers the other."""
+NUMBER = ("class_id", "class_ids", "category_id", "label_id", "class_index", "class_idx", "label_index", "label_idx")
+"""Likewise that of the classes' numbers, where there is no column of labels."""
+ONE = ("label", "label_name", "class", "class_name", "category", "category_name", "species", "breed")
+"""Those of LABEL that name one thing: blanks in it divide only where they do elsewhere."""
 SPLIT = ("split", "subset", "data_set", "partition", "set")
 """Likewise that of the splits, where all that it holds are splits' names."""
 WEIGHT = ("confidence", "score", "probability")
@@ -33,11 +37,16 @@ WEIGHT = ("confidence", "score", "probability")
 NO_CLASS = {
     *("width", "height", "image_width", "image_height", "img_width", "img_height", "size", "url", "image_url"),
     *("source", "license", "author", "index", "unnamed_0", "date", "timestamp", "md5", "rotation", "is_train"),
+    *("is_valid", "is_val", "is_test", "valid", "fold", "kfold", "k_fold", "file_size", "region_count", "region_id"),
 }
 """Columns that are no class, where a table has one for each."""
 _BOX = ({"xmin", "ymin"}, {"x1", "y1"}, {"xtl", "ytl"}, {"left", "top"}, {"x", "y"}, {"bbox"}, {"bboxes"}, {"boxes"})
+_RUNS = {"encodedpixels"}
+"""The column of a mask's runs, as Kaggle's competitions have them: a row is an object too."""
 UNREADABLE = "labels unreadable"
 """The kind of fault of a table."""
+NO_TABLE = "no table of labels"
+"""The kind of fault of a table whose first line is not known."""
 LONGEST_LINE = disk.MIB
 """Letters of a line."""
 DELIMITERS = (",", ";", "\t")
@@ -87,7 +96,9 @@ class Sheet(NamedTuple):
         keys = self.keys
         first = self.place(LABEL)
         there = [place for place, name in enumerate(keys) if name in map(key, LABEL)]
-        if first is None or len(there) == 1 or keys[first] == LABEL[0]:
+        if first is None:
+            return self.place(NUMBER)
+        if len(there) == 1 or keys[first] == LABEL[0]:
             return first
         if len(there) == 2:
             named = self._named(*there)
@@ -103,7 +114,7 @@ class Sheet(NamedTuple):
     @property
     def has_boxes(self) -> bool:
         """Whether its rows are objects, so that a photograph may have several."""
-        return any(names <= {*self.keys} for names in _BOX)
+        return any(names <= {*self.keys} for names in (*_BOX, _RUNS))
 
     def _named(self, one: int, other: int) -> int | None:
         """Of two columns that stand for each other that of the names, the other's being numbers; else None."""
@@ -146,7 +157,7 @@ def rank(names: Sequence[str]) -> int:
     keys = list(map(key, names))
     if not {*keys} & {*map(key, IMAGE)}:
         return 0
-    return 2 if {*keys} & {*map(key, LABEL)} else int(sum(map(bool, keys)) > 2)
+    return 2 if {*keys} & {*map(key, (*LABEL, *NUMBER))} else int(sum(map(bool, keys)) > 2)
 
 
 def lines_of(text: str, path: Path) -> Iterator[tuple[int, str]]:
@@ -171,7 +182,8 @@ def header_fault(path: Path, head: str, why: str = "") -> InputError:
         ]
         why = f"; no column is known for the {' nor for the '.join(lacking)}" if lacking else ""
         why += ": rename it, or give each class a column of 0 and 1"
-    return fault(path, f"the first line must be 'image,labels', but it is {shown(head, 80)}{why}")
+    sentence = f"{path}: the first line must be 'image,labels', but it is {shown(head, 80)}{why}."
+    return InputError(sentence, NO_TABLE)
 
 
 def fault(path: Path, sentence: str) -> InputError:

@@ -12,7 +12,7 @@ import numpy as np
 
 from dsrg.data import coco
 from dsrg.data.coco_rows import Content, check_content
-from dsrg.data.doors import coco_files, cvat, label_studio, labelme, layouts, legend
+from dsrg.data.doors import coco_files, cvat, label_studio, labelme, layouts, legend, unread
 from dsrg.data.ids import shown
 from dsrg.data.mask_folders import Colours, is_void, read_any_mask
 from dsrg.data.photo_index import PhotoIndex
@@ -70,6 +70,7 @@ def read_corrections(source: Path, folder: VocFolder, colours: Colours | None = 
     """
     if not source.exists():
         raise InputError(f"{source}: does not exist; check --masks.")
+    unread.check_format(source)
     index = PhotoIndex(folder.image_dir, [files[-1] for files in folder.photo_files().values()])
     masks = layouts.mask_folder(source) if source.is_dir() else None
     kinds = {} if masks else _sort(source)

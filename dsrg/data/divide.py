@@ -25,6 +25,8 @@ _QUOTED = r"""(?:'[^'"\\]*'|"[^'"\\]*")"""
 _LIST = re.compile(rf"\[\s*(?:{_QUOTED}\s*(?:,\s*{_QUOTED}\s*)*,?\s*)?\]")
 _BLANK = " "
 _AND = frozenset(("and", "or"))
+_NOTHING = frozenset(("nan", "<na>", "null", "none"))
+"""What programs write for a cell without a value."""
 
 
 class Doubt(str):
@@ -43,7 +45,7 @@ class _Part(NamedTuple):
 
 
 def divide(
-    texts: Sequence[str | list[str]], known: Collection[str] = ()
+    texts: Sequence[str | list[str]], known: Collection[str] = (), *, single: bool = False
 ) -> tuple[list[tuple[str, ...] | Doubt], list[str]]:
     """Divide the texts of one table's column of labels.
 
@@ -55,6 +57,7 @@ def divide(
     Args:
         texts: As they stand in the table; or lists, where the table itself has such.
         known: The class list, where there is one.
+        single: The column is of one label: blanks divide it only where its words are labels of their own, or numbers.
 
     Returns:
         Each text's labels, each once, in its order, or what makes it doubtful; and sentences on what was decided.
@@ -66,8 +69,8 @@ def divide(
         if part.mark in DIVIDERS and len(part.labels) > 1:
             marks.setdefault(part.mark, position)
     ours = next(iter(marks), "")
-    explicit = any(part.mark not in ("", _BLANK) for part in parts)
-    single = {
+    explicit = single or any(part.mark not in ("", _BLANK) for part in parts)
+    own = {
         label for part in parts if part.mark != _BLANK and not isinstance(part.labels, Doubt) for label in part.labels
     }
     labels: list[tuple[str, ...] | Doubt] = []
@@ -76,8 +79,8 @@ def divide(
         found = part.labels
         if isinstance(found, Doubt):
             pass
-        elif part.mark == _BLANK and explicit and not known:
-            found = _in_context(str(text).strip(), single)
+        elif part.mark == _BLANK and explicit and not known and not all(map(str.isdecimal, found)):
+            found = _in_context(str(text).strip(), own)
             whole = whole or (str(text).strip() if len(found) == 1 and not isinstance(found, Doubt) else "")
         elif part.mark == _BLANK:
             split = split or str(text).strip()
@@ -88,8 +91,9 @@ def divide(
     if split and not known:
         notes.append(f"'{_short(split)}' was divided at the blanks; end a label of several words with ';'.")
     if whole:
-        notes.append(f"'{_short(whole)}' was read as one label, since other labels are divided by more than blanks.")
-    found_names = {label for own in labels if not isinstance(own, Doubt) for label in own}
+        why = "its words are no labels of their own" if own else "other labels are divided by more than blanks"
+        notes.append(f"'{_short(whole)}' was read as one label, since {why}.")
+    found_names = {label for found in labels if not isinstance(found, Doubt) for label in found}
     if found_names and not known and all(name.lstrip("+-").isdecimal() for name in found_names):
         notes.append(f"the labels are numbers, such as '{min(found_names)}', and become the names of the classes.")
     return labels, notes
@@ -162,6 +166,8 @@ def _checked(labels: tuple[str, ...] | Doubt, mark: str) -> tuple[str, ...] | Do
             return Doubt(f"have {label[:60]!a}, which {fault_of_name(label)}")
         if mark in ("list", "known"):
             continue
+        if mark != ";" and label.casefold() in _NOTHING:
+            return Doubt(f"have {label!r}, which says that there is none: leave them empty")
         if label[0] in "[{(<\"'`" or label[-1] in "]}>\"'`":
             return Doubt(f"have quotes or brackets about '{_short(label)}'")
         doubtful = next((letter for letter in label if letter in _OFTEN), "")

@@ -14,7 +14,7 @@ from dsrg.boxes import whole_pixels
 from dsrg.data import labelme
 from dsrg.data.annotations import document, read_drawn
 from dsrg.data.photo_index import PhotoIndex
-from dsrg.data.photograph import walk
+from dsrg.data.photograph import check_folder, walk
 from dsrg.data.regions import Runs
 from dsrg.errors import InputError
 from dsrg.files import pictures
@@ -50,8 +50,7 @@ def read_folder(folder: Path, photos: Path, photographs: Sequence[Path], labels:
         InputError: there is none, one is broken, has no photograph or two, or contradicts the labels; or a box does not
             lie in its photograph.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: the folder of annotations does not exist; check --boxes.")
+    check_folder(folder, "annotations", "--boxes")
     files = annotations_in(folder)
     if not files:
         raise InputError(f"{folder}: holds no annotation, .xml of VOC's or .json of LabelMe's; check --boxes.")

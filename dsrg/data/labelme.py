@@ -17,8 +17,8 @@ LARGEST = 512 * disk.MIB
 """Bytes of a file: LabelMe puts the photograph into it, unless told otherwise."""
 CORNERS = ("rectangle", "mask")
 """Shapes of two points, opposite corners."""
-AROUND = ("polygon", "oriented_rectangle")
-"""Shapes of three points or more, around which a box is put."""
+AROUND = ("polygon", "oriented_rectangle", "rotation")
+"""Shapes of three points or more, around which a box is put; 'rotation' is X-AnyLabeling's turned rectangle."""
 MOST_POINTS = 1_000_000
 FARTHEST = 1e6
 """Pixels from the corner that a point may lie at; no photograph is as wide."""
@@ -28,7 +28,9 @@ def begins(path: Path) -> bool:
     """Whether a file begins as a LabelMe file does, which has its shapes before the photograph."""
     with disk.open_regular(path, "LabelMe file") as file:
         text = disk.read_at_most(file, 10_000)
-    return text.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] == b"{" and b'"shapes"' in text
+    # Other programs sort the keys, and the photograph within comes before the shapes then.
+    known = (b'"shapes"', b'"imageData"')
+    return text.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] == b"{" and any(key in text for key in known)
 
 
 class Shape(NamedTuple):
@@ -95,6 +97,8 @@ def _place(shape: dict[str, Any], where: str) -> tuple[np.ndarray, np.ndarray]:
     if kind == "circle" and len(points) == 2:  # its centre, and a point on it
         radius = math.dist(*points.tolist())
         points = np.stack([points[0] - radius, points[0] + radius])
+    elif kind == "rectangle" and len(points) == 4:  # X-AnyLabeling's
+        points = np.stack([points.min(axis=0), points.max(axis=0)])
     elif not ((kind in CORNERS and len(points) == 2) or (kind in AROUND and len(points) >= 3)):
         raise InputError(
             f"{where} is of the shape_type {shown(str(kind))} with {len(points)} points and no box; draw a rectangle, "

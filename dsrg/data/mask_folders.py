@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dsrg.data.photograph import describe_left_out, walk
+from dsrg.data.photograph import check_folder, describe_left_out, walk
 from dsrg.errors import InputError
 from dsrg.files import disk, pictures
 from dsrg.labels import BACKGROUND, BACKGROUND_NAMES, IGNORE, Classes, palette
@@ -78,8 +78,7 @@ def pair_masks(predictions: Path, truth: Path) -> tuple[list[Pair], list[str]]:
 
 def _masks(folder: Path, flag: str) -> tuple[dict[str, Path], list[str]]:
     """The masks of a folder by their paths without an ending, and what else lies there."""
-    if not folder.is_dir():
-        raise InputError(f"{folder}: the folder of masks does not exist; check {flag}.")
+    check_folder(folder, "masks", flag)
     found = walk(folder).check()
     masks: dict[str, Path] = {}
     others = list(found.others)

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from dsrg.data import drawn
 from dsrg.data.class_folders import read_class_folders
-from dsrg.data.photograph import LEFT_OUT, describe_left_out, walk
+from dsrg.data.photograph import LEFT_OUT, check_folder, describe_left_out, walk
 from dsrg.data.prepare import Item, Plan, check_names, choose_splits, name_ids
 from dsrg.data.table import match, read_labels
 from dsrg.errors import InputError
@@ -38,8 +38,7 @@ def read_folders(photos: Path) -> Tagged:
     Raises:
         InputError: as `read_class_folders`; or a photograph lies in two splits.
     """
-    if not photos.is_dir():
-        raise InputError(f"{photos}: the folder does not exist; check --photos.")
+    check_folder(photos, "photographs", "--photos")
     bare: list[Path] = []
     photographs, found = read_class_folders(photos, bare)
     copies: dict[str, list[tuple[Path, list[str]]]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -146,14 +147,16 @@ def is_foreign(name: str) -> bool:
 
 def local_paths(name: str) -> list[str]:
     """The paths that a name from another machine may mean: itself; what a link holds, whose letters may be written as
-    %20, before its '?', or after the 'd=' of /data/local-files/?d=a/b.jpg."""
+    %20, before its '?', after the 'd=' of /data/local-files/?d=a/b.jpg, or coded in /tasks/1/resolve/?fileuri=czM6."""
     name = name.strip().replace("\\", "/")
     found = [name, unquote(name)]
     if "://" in name or "?" in name:
         try:
             link = urlsplit(name)
-            found += [unquote(link.path), *parse_qs(link.query).get("d", [])]
-        except ValueError:  # brackets of an address that is none
+            query = parse_qs(link.query)
+            found += [unquote(link.path), *query.get("d", [])]
+            found += [unquote(base64.b64decode(code).decode()) for code in query.get("fileuri", [])]
+        except ValueError:  # brackets of an address that is none, or no such code
             pass
     return [path for path in dict.fromkeys(found) if path]
 

@@ -67,6 +67,24 @@ def is_photograph(path: Path) -> bool:
     return path.suffix.lower() in (*pictures.IMAGE_EXTENSIONS, *UNREADABLE)
 
 
+def check_folder(folder: Path, what: str, flag: str = "the path") -> None:
+    """Refuse what is no folder.
+
+    Args:
+        folder: The folder.
+        what: What it holds, for the error.
+        flag: What named it.
+
+    Raises:
+        InputError: it does not exist, or is a file.
+    """
+    if folder.is_dir():
+        return
+    if folder.exists():
+        raise InputError(f"{folder}: is a file, and a folder of {what} is wanted; give the folder, check {flag}.")
+    raise InputError(f"{folder}: the folder of {what} does not exist; check {flag}.")
+
+
 def walk(folder: Path, *, recursive: bool = True, without: Path | None = None) -> Found:
     """Find the photographs of a folder: the one search of every door. No file is opened.
 
@@ -78,8 +96,7 @@ def walk(folder: Path, *, recursive: bool = True, without: Path | None = None) -
     Raises:
         InputError: the folder does not exist.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: the folder of photographs does not exist; check the path.")
+    check_folder(folder, "photographs")
     found = Found([], [], [], {})
     left = None if without is None else without.resolve()
     places, links, seen = [folder], list[Path](), set[str]()

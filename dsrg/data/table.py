@@ -88,7 +88,8 @@ def read_labels(path: Path, known: Collection[str] = (), refuse: Refuse = raise_
     if label is None:
         notes, raw = _one_hot(sheet, image, known)
         return divided(raw, path, known, refuse, notes)
-    return divided(_rows(sheet, image, label), path, known, refuse, together=sheet.has_boxes)
+    single = sheet.keys[label] in map(columns.key, (*columns.ONE, *columns.NUMBER))
+    return divided(_rows(sheet, image, label), path, known, refuse, together=sheet.has_boxes, single=single)
 
 
 def divided(
@@ -99,6 +100,7 @@ def divided(
     notes: Iterable[str] = (),
     *,
     together: bool = False,
+    single: bool = False,
 ) -> LabelTable:
     """The table of rows whose labels are not divided yet.
 
@@ -107,6 +109,7 @@ def divided(
         path, known, refuse: As in `read_labels`.
         notes: Sentences that were noted before.
         together: Join the rows of a photograph, each of which is one of its objects.
+        single: As in `divide.divide`.
 
     Raises:
         InputError: there are too many, or one is doubtful.
@@ -114,7 +117,10 @@ def divided(
     raw = list(raw)
     if len(raw) > MOST:
         raise fault(path, f"has {len(raw):,} rows, and {MOST:,} are the most; check the file")
-    texts, decided = divide.divide([[] if isinstance(row.labels, InputError) else row.labels for row in raw], known)
+    given = [[] if isinstance(row.labels, InputError) else row.labels for row in raw]
+    if together and single:  # an object has one label
+        given = [_whole(labels) if isinstance(labels, str) else labels for labels in given]
+    texts, decided = divide.divide(given, known, single=single)
     rows: list[Row] = []
     for row, labels in zip(raw, texts, strict=True):
         own: tuple[str, ...] | None = None
@@ -127,6 +133,12 @@ def divided(
             own = labels
         rows.append(Row(row.image, own, row.line, row.split))
     return LabelTable(_joined(rows) if together else rows, [*notes, *(f"{path}: {note}" for note in decided)])
+
+
+def _whole(text: str) -> str:
+    """The text of one label, with what `divide` heeds behind it, if nothing but blanks could divide it."""
+    blank = len(text.split()) > 1 and not any(mark in text for mark in divide.DIVIDERS) and text.strip()[0] not in "[{("
+    return f"{text.strip()};" if blank else text
 
 
 def _joined(rows: Iterable[Row]) -> list[Row]:
@@ -271,6 +283,7 @@ def json_row(value: Any, number: int, path: Path) -> Raw:
     names = {columns.key(name): name for name in value} if isinstance(value, dict) else {}
     image = next((names[name] for name in map(columns.key, columns.IMAGE) if name in names), None)
     label = [names[name] for name in map(columns.key, columns.LABEL) if name in names]
+    label = label or [names[name] for name in map(columns.key, columns.NUMBER) if name in names][:1]
     if not label and isinstance(value, dict) and isinstance(value.get("objects"), dict):
         value = {**value, **{f"objects.{name}": part for name, part in value["objects"].items()}}
         label = [f"objects.{name}" for name in value["objects"] if columns.key(name) in map(columns.key, columns.LABEL)]
@@ -278,9 +291,11 @@ def json_row(value: Any, number: int, path: Path) -> Raw:
         keys = ", ".join(map(shown, list(names.values())[:8]))
         raise fault(path, f"line {number} has the keys {keys}, not 'file_name' and 'labels'; {_GIVE}")
     name, labels = value[image], value[label[0]]
+    if isinstance(labels, str) and columns.key(label[0]) in map(columns.key, columns.ONE) and _whole(labels) != labels:
+        labels = [labels]  # of several there would be a list
     if isinstance(labels, list):
-        labels = [str(label) if _is_whole(label) else label for label in labels]
-    elif _is_whole(labels):
+        labels = [str(label) if _is_number(label) else label for label in labels]
+    elif _is_number(labels):
         labels = [str(labels)]
     is_named = isinstance(name, str) and bool(name.strip())
     texts = isinstance(labels, str) or (isinstance(labels, list) and all(isinstance(label, str) for label in labels))
@@ -292,6 +307,6 @@ def json_row(value: Any, number: int, path: Path) -> Raw:
     return named(name.strip(), labels, number, path, split)
 
 
-def _is_whole(value: Any) -> bool:
+def _is_number(value: Any) -> bool:
     """Whether it is a whole number, as the number of a class is."""
     return isinstance(value, int) and not isinstance(value, bool)

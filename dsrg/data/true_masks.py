@@ -101,7 +101,7 @@ def _check_size(correction: Correction, size: tuple[int, int]) -> None:
     if size != stored:
         raise InputError(
             f"{correction.source}: is a mask of {size[0]} x {size[1]} pixels, but {correction.photo} has {stored[0]} x "
-            f"{stored[1]}; correct the photograph of the data set itself."
+            f"{stored[1]}; make the mask of the data set's own photograph, at its size."
         )
 
 

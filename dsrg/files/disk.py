@@ -26,6 +26,15 @@ _PART = 2**18
 """Bytes to read at a time where the length is not known."""
 LARGEST_TEXT = 64 * MIB
 """Bytes that a text may have (configuration, table, list, XML), unless a reader says otherwise."""
+_BEGINS = {
+    b"PK\x03\x04": "a workbook of Excel or packed (zip)",
+    b"\xd0\xcf\x11\xe0": "a workbook of an old Excel",
+    b"\x1f\x8b": "packed (gzip)",
+    b"PAR1": "Parquet",
+    b"\xff\xfe": "in UTF-16",
+    b"\xfe\xff": "in UTF-16",
+}
+"""What a file is that begins so and is given for a text."""
 
 
 def open_regular(path: str | Path, what: str = "file", *, limit: int | None = None) -> BinaryIO:
@@ -128,8 +137,13 @@ def read_text(path: str | Path, what: str = "file", *, limit: int | None = LARGE
     Raises:
         InputError: as `read_bytes`, or it is no UTF-8 or holds a NUL.
     """
+    content = read_bytes(path, what, limit=limit)
+    known = next((form for begin, form in _BEGINS.items() if content.startswith(begin)), None)
+    if known is not None:
+        sentence = f"the {what} is not in UTF-8 but {known}; save it as a text in UTF-8, a table as CSV"
+        raise InputError(f"{path}: {sentence}.", f"{what} unreadable")
     try:
-        text = read_bytes(path, what, limit=limit).decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(
             f"{path}: the {what} is not in UTF-8; save it anew in that encoding.", f"{what} unreadable"

@@ -88,6 +88,8 @@ def test_labelme_s_shapes_are_painted_as_labelme_paints_them(command: Callable[.
         shape("dog", SQUARE),
         shape("traffic light", [[40.0, 30.0], [44.0, 33.0]], "circle"),
         shape("cat", [[50, 2], [57, 6]], "mask", mask=base64.b64encode(buffer.getvalue()).decode()),
+        shape("cat", [[20, 40], [24, 40], [24, 44], [20, 44]], "rectangle"),  # as X-AnyLabeling has them
+        shape("dog", [[30, 42], [32, 40], [34, 42], [32, 44]], "rotation"),
         shape("_background_", [[0, 0], [9, 0], [9, 9]]),
         shape("__ignore__", [[60, 40], [63, 40], [63, 47]]),
         shape("dog", [[1, 1]], "point"),
@@ -101,6 +103,8 @@ def test_labelme_s_shapes_are_painted_as_labelme_paints_them(command: Callable[.
     draw.rectangle([(10, 10), (40, 20)], outline=CAT, fill=CAT)
     draw.polygon([(x, y) for x, y in SQUARE], outline=DOG, fill=DOG)
     draw.ellipse([35.0, 25.0, 45.0, 35.0], outline=LIGHT, fill=LIGHT)
+    draw.rectangle([(20, 40), (24, 44)], outline=CAT, fill=CAT)
+    draw.polygon([(30, 42), (32, 40), (34, 42), (32, 44)], outline=DOG, fill=DOG)
     expected = np.array(image)
     expected[2:7, 50:58][flags == 1] = CAT
     for points, value in (([[0, 0], [9, 0], [9, 9]], 0), ([[60, 40], [63, 40], [63, 47]], 255)):

@@ -16,7 +16,7 @@ from PIL import Image
 
 from dsrg.data.annotations import document, read_boxes_for, read_drawn
 from dsrg.data.doors.recognise import Choice, plan_any
-from dsrg.data.drawn import coco_box
+from dsrg.data.drawn import annotations_in, coco_box
 from dsrg.data.labelme import read_labelme
 from dsrg.data.prepare import Plan, write_set
 from dsrg.data.regions import Runs
@@ -249,6 +249,8 @@ def test_labelme_s_shapes_become_boxes(tmp_path: Path) -> None:
         shape("pig", [[7, 8], [9, 8], [9, 9]], "polygon", group_id=3),
         shape("pig", [[7, 8], [9, 9]], group_id=None),
         shape("hen", [[1, 2], [3, 4]], "mask", mask="..."),
+        shape("owl", [[1, 2], [8, 2], [8, 4], [1, 4]]),  # as X-AnyLabeling has them
+        shape("owl", [[5, 1], [9, 5], [5, 9], [1, 5]], "rotation", direction=0.8),
         imagePath="..\\photos\\a.jpg",
         imageWidth=40,
         imageHeight=50,
@@ -263,6 +265,8 @@ def test_labelme_s_shapes_become_boxes(tmp_path: Path) -> None:
         ("pig", [1, 1, 10, 10]),
         ("pig", [7, 8, 10, 10]),
         ("hen", [1, 2, 4, 5]),
+        ("owl", [1, 2, 9, 5]),
+        ("owl", [1, 1, 10, 10]),
     ]
 
 
@@ -292,6 +296,13 @@ def test_shapes_that_are_no_box_are_refused(tmp_path: Path, one: dict[str, Any],
     with pytest.raises(InputError, match=message) as refused:
         read_labelme(path)
     assert str(refused.value).startswith(f"{path}: ")
+
+
+def test_a_file_whose_keys_were_sorted_is_labelme_s(tmp_path: Path) -> None:
+    """The photograph within it comes before the shapes then."""
+    path = labelme(tmp_path / "a.json", shape("cat", [[10, 20], [20, 30]]), imageData="A" * 50_000)
+    path.write_text(json.dumps(json.loads(path.read_text()), sort_keys=True))
+    assert annotations_in(tmp_path) == [path]
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:

@@ -125,6 +125,10 @@ def test_a_name_that_means_two_photographs_is_refused(tmp_path: Path) -> None:
         (["dog/a.jpg", "a;b/b.jpg"], "the class 'a;b' is empty or has a ';'"),
         (["dog/a.jpg", "dog/A.JPG"], r"a\.jpg: has the same name as .*A\.JPG"),
         (["dog/a.jpg"], "two photographs are the least"),
+        (["images/a.jpg", "images/b.jpg"], "its photographs lie in 'images', which is called as no class is"),
+        (["Images/a.jpg", "masks/a.jpg"], "lie in 'Images', 'masks', which is called as no class is"),
+        (["train/images/a.jpg", "valid/images/b.jpg"], "its photographs lie in 'images'"),
+        (["zoo/cat/a.jpg", "zoo/dog/b.jpg"], "lie in the folders of one folder, 'zoo'; give .*zoo if these are the cl"),
     ],
 )
 def test_bad_folders_are_refused(tmp_path: Path, files: list[str], message: str) -> None:
@@ -150,6 +154,16 @@ def test_photographs_to_be_classified_lie_in_no_class(tmp_path: Path) -> None:
     assert labels_of(plan) == {"1": ("cat",), "2": ("dog",), "3": ("cat",)}
     assert sorted(plan.splits) == ["train", "val"]
     assert any("2 of 5 photographs lie in no class's folder and were left out" in note for note in plan.notes)
+
+
+@pytest.mark.parametrize("above", ["images", "data", "data/images"])
+def test_a_folder_called_as_no_class_may_hold_those_of_the_classes(tmp_path: Path, above: str) -> None:
+    """As CUB's images/; and where there are others beside it, 'mask' and 'data' may be classes."""
+    for colour, name in enumerate(("cat/1", "dog/2", "dog/old/3")):
+        save_photo(tmp_path / f"in/{above}/{name}.jpg", 40 * colour)
+        save_photo(tmp_path / f"beside/{('data', 'mask', 'mask')[colour]}/{name}.jpg", 40 * colour)
+    assert labels_of(plan_own(tmp_path / "in")) == {"1": ("cat",), "2": ("dog",), "3": ("dog",)}
+    assert plan_own(tmp_path / "beside").classes == ("background", "data", "mask")
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

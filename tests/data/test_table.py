@@ -89,6 +89,12 @@ EXPECTED = {"a": {"cat", "dog"}, "b": {"cat"}, "c": {"dog", "traffic light"}}
         "image_id,cat,dog,traffic light\na,1,1,-1\nb,1,-1,-1\nc,-1,1,1\n",
         "filename,width,height,class,xmin,ymin,xmax,ymax\na.jpg,4,3,cat,0,0,1,1\na.jpg,4,3,dog,0,0,1,1\n"
         "b.jpg,4,3,cat,0,0,1,1\nb.jpg,4,3,cat,1,1,2,2\nc.jpg,4,3,traffic light;,0,0,1,1\nc.jpg,4,3,dog,0,0,1,1\n",
+        "Image Id,Class,EncodedPixels\na.jpg,cat,1 5\na.jpg,dog,9 3\nb.jpg,cat,1 1\n"
+        "c.jpg,traffic light,2 2\nc.jpg,dog,7 1\n",
+        "filename,class,xmin,ymin,xmax,ymax\na.jpg,cat,0,0,1,1\na.jpg,dog,0,0,1,1\nb.jpg,cat,0,0,1,1\n"
+        "c.jpg,traffic light,0,0,1,1\nc.jpg,dog,0,0,1,1\n",
+        "image,class_id,class_name\na,0,cat|dog\nb,1,cat\nc,2,dog|traffic light\n",
+        "image,is_valid,fold,cat,dog,traffic light\na,0,0,1,1,0\nb,1,1,1,0,0\nc,0,0,0,1,1\n",
         '{"file_name": "a.jpg", "objects": {"bbox": [[0, 0, 1, 1], [1, 1, 2, 2]], "category": ["cat", "dog"]}}\n'
         '{"file_name": "b.jpg", "objects": {"bbox": [[0, 0, 1, 1]], "category": ["cat"]}}\n'
         '{"file_name": "c.jpg", "objects": {"bbox": [[0, 0, 1, 1]], "category": ["traffic light", "dog"]}}\n',
@@ -108,6 +114,8 @@ def test_every_door_reads_every_form(tmp_path: Path, door: Door, text: str) -> N
         ("image,labels\na,cat - cow\nb,cat\nc,dog\n", "have a word between them"),
         ("image,labels,Confidence\na,cat,0\nb,cat,1\nc,dog,1\n", "has a column 'confidence', which is not heeded"),
         ("image;labels\na;cat;dog\n", "line 2 has more columns than the first; put its labels in quotes"),
+        ("image,labels\na,NaN\nb,cat\nc,dog\n", "have 'NaN', which says that there is none: leave them empty"),
+        ("image,labels\na,None\nb,cat\nc,dog\n", "have 'None', which says that there is none"),
         ("image,labels\na,cat and cow\nb,cat\nc,dog\n", "have a word between them"),
         ("image,labels\na,['cat' 'dog']\nb,cat\nc,dog\n", "none of JSON or Python"),
         ('image,labels\na,"[1, 0]"\nb,cat\nc,dog\n', "a list of other things than texts"),
@@ -168,6 +176,37 @@ def test_the_table_as_a_whole_decides_on_blanks(texts: list[str], labels: list[t
     assert divide(texts)[0] == labels
 
 
+@pytest.mark.parametrize("name", ["label", "Class Name", "species"])
+@pytest.mark.parametrize(
+    ("rows", "labels"),
+    [
+        (["golden retriever", "husky", "golden retriever"], [("golden retriever",), ("husky",), ("golden retriever",)]),
+        (["cat dog", "cat", "dog"], [("cat", "dog"), ("cat",), ("dog",)]),
+        (["16 0", "7 1 2 0", "5"], [("16", "0"), ("7", "1", "2", "0"), ("5",)]),
+        (["golden retriever", "retriever", "cat"], None),
+    ],
+)
+def test_a_column_of_one_label_has_names_of_several_words(
+    tmp_path: Path, name: str, rows: list[str], labels: list[tuple[str, ...]] | None
+) -> None:
+    path = make(tmp_path, f"image,{name}\n" + "".join(f"{k},{row}\n" for k, row in zip("abc", rows, strict=True)))
+    if labels is None:
+        with pytest.raises(InputError, match="have blanks alone, while"):
+            read_labels(path)
+    else:
+        assert [row.labels for row in read_labels(path).rows] == labels
+
+
+def test_a_text_of_json_below_a_name_of_one_label_is_one(tmp_path: Path) -> None:
+    path = make(tmp_path, '{"image": "a", "label": "golden retriever"}\n', "t.jsonl")
+    assert [row.labels for row in read_labels(path).rows] == [("golden retriever",)]
+
+
+def test_numbers_of_classes_are_labels_where_there_are_no_names(tmp_path: Path) -> None:
+    path = make(tmp_path, "image_id,class_id,width,height\na,0,4,3\nb,1,4,3\nc,0,4,3\n")
+    assert [row.labels for row in read_labels(path).rows] == [("0",), ("1",), ("0",)]
+
+
 def test_a_text_that_others_contradict_is_doubtful() -> None:
     (doubt, _), _ = divide(["cat light", "cat;dog"])
     assert isinstance(doubt, Doubt)
@@ -187,7 +226,7 @@ def test_known_names_stand_alone_and_decide_between_dividers() -> None:
 
 
 word = st.text(st.characters(categories=("L", "Nd")), min_size=1, max_size=6).filter(
-    lambda text: text.casefold() not in ("and", "or") and text == text.strip()
+    lambda text: text.casefold() not in ("and", "or", "nan", "null", "none") and text == text.strip()
 )
 names = st.lists(word, min_size=1, max_size=5, unique=True)
 

@@ -94,6 +94,12 @@ def door(file: Path, world: Path) -> object:
     return made, [item.annotation() if callable(item.annotation) else None for item in planned.items]
 
 
+def yolo(file: Path, world: Path) -> object:
+    """The same of YOLO's folder, in which the file lies."""
+    planned = plan_any(world / "photos", file.parent / "data.yaml", Choice(0.1, "leave-out", 1))
+    return [item.mask() if callable(item.mask) else item.mask for item in planned.items]
+
+
 def layout(file: Path, world: Path) -> object:
     """The same of a folder in VOC's layout, in which the file lies."""
     planned = plan_any(world / "layout", None, Choice(0.1, "leave-out", 1))
@@ -173,6 +179,8 @@ READERS = (
     Reader("XML boxes for prepare-data", "data/Annotations/a.xml", of(read_drawn)),
     Reader("LabelMe's boxes", "labelme/a.json", of(read_labelme), form.JSON),
     Reader("LabelMe's folder", "labelme/a.json", door, form.JSON),
+    Reader("YOLO's objects", "yolo/a.txt", yolo),
+    Reader("YOLO's names", "yolo/data.yaml", yolo),
     Reader("folder of XML", "xml/a.xml", door),
     Reader("table for prepare-data", TABLE, lambda file, world: own.read_table(world / "photos", file)),
     Reader("table for probe", TABLE, lambda file, world: labelled.read_labelled(file, world / "photos")),
@@ -367,6 +375,10 @@ def _make_exports(world: Path) -> None:
     content = {"version": "5.5.0", "imagePath": "a.jpg", "imageWidth": 16, "imageHeight": 12, "shapes": parts}
     (world / "labelme").mkdir()
     (world / "labelme/a.json").write_text(json.dumps(content))
+    (world / "yolo").mkdir()
+    (world / "yolo/data.yaml").write_text("train: images/train\nnames: [cat, dog]\n")
+    for name in "ab":
+        (world / f"yolo/{name}.txt").write_text("0 0.5 0.5 0.2 0.4\n1 0.1 0.1 0.5 0.1 0.5 0.5\n")
     pictures.write_mask(world / "listed/SegmentationClass/a.png", quadrants(16, 12, 0) % 3)
     (world / "listed/class_names.txt").write_text("_background_\ndog\ncat\n")
     (world / "layout/SegmentationClass").mkdir(parents=True)

@@ -21,7 +21,8 @@ LARGEST = 512 * disk.MIB
 MOST_SHAPES = 20_000
 MOST_POINTS = 100_000
 """Points of a shape."""
-POLYGONS = ("polygon", "oriented_rectangle")
+POLYGONS = ("polygon", "oriented_rectangle", "rotation")
+"""Outlines; 'rotation' is X-AnyLabeling's turned rectangle."""
 EMPTY = ("point", "points", "line", "linestrip")
 """Shapes that fill nothing."""
 
@@ -131,6 +132,8 @@ def _shape(shape: Any, where: str) -> Shape:
         points = np.zeros(0)
     if points.ndim != 2 or points.shape[1] != 2 or len(points) > MOST_POINTS or not np.isfinite(points).all():
         raise InputError(f"{where}: its points are no list of x, y; correct it or remove it.")
+    if kind == "rectangle" and len(points) == 4:  # X-AnyLabeling's
+        points = np.stack([points.min(axis=0), points.max(axis=0)])
     least = {"circle": (2, 2), "rectangle": (2, 2), "mask": (2, 2)}.get(kind)
     if least is None and kind not in (*POLYGONS, *EMPTY):
         raise InputError(f"{where}: is of the kind {str(kind)[:40]!a}, which is not known; make it a polygon.")

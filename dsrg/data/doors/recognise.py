@@ -6,35 +6,37 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dsrg.data import coco, columns, labelme, own
-from dsrg.data.doors import coco_files, cvat, label_studio, labelme_files, layouts, legend, open_images, tables
+from dsrg.data import class_folders, coco, columns, labelme, own
+from dsrg.data.doors import (
+    beginnings,
+    coco_files,
+    cvat,
+    label_studio,
+    labelme_files,
+    layouts,
+    legend,
+    open_images,
+    tables,
+    unread,
+    yolo,
+)
 from dsrg.data.own import Tagged, Unlabelled, plan_tagged
-from dsrg.data.photograph import Found, describe_left_out, fold, walk
+from dsrg.data.photograph import Found, check_folder, describe_left_out, fold, walk
 from dsrg.data.prepare import Plan
 from dsrg.data.table import LabelTable, divided, json_row, match, read_labels
 from dsrg.errors import InputError
-from dsrg.files import disk
 from dsrg.files.manifest import identity
 from dsrg.files.markup import read_xml
+from dsrg.files.pictures import IMAGE_EXTENSIONS
 
 TABLES = (".csv", ".tsv", ".jsonl")
 ENDINGS = (*TABLES, ".json", ".xml")
 """Of files that may hold labels."""
 READ = (
     "a table 'image,labels' (CSV, JSON Lines), Label Studio's CSV, JSON, JSON-MIN and COCO, CVAT's COCO, VOC and 'CVAT "
-    "for images', Roboflow's COCO and CSV, LabelMe's JSON, Hugging Face's metadata.csv and .jsonl, Open Images' CSV"
+    "for images', Roboflow's COCO and CSV, LabelMe's JSON, Hugging Face's metadata.csv and .jsonl, Open Images' CSV, "
+    "YOLO"
 )
-_PACKED = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
-_NOT_READ = {
-    "data.yaml": "YOLO",
-    "dataset.yaml": "YOLO",
-    "notes.json": "YOLO of Label Studio",
-    "_darknet.labels": "YOLO",
-    "obj.names": "YOLO",
-    "_annotations.createml.json": "CreateML",
-    "metadata.parquet": "Hugging Face's Parquet",
-}
-"""Files by which an export is known that is not read."""
 
 
 class Choice(NamedTuple):
@@ -81,13 +83,12 @@ def plan_any(photos: Path, labels: Path | None, choice: Choice) -> Plan:
             raise InputError(f"{labels}: holds no labels that are known; give the file of them. Read are {READ}.")
     elif labels is not None:
         door = door_of_file(labels)
-    elif not photos.exists():
-        raise InputError(f"{photos}: the folder does not exist; check --photos.")
     else:
-        _check_unpacked(photos)
+        unread.check_format(photos)
+        check_folder(photos, "photographs", "--photos")
         door = door_of_folder(photos)
     if door is None:
-        return own.plan_own(photos, val=choice.val, unlabelled=choice.unlabelled, boxes=choice.boxes)
+        return _plan_folders(photos, choice)
     plan = door.plan(photos, choice)
     where = door.files[0] if len(door.files) == 1 else labels or photos
     if door.title:
@@ -109,17 +110,19 @@ def door_of_file(path: Path) -> Door:
     Raises:
         InputError: it is of no kind that is known, or cannot be read.
     """
-    _check_unpacked(path)
-    begin = _begin(path)
+    unread.check_format(path)
+    begin = beginnings.begin_of(path)
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return _yolo(path.parent, path)
     if begin.lstrip()[:1] == "<":
         return _door_of_xml(path)
-    if begin.lstrip()[:1] in ("{", "[") and path.suffix.lower() != ".jsonl" and not _is_lines(begin):
+    if begin.lstrip()[:1] in ("{", "[") and path.suffix.lower() != ".jsonl" and not beginnings.is_lines(begin):
         return _door_of_json(path)
-    if begin.lstrip()[:1] not in ("{", "[") and open_images.is_header(_header(begin)):
+    if begin.lstrip()[:1] not in ("{", "[") and open_images.is_header(beginnings.header_in(begin)):
         return _open_images([path], path)
-    if begin.lstrip()[:1] not in ("{", "[") and label_studio.is_header(_header(begin)):
+    if begin.lstrip()[:1] not in ("{", "[") and label_studio.is_header(beginnings.header_in(begin)):
         title = "Label Studio's " + ("TSV" if "\t" in begin.split("\n", 1)[0] else "CSV")
-        return _label_studio(title, path, lambda: label_studio.read_sheet(_sheet(path)))
+        return _label_studio(title, path, lambda: label_studio.read_sheet(beginnings.sheet_of(path)))
     return Door("", [path], lambda photos, choice: _plan_table(photos, path, choice))
 
 
@@ -150,10 +153,7 @@ def door_of_folder(root: Path) -> Door | None:
         )
     if layouts.is_voc(root):
         return _voc(root)
-    unread = next((name for name in _NOT_READ if name in named), None)
-    if unread is not None:
-        sentence = f"is of an export as {_NOT_READ[unread]}, which is not read; export COCO"
-        raise InputError(f"{named[unread][0]}: {sentence}. Read are {READ}.")
+    unread.check_export(named, READ)
     return _door_of_content(root, found)
 
 
@@ -165,39 +165,52 @@ def _door_of_content(root: Path, found: Found) -> Door | None:
     places = (root, root / "annotations", root / "Annotations")
     candidates = [path for path in found.others if path.parent in places and path.suffix.lower() in ENDINGS]
     xml = [path for path in found.others if path.suffix.lower() == ".xml"]
-    if len(xml) > 1 and "<annotations" not in _begin(xml[0])[:10_000]:  # one a photograph
+    if len(xml) > 1 and "<annotations" not in beginnings.begin_of(xml[0])[:10_000]:  # one a photograph
         return _voc(root)
-    tables = [path for path in candidates if path.suffix.lower() == ".csv" and open_images.is_header(_header_of(path))]
+    tables = [path for path in candidates if path.suffix.lower() == ".csv"]
+    tables = [path for path in tables if open_images.is_header(beginnings.header_of(path))]
     if tables:
         return _open_images(tables, root)
-    doors = [door for door in map(_door_if_known, candidates) if door is not None]
+    doors = [door for path in candidates if (door := _door_if_known(path, root, found)) is not None]
+    if len(doors) > 1:  # such as a competition's example of what is to be handed in
+        doors = [door for door in doors if not _is_of_others(door, root, found)] or doors
     if len(doors) > 1 and all(path.name.startswith("instances_") for door in doors for path in door.files):
         files = [path for door in doors for path in door.files]
         title = f"{doors[0].title or 'COCO'}, one file a subset"
-        return Door(title, files, _coco({path: _json(path) for path in files}, root))
+        return Door(title, files, _coco({path: beginnings.json_of(path) for path in files}, root))
     if len(doors) > 1:
         names = "' and '".join(door.files[0].relative_to(root).as_posix() for door in doors[:2])
         raise InputError(f"{root}: both '{names}' may be the labels; name the right one with --labels.")
     if not doors and xml:
         return _voc(root)
-    texts = {path.stem for path in found.others if path.suffix.lower() == ".txt"}
-    described = sum(path.stem in texts for path in found.photographs)
-    if not doors and described and 2 * described >= len(found.photographs):
-        raise InputError(f"{root}: has a .txt for each photograph, as YOLO writes, which is not read; export COCO.")
+    if not doors and yolo.texts_in(root, found):
+        return _yolo(root, yolo.legend_file(root, found))
     return doors[0] if doors else None
 
 
-def _door_if_known(path: Path) -> Door | None:
-    """The door of a file that lies in a folder of photographs; None for one that holds no labels."""
+def _is_of_others(door: Door, root: Path, found: Found) -> bool:
+    """Whether a door is of a table of photographs that are not there."""
+    path = door.files[0]
+    return path.suffix.lower() in (".csv", ".tsv") and not unread.names_photographs(path, root, found)
+
+
+def _door_if_known(path: Path, root: Path, found: Found) -> Door | None:
+    """The door of a file that lies in a folder of photographs; None for one that holds no labels.
+
+    Raises:
+        InputError: it cannot be read, or is a table of labels of these photographs and broken.
+    """
     try:
         if path.suffix.lower() in (".csv", ".tsv"):
-            header = _header_of(path)
+            header = beginnings.header_of(path)
             known = columns.rank(header) > 1 or label_studio.is_header(header) or open_images.is_header(header)
             if not known and not read_labels(path).rows:  # a column for each class
                 return None
         return door_of_file(path)
     except InputError as error:
-        if error.kind in (_UNKNOWN, columns.UNREADABLE):
+        if error.kind == columns.UNREADABLE and unread.names_photographs(path, root, found):
+            raise InputError(f"{error} If it is no table of labels, take it out of {root}.", error.kind) from None
+        if error.kind in (_UNKNOWN, columns.UNREADABLE, columns.NO_TABLE):
             return None
         raise
 
@@ -207,7 +220,7 @@ _UNKNOWN = "labels unknown"
 
 
 def _door_of_json(path: Path) -> Door:
-    value = _json(path)
+    value = beginnings.json_of(path)
     if coco_files.is_content(value):
         tool = coco_files.tool_of(value, path)
         return Door(f"{tool}'s COCO" if tool else "", [path], _coco({path: value}, path))
@@ -216,6 +229,9 @@ def _door_of_json(path: Path) -> Door:
         return _label_studio(f"Label Studio's {kind}", path, lambda: label_studio.read_json(value, path))
     if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
         return Door("", [path], lambda photos, choice: _plan_rows(value, photos, path, choice))
+    if isinstance(value, dict) and value and all(Path(name).suffix.lower() in IMAGE_EXTENSIONS for name in value):
+        pairs = [{"image": name, "labels": labels} for name, labels in value.items()]
+        return Door("", [path], lambda photos, choice: _plan_rows(pairs, photos, path, choice))
     if isinstance(value, dict) and isinstance(value.get("shapes"), list):
         raise InputError(f"{path}: is LabelMe's file of one photograph; give the folder that holds all.", _UNKNOWN)
     keys = ", ".join(map(str, list(value)[:6]))[:120] if isinstance(value, dict) else f"a {type(value).__name__}"
@@ -261,7 +277,7 @@ def _label_studio(title: str, path: Path, read: Callable[[], label_studio.Export
 def _several(title: str, files: Sequence[Path], root: Path) -> Door:
     """The door of files of one kind, one a folder."""
     if title.endswith("COCO"):
-        return Door(title, files, _coco({path: _json(path) for path in files}, root))
+        return Door(title, files, _coco({path: beginnings.json_of(path) for path in files}, root))
     masks = [path for path in files if path.name == legend.PIXEL_VALUES and legend.is_pixel_values(path)]
     if masks:
         return Door(
@@ -296,6 +312,14 @@ def _labelme(root: Path, files: Sequence[Path]) -> Door:
     return Door("LabelMe's JSON", [root], plan)
 
 
+def _yolo(root: Path, legend: Path | None) -> Door:
+    def plan(photos: Path, choice: Choice) -> Plan:
+        choice.check_boxes(root)
+        return yolo.plan_files(root, legend, photos, val=choice.val)
+
+    return Door("YOLO", [root], plan)
+
+
 def _voc(root: Path) -> Door:
     def plan(photos: Path, choice: Choice) -> Plan:
         choice.check_boxes(root)
@@ -325,6 +349,21 @@ def _plan_beside(root: Path, masks: Sequence[Path], choice: Choice) -> Plan:
     return layouts.plan_beside(root, masks, val=choice.val, threads=choice.threads)
 
 
+def _plan_folders(photos: Path, choice: Choice) -> Plan:
+    """The plan of one folder a class; where there are none, what is wrong with the files that may be labels is told."""
+    try:
+        return own.plan_own(photos, val=choice.val, unlabelled=choice.unlabelled, boxes=choice.boxes)
+    except InputError as error:
+        if error.kind != class_folders.NO_FOLDERS:
+            raise
+        found = walk(photos)
+        files = [path for path in found.others if path.suffix.lower() in (*ENDINGS, *unread.ENDINGS)]
+        for path in [*(path for path in found.others if path.name in yolo.YAML), *files]:
+            door_of_file(path).plan(photos, choice)  # it was not taken for labels, and tells why
+            raise InputError(f"{path}: may be the labels of {photos}; if so, name it with --labels.") from None
+        raise
+
+
 def _plan_table(photos: Path, path: Path, choice: Choice) -> Plan:
     return own.plan_own(photos, path, val=choice.val, unlabelled=choice.unlabelled, boxes=choice.boxes)
 
@@ -348,42 +387,3 @@ def _plan_tagged(
     return plan_tagged(
         tagged, photos, where, val=choice.val, unlabelled=choice.unlabelled, files=files, boxes=choice.boxes
     )
-
-
-def _sheet(path: Path) -> columns.Sheet:
-    """Label Studio's CSV, in which brushes may take longer lines than are read."""
-    try:
-        return columns.read_sheet(disk.read_text(path, "table of labels", limit=label_studio.LARGEST), path)
-    except InputError as error:
-        raise InputError(f"{error} Label Studio's JSON has no such bounds.", error.kind) from None
-
-
-def _json(path: Path) -> Any:
-    return disk.read_json(path, "annotation file", limit=coco.LARGEST)
-
-
-def _header_of(path: Path) -> list[str]:
-    return _header(_begin(path))
-
-
-def _begin(path: Path) -> str:
-    """The first letters of a file."""
-    with disk.open_regular(path, "annotation file" if path.suffix.lower() == ".json" else "table of labels") as file:
-        return disk.read_at_most(file, 2 * columns.LONGEST_LINE).decode("utf-8-sig", "replace")
-
-
-def _header(begin: str) -> list[str]:
-    """The names of a CSV's columns, divided by whatever gives the most."""
-    head = next((line for line in begin.split("\n", 1000) if line.strip()), "").strip()
-    return max((columns.split(head, delimiter) for delimiter in columns.DELIMITERS), key=len)
-
-
-def _is_lines(begin: str) -> bool:
-    """Whether a text that begins as JSON is one object a line."""
-    first, _, more = begin.lstrip().partition("\n")
-    return first.rstrip().endswith("}") and more.lstrip()[:1] == "{"
-
-
-def _check_unpacked(path: Path) -> None:
-    if path.is_file() and path.suffix.lower() in _PACKED:
-        raise InputError(f"{path}: is packed; unpack it, and give the folder.")

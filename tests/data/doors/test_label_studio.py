@@ -1,5 +1,6 @@
 """Label Studio's JSON and CSV: choices, regions and brushes, and photographs by its server's names for them."""
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,12 @@ def region(kind: str, label: str, **value: Any) -> dict[str, Any]:
         "/data/upload/1/0a1b2c3d-A.JPG",
         "C:\\Users\\me\\a.jpg",
         "../../media/a.jpg",
+        f"/tasks/7/resolve/?fileuri={base64.b64encode(b's3://bucket/one/a.jpg').decode()}",
     ],
 )
 def test_names_of_label_studio_are_found_by_their_last_part(tmp_path: Path, name: str) -> None:
     photos = photographs(tmp_path / "photos", "a.jpg", "b.jpg")
-    other = name.replace("a.jpg", "b.jpg").replace("A.JPG", "B.JPG")
+    other = name.replace("a.jpg", "b.jpg").replace("A.JPG", "B.JPG").replace("EuanBn", "IuanBn")
     file = dump(tmp_path / "project.json", [task(1, name, choice("cat")), task(2, other, choice("dog"))])
     made = plan(photos, file)
     assert labels_of(made) == {"a": {"cat"}, "b": {"dog"}}

@@ -33,16 +33,89 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path, name: str, text: str |
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("data.yaml", "as YOLO, which is not read; export COCO"),
+        ("data.yaml", r"data\.yaml: is YOLO's, but .* has no \.txt with the objects of a photograph; add"),
+        ("_annotations.createml.json", "as CreateML, which is not read; export COCO"),
         ("train/metadata.parquet", "Hugging Face's Parquet"),
-        ("train/labels/a.txt", "has a .txt for each photograph, as YOLO writes"),
+        (
+            "data/train-00000-of-00001.parquet",
+            r"001\.parquet: is Parquet or Arrow, which is not read; save its table as",
+        ),
+        ("cats.tfrecord", r"cats\.tfrecord: is TensorFlow's records"),
+        ("labels.xlsx", r"labels\.xlsx: is a workbook; save its sheet as 'CSV UTF-8'"),
+        ("photos.zip", r"photos\.zip: is packed; unpack it"),
+        ("via.json", r"via\.json: not valid JSON"),
+        ("labels.csv", r"labels\.csv: the first line must be 'image,labels', but it is 'x'"),
+        ("annotations/a.xml", r"a\.xml: not valid XML"),
     ],
 )
 def test_exports_of_other_kinds_are_refused(tmp_path: Path, name: str, message: str) -> None:
     photographs(tmp_path, "train/images/a.jpg")
-    write(tmp_path / name, "x")
+    write(tmp_path / name, {".json": "{", ".xml": "<"}.get(Path(name).suffix, "x"))
     with pytest.raises(InputError, match=message):
         plan(tmp_path)
+
+
+@pytest.mark.parametrize("folders", [("ds/img", "ds/ann"), ("one/img", "one/ann", "two/img", "two/ann")])
+def test_supervisely_s_folders_are_no_classes(tmp_path: Path, folders: tuple[str, ...]) -> None:
+    for number, folder in enumerate(folders):
+        if folder.endswith("img"):
+            photographs(tmp_path, f"{folder}/{number}.jpg")
+        else:
+            dump(tmp_path / folder / f"{number - 1}.jpg.json", {"size": {}, "objects": []})
+    dump(tmp_path / "meta.json", {"classes": []})
+    with pytest.raises(InputError, match=r"meta\.json: is of an export as Supervisely, which is not read; export COCO"):
+        plan(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("labels.csv", b"PK\x03\x04\xff", "is not in UTF-8 but a workbook of Excel or packed"),
+        ("labels.csv", b"PAR1\xff", "is not in UTF-8 but Parquet; save it as a text in UTF-8, a table as CSV"),
+        ("labels.csv", b"\x1f\x8b\x08", "is not in UTF-8 but packed"),
+        ("labels.csv", "image,labels".encode("utf-16"), "is not in UTF-8 but in UTF-16"),
+    ],
+)
+def test_what_is_no_text_is_told(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    photos = photographs(tmp_path / "photos", "a.jpg")
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"labels.*{message}"):
+        plan(photos, tmp_path / name)
+
+
+def test_a_broken_table_of_the_photographs_is_not_passed_over_for_their_folders(tmp_path: Path) -> None:
+    """As CheXpert's, whose folders are of patients; a table of other things beside folders of classes is left out."""
+    photographs(tmp_path, "train/p1/a.jpg", "train/p2/b.jpg")
+    table = write(tmp_path / "train.csv", "Path,Age,Edema\nSet/train/p1/a.jpg,68,1.0\nSet/train/p2/b.jpg,70,\n")
+    with pytest.raises(InputError, match=r"train\.csv: line 2 has '68' in the column 'Age', .* take it out of"):
+        plan(tmp_path)
+    table.write_text(table.read_text().replace("/a", "/x").replace("/b", "/y"))
+    assert plan(tmp_path).classes == ("background", "p1", "p2")
+
+
+def test_a_table_of_other_photographs_gives_way_to_that_of_those_that_are_there(tmp_path: Path) -> None:
+    photographs(tmp_path, "train/1.jpg", "train/2.jpg")
+    write(tmp_path / "train.csv", "image_id,label\n1.jpg,cat\n2.jpg,dog\n")
+    write(tmp_path / "sample_submission.csv", "image_id,label\n77.jpg,cat\n")
+    assert labels_of(plan(tmp_path)) == {"1": {"cat"}, "2": {"dog"}}
+    write(tmp_path / "more.csv", "image_id,label\n1.jpg,cow\n2.jpg,dog\n")
+    with pytest.raises(InputError, match=r"both 'more\.csv' and 'train\.csv' may be the labels"):
+        plan(tmp_path)
+
+
+def test_a_table_that_lies_deeper_is_named(tmp_path: Path) -> None:
+    photographs(tmp_path, "images/a.jpg", "images/b.jpg")
+    write(tmp_path / "extra/labels/t.csv", "image,labels\na,cat\nb,dog\n")
+    with pytest.raises(InputError, match=r"extra/labels/t\.csv: may be the labels of .*; if so, name it with --labels"):
+        plan(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "download"])
+def test_a_file_given_for_the_folder_is_told(tmp_path: Path, name: str) -> None:
+    photographs(tmp_path, "a.jpg")
+    write(tmp_path / "download", "PK")
+    with pytest.raises(InputError, match=f"{name}: is a file, and a folder of photographs is wanted; .*--photos"):
+        plan(tmp_path / name)
 
 
 def test_other_files_in_a_folder_of_classes_are_no_labels(tmp_path: Path) -> None:

@@ -83,3 +83,9 @@ def test_a_json_list_of_rows(tmp_path: Path) -> None:
     photos = photographs(tmp_path / "photos", "a.jpg", "b.jpg")
     rows = [{"file_name": "a.jpg", "labels": ["cat"]}, {"file_name": "b.jpg", "labels": ["traffic light"]}]
     assert labels_of(plan(photos, dump(tmp_path / "a.json", rows))) == {"a": {"cat"}, "b": {"traffic light"}}
+
+
+def test_json_from_photographs_to_labels(tmp_path: Path) -> None:
+    photos = photographs(tmp_path / "photos", "a.jpg", "x/b.PNG")
+    labels = {"a.jpg": "cat", "x/b.PNG": ["traffic light", "dog"]}
+    assert labels_of(plan(photos, dump(tmp_path / "a.json", labels))) == {"a": {"cat"}, "b": {"traffic light", "dog"}}

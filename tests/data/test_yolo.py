@@ -1,0 +1,173 @@
+"""YOLO's folders as Ultralytics, CVAT, Roboflow, LabelImg and Label Studio lay them: labels, boxes, masks, splits."""
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import save_photo
+from PIL import Image
+
+from dsrg.data.doors.recognise import Choice, plan_any
+from dsrg.data.prepare import Plan
+from dsrg.errors import InputError
+
+# pycocotools 2 with NumPy 2, at each decoding
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+WIDTH, HEIGHT = 10, 8  # of `save_photo`
+BOX, OUTLINE = "0 0.5 0.5 0.4 0.5", "1 0 0 0.5 0 0.5 1 0 1"
+"""A cat at 3..7, 2..6; a dog on the left half."""
+NAMES = "names: [cat, dog]\n"
+
+
+def plan(photos: Path, labels: Path | None = None) -> Plan:
+    return plan_any(photos, labels, Choice(0.4, "stop", 1))
+
+
+def make(root: Path, files: dict[str, str]) -> Path:
+    for colour, (name, text) in enumerate(files.items()):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith(".jpg"):
+            save_photo(root / name, 20 * colour)
+        else:
+            (root / name).write_text(text)
+    return root
+
+
+ULTRALYTICS = {
+    "images/train/a.jpg": "",
+    "images/train/b.jpg": "",
+    "images/val/c.jpg": "",
+    "images/val/empty.jpg": "",
+    "labels/train/a.txt": BOX,
+    "labels/train/b.txt": OUTLINE,
+    "labels/val/c.txt": f"{BOX}\n{OUTLINE}\n\n",
+}
+BESIDE = {
+    "a.jpg": "",
+    "a.txt": f"{BOX}\n",
+    "b.jpg": "",
+    "b.txt": OUTLINE,
+    "c.jpg": "",
+    "c.txt": f"{BOX}\r\n{OUTLINE}",
+    "empty.jpg": "",
+    "empty.txt": "",
+}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {**ULTRALYTICS, "data.yaml": f"path: ../sets/pets\ntrain: images/train\nval: images/val\nnc: 2\n{NAMES}"},
+        {**ULTRALYTICS, "pets.yaml": "names:\n  0: cat\n  1: dog\n"},
+        {
+            **{
+                name.replace("images/train", "train/images").replace("images/val", "valid/images"): text
+                for name, text in ULTRALYTICS.items()
+                if name.endswith(".jpg")
+            },
+            **{
+                name.replace("labels/train", "train/labels").replace("labels/val", "valid/labels"): text
+                for name, text in ULTRALYTICS.items()
+                if name.endswith(".txt")
+            },
+            "data.yaml": f"train: ../train/images\nval: ../valid/images\n{NAMES}",
+            "README.roboflow.txt": "Provided by a Roboflow user",
+        },
+        {**BESIDE, "classes.txt": "cat\ndog\n"},
+        {**BESIDE, "_darknet.labels": "cat\ndog"},
+        {
+            **{f"obj_train_data/{name}": text for name, text in BESIDE.items()},
+            "obj.names": "cat\ndog\n",
+            "obj.data": "classes = 2\n",
+            "train.txt": "data/obj_train_data/a.jpg\n",
+        },
+        {
+            **{f"images/{name}" if name.endswith(".jpg") else f"labels/{name}": text for name, text in BESIDE.items()},
+            "classes.txt": "cat\ndog\n",
+            "notes.json": '{"categories": []}',
+        },
+    ],
+)
+def test_yolo_s_folders(tmp_path: Path, files: dict[str, str]) -> None:
+    root = make(tmp_path, files)
+    made = plan(root)
+    assert made.classes == ("background", "cat", "dog")
+    assert {item.id: set(item.labels) for item in made.items} == {"a": {"cat"}, "b": {"dog"}, "c": {"cat", "dog"}}
+    assert made.notes[0] == f"{root}: read as YOLO."
+    assert any("1 of 4 photographs show no object and were left out" in note for note in made.notes)
+    if "data.yaml" in files or "pets.yaml" in files:
+        assert made.splits == {"train": ["a", "b"], "val": ["c"]}
+    mask = next(item.mask for item in made.items if item.id == "c")
+    assert callable(mask)
+    expected = np.zeros((HEIGHT, WIDTH), np.uint8)
+    expected[:, :5] = 2
+    expected[2:6, 5:7] = 255  # below outlines, for a box does not say which of its pixels are the cat's
+    np.testing.assert_array_equal(mask(), expected)
+    box = next(item.annotation for item in made.items if item.id == "a")
+    assert callable(box)
+    edges = ElementTree.fromstring(box()).find("object/bndbox")
+    assert edges is not None
+    assert [edge.text for edge in edges] == ["4", "3", "7", "6"]  # from 1, the last included
+
+
+def test_splits_are_those_of_the_file_of_names(tmp_path: Path) -> None:
+    files = {
+        name.replace("/train/", "/first2017/").replace("/val/", "/other/"): text for name, text in ULTRALYTICS.items()
+    }
+    root = make(
+        tmp_path, {**files, "data.yaml": f"train: /home/me/pets/images/first2017\nval: [images/other]\n{NAMES}"}
+    )
+    assert plan(root).splits == {"train": ["a", "b"], "val": ["c"]}
+
+
+@pytest.mark.parametrize("given", ["labels", "data.yaml"])
+def test_photographs_that_lie_elsewhere(tmp_path: Path, given: str) -> None:
+    make(tmp_path / "photos", {name: "" for name in BESIDE if name.endswith(".jpg")})
+    root = make(tmp_path, {f"labels/{name}": text for name, text in BESIDE.items() if name.endswith(".txt")})
+    (root / "data.yaml").write_text(NAMES)
+    made = plan(tmp_path / "photos", root / given)
+    assert {item.id: set(item.labels) for item in made.items} == {"a": {"cat"}, "b": {"dog"}, "c": {"cat", "dog"}}
+
+
+def test_a_turned_photograph_is_measured_upright(tmp_path: Path) -> None:
+    root = make(tmp_path, {**BESIDE, "classes.txt": "cat\ndog\n"})
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (WIDTH, HEIGHT)).save(root / "b.jpg", exif=exif)
+    item = next(item for item in plan(root).items if item.id == "b")
+    assert item.size == (HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"b.txt": "2 0.5 0.5 0.1 0.1"}, r"b\.txt: object 1 is of class 2, which .*classes\.txt does not name; add it"),
+        ({"b.txt": "0 5 5 2 2"}, r"b\.txt: object 1 has numbers beyond 0\.\.1"),
+        ({"b.txt": "0 nan 0.5 0.2 0.2"}, r"b\.txt: object 1 has numbers beyond 0\.\.1"),
+        ({"b.txt": "0 0.5 0.5 0.2 0.2 0.9"}, r"b\.txt: object 1 is '0 0\.5 .*', not 'class x y width height' or"),
+        ({"b.txt": "cat 0.5 0.5 0.2 0.2"}, r"b\.txt: object 1 is 'cat 0\.5"),
+        ({"b.txt": "0 0.5 0.5"}, r"b\.txt: object 1 is '0 0\.5 0\.5', not"),
+        ({"lost.txt": BOX}, r"lost: the photograph does not exist, but .*lost\.txt names it"),
+        ({"labels/a.txt": BOX}, r"labels/a\.txt: is of the photograph .*a\.jpg, as .*a\.txt is; remove one"),
+        (
+            {"classes.txt": None},
+            r"has a \.txt for each photograph, as YOLO writes, and no file of names; add data\.yaml",
+        ),
+        ({"data.yaml": "names: 5"}, r"data\.yaml: has no list 'names'"),
+        ({"data.yaml": "names: [cat\n"}, r"data\.yaml: not valid YAML"),
+        ({"data.yaml": f"{NAMES}kpt_shape: [17, 3]\n"}, r"data\.yaml: is of key points \(kpt_shape\)"),
+        ({"data.yaml": "names: [cat, cat]\n"}, r"data\.yaml: .*'cat'"),
+    ],
+)
+def test_broken_folders_of_yolo_are_refused(tmp_path: Path, changes: dict[str, str | None], message: str) -> None:
+    files = {**BESIDE, "classes.txt": "cat\ndog\n", **changes}
+    root = make(tmp_path, {name: text for name, text in files.items() if text is not None})
+    with pytest.raises(InputError, match=message):
+        plan(root)
+
+
+def test_captions_beside_photographs_are_not_taken_for_objects(tmp_path: Path) -> None:
+    root = make(tmp_path, {"cat/a.jpg": "", "cat/a.txt": "a photo of a cat", "dog/b.jpg": "", "dog/b.txt": "3 dogs"})
+    made = plan(root)
+    assert {item.id: set(item.labels) for item in made.items} == {"a": {"cat"}, "b": {"dog"}}
