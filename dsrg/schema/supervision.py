@@ -32,9 +32,10 @@ class Seeds(Section):
 
     source: Annotated[str, OneOf(tables.MAPS, fits=lambda maps: maps.seeds)] = "cam"
     """Maps that the stage `cams` makes: CAM, Grad-CAM, Grad-CAM++, or ACoL's, for which classifier.head is acol."""
-    thresholds: Literal["fixed", "otsu"] = "fixed"
+    thresholds: Literal["fixed", "otsu", "otsu_sure"] = "fixed"
     """'fixed' takes the two thresholds below; 'otsu' those that split the cube roots of the largest CAM over the whole
-    training split best in three (Otsu 1979): without masks, without choosing."""
+    training split best in three (Otsu 1979): without masks, without choosing. 'otsu_sure' takes the upper one from the
+    square roots, where it is higher: fewer foreground seeds, and surer ones, which growing extends."""
     foreground_threshold: Fraction = 0.2
     """A pixel is a class's seed where the class's normalised CAM is above this."""
     background: Literal["cam", "power", "saliency", "cam_saliency", "auto"] = "cam"
@@ -77,7 +78,7 @@ class Seeds(Section):
                 f"foreground_threshold ({self.foreground_threshold})"
             )
         if self.background in ("power", "saliency") and (self.crf or self.par or self.thresholds != "fixed"):
-            raise ValueError("crf, par and thresholds = otsu need background = cam, which has two thresholds")
+            raise ValueError("crf, par and Otsu's thresholds need background = cam, which has two thresholds")
         if self.crf and self.par:
             raise ValueError("crf and par both refine the seeds; set one of them to false")
         low, high = self.saliency_background, self.saliency_foreground

@@ -109,12 +109,16 @@ def with_thresholds(settings: Seeds, cam_dir: Path, photos: Sequence[Photo]) -> 
         return _with_saliency_thresholds(settings, photos)
     if settings.thresholds == "fixed":
         return settings
-    counts = np.zeros(256)
+    cubes, squares = np.zeros(256), np.zeros(256)
     for photo in photos:
         _, maps = storage.read_cams(cam_dir / f"{photo.id}.npz", photo.own)
-        counts += np.histogram(np.cbrt(maps.max(axis=0, initial=0)), bins=256, range=(0, 1))[0]
-    low, high = cam.otsu_thresholds(counts)
-    return settings.model_copy(update={"foreground_threshold": high**3, "background_threshold": low**3})
+        largest = maps.max(axis=0, initial=0)
+        cubes += np.histogram(np.cbrt(largest), bins=256, range=(0, 1))[0]
+        squares += np.histogram(np.sqrt(largest), bins=256, range=(0, 1))[0]
+    low, high = (root**3 for root in cam.otsu_thresholds(cubes))
+    if settings.thresholds == "otsu_sure":
+        high = max(high, cam.otsu_thresholds(squares)[1] ** 2)
+    return settings.model_copy(update={"foreground_threshold": high, "background_threshold": low})
 
 
 def _with_saliency_thresholds(settings: Seeds, photos: Sequence[Photo]) -> Seeds:

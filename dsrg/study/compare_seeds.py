@@ -35,6 +35,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "few and sure, CRF": {"background": "cam", "foreground_threshold": 0.5, "background_threshold": 0.05, "crf": True},
     "Otsu": {"background": "cam", "thresholds": "otsu"},
     "Otsu, CRF": {"background": "cam", "thresholds": "otsu", "crf": True},
+    "Otsu, sure foreground, CRF": {"background": "cam", "thresholds": "otsu_sure", "crf": True},
     "Otsu, PAR": {"background": "cam", "thresholds": "otsu", "par": True},
     "power of background": {"background": "power", "foreground_threshold": 0.2, "alpha": 4.0},
 }
