@@ -100,7 +100,7 @@ def test_a_broken_download_is_one_sentence(tool: Tool, tmp_path: Path, monkeypat
         (("--photos", "x", "--download"), "--download: does not go with --photos"),
         (("--coco-json", "x", "--labels", "y"), "--labels: does not go with --coco-json"),
         (("--photos", "x", "--threads", "0"), "--threads 0: must be 1 or more"),
-        (("--photos", "ghost"), "ghost: the folder does not exist; check --photos"),
+        (("--photos", "ghost"), "ghost: the folder of photographs does not exist; check --photos"),
         (("--coco-json", "ghost.json"), "ghost.json: the annotation file does not exist"),
         (("--voc", "ghost"), "ghost: holds no VOCdevkit/VOC2012"),
         (("--coco", "ghost", "--year", "2017"), "train2017: does not exist; unpack train2017.zip"),

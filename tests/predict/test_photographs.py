@@ -258,7 +258,7 @@ def test_a_place_that_cannot_be_written_is_one_sentence(run_dir: Path, photos: P
 BAD = {
     "corrupt": lambda photos: (photos / "bad.jpg").write_bytes(b"\xff\xd8\xff broken"),
     "no picture": lambda photos: (photos / "bad.jpg").write_text("Dear reader"),
-    "too wide for the exact CRF": lambda photos: make_photos(photos, "bad.jpg", size=(40_000, 2)),
+    "too wide for the exact CRF": lambda photos: make_photos(photos, "bad.jpg", size=(30_000, 2)),
     "a name whose outputs have none": lambda photos: make_photos(photos, "bad" + 248 * "x" + ".jpg"),
 }
 
