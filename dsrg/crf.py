@@ -74,11 +74,7 @@ def dense_crf(
         InputError: the engine cannot do this size, or not on this device, or is pydensecrf and not installed.
         ImportError: Triton is needed for the tiled engine, and not installed.
     """
-    if long_side is not None:
-        if long_side <= 0:
-            raise ValueError(f"long_side is {long_side}; it must be above 0.")
-        grown = max(probs.shape[-2:]) / long_side
-        bilateral_sxy, gaussian_sxy = bilateral_sxy * grown, gaussian_sxy * grown
+    bilateral_sxy, gaussian_sxy = (sxy * _growth(probs, long_side) for sxy in (bilateral_sxy, gaussian_sxy))
     _check(probs, images, tags, engine, iterations, (bilateral_sxy, bilateral_srgb, gaussian_sxy))
     probs = probs.to(torch.promote_types(probs.dtype, torch.float32))
     if tags is None:
@@ -96,9 +92,16 @@ def dense_crf(
     # Autocast would multiply the kernels in half precision.
     with torch.autocast(device.type, enabled=False):
         refined = chosen.mean_field(unary.to(device), images.to(device), kernels)
-    whole = torch.zeros_like(probs)
-    whole[image, classes] = refined.to(probs)
-    return whole
+    return torch.zeros_like(probs).index_put_((image, classes), refined.to(probs))
+
+
+def _growth(probs: Tensor, long_side: float | None) -> float:
+    """How many times larger the grid of (B, C, h, w) is than one of that long side; 1 where none is given."""
+    if long_side is None:
+        return 1.0
+    if long_side <= 0:
+        raise ValueError(f"long_side is {long_side}; it must be above 0.")
+    return max(probs.shape[-2:]) / long_side
 
 
 def _choose(device: torch.device, pixels: int) -> tuple[Any, torch.device]:

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from helpers import NAMES, make_voc
 from processes import OWNS, killed, program
 
 from dsrg import tables
+from dsrg.data import voc
 from dsrg.data.classes import read_classes
 from dsrg.errors import InputError
 from dsrg.files import disk, storage
@@ -133,6 +135,28 @@ def test_a_new_start_removes_what_a_killed_process_left(tmp_path: Path) -> None:
     Run(cfg).start()
     assert not any(path.exists() for path in left)
     assert (tmp_path / "run/.mine.tmp").exists()
+
+
+def test_a_start_lists_the_folder_and_reads_the_table_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = Config.model_validate({"run_dir": tmp_path / "run", "device": "cpu", "data": {"root": make_voc(tmp_path)}})
+    counts = dict.fromkeys(("walk", "read_labels"), 0)
+
+    def counted(name: str) -> Callable[..., object]:
+        whole = getattr(voc, name)
+
+        def call(*words: object, **more: object) -> object:
+            counts[name] += 1
+            return whole(*words, **more)
+
+        return call
+
+    for name in counts:
+        monkeypatch.setattr(voc, name, counted(name))
+    run = Run(cfg)
+    run.start()
+    assert run.train
+    assert run.val
+    assert counts == {"walk": 1, "read_labels": 1}
 
 
 @pytest.mark.parametrize("name", ["cams-11", "cams-15", "cams-19"])
