@@ -115,3 +115,8 @@ def palette() -> np.ndarray:
         for channel in range(3):
             colours[:, channel] |= (((index >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
     return colours
+
+
+def shows_object(mask: np.ndarray) -> bool:
+    """Whether any pixel of a mask (H, W) is a class's other than background."""
+    return bool(((mask != BACKGROUND) & (mask != IGNORE)).any())

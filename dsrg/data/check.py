@@ -17,9 +17,9 @@ from dsrg.data import segments as segment_files
 from dsrg.data.annotations import read_boxes_for
 from dsrg.data.faults import DataCheck, Fault, SplitSummary, noter
 from dsrg.data.photograph import describe_left_out, is_system
-from dsrg.data.voc import Photo, VocFolder, no_object, reporting, shows_object
+from dsrg.data.voc import Photo, VocFolder, no_object, reporting
 from dsrg.files import pictures
-from dsrg.labels import BACKGROUND, IGNORE
+from dsrg.labels import BACKGROUND, IGNORE, shows_object
 
 DIFFER = "labels differ from mask"
 _CROWDED = 100

@@ -14,9 +14,10 @@ import PIL
 from tqdm import tqdm
 
 from dsrg import __version__
-from dsrg.data.voc import Photo, VocFolder, no_object, shows_object
+from dsrg.data.voc import Photo, VocFolder, no_object
 from dsrg.errors import InputError
 from dsrg.files import disk, pictures
+from dsrg.labels import shows_object
 
 VERSION = 1
 """Of the check: raise it where the check refuses more than it did."""

@@ -14,7 +14,7 @@ import numpy as np
 from dsrg.data.photograph import check_folder, describe_left_out, walk
 from dsrg.errors import InputError
 from dsrg.files import disk, pictures
-from dsrg.labels import BACKGROUND, BACKGROUND_NAMES, IGNORE, Classes, palette
+from dsrg.labels import BACKGROUND, BACKGROUND_NAMES, IGNORE, Classes, palette, shows_object
 from dsrg.metrics import ConfusionMatrix
 
 VOID_NAMES = ("void", "ignore", "ignored", "unlabeled", "unlabelled", "__ignore__")
@@ -151,7 +151,7 @@ def _index(label: str, classes: Classes, where: str) -> int:
 
 
 def read_any_mask(path: Path, classes: Classes, colours: Colours | None) -> np.ndarray:
-    """Read a mask of class indices, or one in colour.
+    """Read a mask of class indices, of 8 or 16 bits, or one in colour.
 
     Args:
         path: The mask.
@@ -165,7 +165,10 @@ def read_any_mask(path: Path, classes: Classes, colours: Colours | None) -> np.n
         InputError: as `dsrg.files.pictures.read_mask`, or it has a colour that is none of a class.
     """
     try:
-        return pictures.read_mask(path, len(classes))
+        mask = _read_indices(path, len(classes))
+        # Black and white, of one object: 255 is white, and no void, where the colours say whose it is.
+        white = IGNORE if colours is None else colours.get(0xFFFFFF, IGNORE)
+        return mask if white == IGNORE or shows_object(mask) else np.where(mask == IGNORE, white, mask).astype(np.uint8)
     except InputError as error:
         if error.kind != "mask in colour":
             raise
@@ -187,6 +190,20 @@ def read_any_mask(path: Path, classes: Classes, colours: Colours | None) -> np.n
                 "mask in colour",
             )
     return np.array([colours[colour] for colour in found.tolist()], np.uint8)[places.reshape(pixels.shape[:2])]
+
+
+def _read_indices(path: Path, count: int) -> np.ndarray:
+    try:
+        return pictures.read_mask(path, count)
+    except InputError as error:
+        if error.kind != "mask in colour":
+            raise
+        try:
+            wide = pictures.read_labels(path, "mask")
+        except InputError:
+            raise error from None
+    pictures.check_indices(wide, count, path)
+    return wide.astype(np.uint8)
 
 
 def _number(colour: Sequence[int] | np.ndarray) -> int:

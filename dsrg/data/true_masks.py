@@ -35,6 +35,8 @@ class Staged(NamedTuple):
     """Whether the target is not there, is the same, or is another mask."""
     classes: tuple[int, ...]
     """Foreground classes that it shows, rising."""
+    void: bool
+    """Whether it has pixels of no class, 255."""
 
 
 def put_masks(
@@ -66,6 +68,7 @@ def put_masks(
         make = functools.partial(_make, folder, stage)
         with ThreadPoolExecutor(threads) as pool:
             staged = list(tqdm(pool.map(make, corrections), "masks", len(corrections), disable=None))
+        _refuse_black_and_white(staged)
         others = [one for one in staged if one.state == "other"]
         if others and not replace:
             more = f", as {len(others) - 1} more are" if len(others) > 1 else ""
@@ -93,7 +96,21 @@ def _make(folder: VocFolder, stage: Path, correction: Correction) -> Staged:
     if state != "same":
         disk.write_bytes(made, pictures.mask_png(mask))
     present = [int(index) for index in np.unique(mask) if index not in (BACKGROUND, IGNORE)]
-    return Staged(correction.photo, correction.source, target, made, state, tuple(present))
+    return Staged(
+        correction.photo, correction.source, target, made, state, tuple(present), bool((mask == IGNORE).any())
+    )
+
+
+def _refuse_black_and_white(staged: Sequence[Staged]) -> None:
+    """Masks of one object in black and white would all be background and void."""
+    if any(one.classes for one in staged) or not any(one.void for one in staged):
+        return
+    source, count = next(one.source for one in staged if one.void), len(staged)
+    raise InputError(
+        f"{source}: shows no object{f', nor do the other {count - 1} masks' if count > 1 else ''}: only {BACKGROUND} "
+        f"and {IGNORE} (void). If white is an object's, say whose: --palette FILE, with the lines "
+        "'background:0,0,0' and 'cat:255,255,255'."
+    )
 
 
 def _check_size(correction: Correction, size: tuple[int, int]) -> None:

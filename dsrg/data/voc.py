@@ -326,11 +326,6 @@ def reporting(refuse: Refuse, file: Path, name: str) -> Iterator[None]:
         refuse(error, file, name)
 
 
-def shows_object(mask: np.ndarray) -> bool:
-    """Whether any pixel of a mask (H, W) is a class's other than background."""
-    return bool(((mask != BACKGROUND) & (mask != IGNORE)).any())
-
-
 def no_object(masks: Path, count: int) -> InputError:
     """The fault of a split whose masks could measure nothing: every figure would be that of background alone."""
     return InputError(

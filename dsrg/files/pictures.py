@@ -198,12 +198,15 @@ def mask_file(folder: Path, name: str) -> Path:
 
 
 def check_indices(mask: np.ndarray, num_classes: int, path: str | Path) -> None:
-    """Refuse a mask (H, W) uint8 that holds any other index than 0..num_classes-1 and 255; `path` is its file."""
+    """Refuse a mask (H, W) of unsigned integers that holds any other index than 0..num_classes-1 and 255; `path` is its
+    file."""
     # 255 + 1 is 0 in a byte: one cheap maximum tells the masks that are right, nearly all, from the wrong ones.
-    if (mask + np.uint8(1)).max() > num_classes:
-        wrong = mask[(mask >= num_classes) & (mask != IGNORE)][0]
+    if mask.dtype == np.uint8 and (mask + np.uint8(1)).max() <= num_classes:
+        return
+    wrong = mask[(mask >= num_classes) & (mask != IGNORE)]
+    if len(wrong):
         raise InputError(
-            f"{path}: holds class index {wrong}, but the class list has only {num_classes} classes "
+            f"{path}: holds class index {wrong[0]}, but the class list has only {num_classes} classes "
             f"(0 to {num_classes - 1}, and {IGNORE} for ignore).",
             "index out of range",
         )

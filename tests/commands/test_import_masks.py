@@ -10,6 +10,7 @@ import pytest
 from coco_files import box, write
 from correction_files import CAT, HEIGHT, WIDTH, corrected, dump, labelme, make_root, snapshot, truth
 from helpers import NAMES, Tool, check_refusal, make_voc, quadrants, write_mask_file
+from PIL import Image
 
 from dsrg.data.corrections import read_corrections
 from dsrg.data.true_masks import put_masks
@@ -190,6 +191,35 @@ def test_what_does_not_fit_is_refused(
     before = snapshot(root)
     check_refusal(command(tmp_path / "in"), named)
     assert snapshot(root) == before
+
+
+@pytest.mark.parametrize("mode", ["L", "1"])
+def test_masks_in_black_and_white_are_refused_until_it_is_said_whose_they_are(
+    command: Callable[..., Any], root: Path, tmp_path: Path, mode: str
+) -> None:
+    white = corrected(0) == CAT
+    assert white.any() and not white.all()
+    for name in "ab":
+        (tmp_path / "in").mkdir(exist_ok=True)
+        Image.fromarray(white.astype(np.uint8) * 255).convert(mode).save(tmp_path / f"in/{name}.png")
+    before = snapshot(root)
+    named = "shows no object, nor do the other 1 masks" if mode == "L" else "add --palette"
+    check_refusal(command(tmp_path / "in"), "a.png", named, "--palette FILE")
+    assert snapshot(root) == before
+    (tmp_path / "colours.txt").write_text("background:0,0,0\ncat:255,255,255\n")
+    assert command(tmp_path / "in", "--palette", tmp_path / "colours.txt")[0] == 0
+    assert np.array_equal(truth(root, "b"), white * CAT)
+
+
+def test_indices_of_16_bits_are_read(command: Callable[..., Any], root: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    mask = corrected(0)
+    mask[0, :5] = 255
+    Image.fromarray(mask.astype(np.uint16)).save(tmp_path / "in/a.png")
+    assert command(tmp_path / "in")[0] == 0
+    assert np.array_equal(truth(root, "a"), mask)
+    Image.fromarray(mask.astype(np.uint16) + 300).save(tmp_path / "in/a.png")
+    check_refusal(command(tmp_path / "in"), "a.png: holds class index 555")
 
 
 def test_few_true_masks_to_learn_from_are_no_fault(tool: Tool, tmp_path: Path) -> None:
