@@ -70,7 +70,11 @@ def keys(settings: Corrections, stage: str) -> dict[str, Any]:
         used = settings.seeds and masks is not None
         return {"corrections.seeds": used} | ({"corrections.masks": masks} if used else {})
     if stage == "retrain" and masks is not None:
-        return {"corrections.masks": masks, "corrections.weight": settings.weight}
+        return {
+            "corrections.masks": masks,
+            "corrections.weight": settings.weight,
+            "corrections.teach": settings.teaches,
+        }
     return {}
 
 

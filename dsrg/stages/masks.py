@@ -112,12 +112,19 @@ def _boxed(run: Run) -> Boxed | None:
     return run.boxed if run.cfg.masks.boxes else None
 
 
-def _saliency_weigher(run: Run) -> Callable[[Photo, Tensor], Tensor] | None:
-    folder, weight, odds = run.seeds.saliency_dir, run.cfg.masks.saliency, run.cfg.masks.saliency_odds
-    if not weight or folder is None or run.cfg.cue not in tables.SALIENCY_CUES:
+def saliency_folder(run: Run) -> Path | None:
+    """The folder of the saliency maps that the run uses; None where it uses none."""
+    folder = run.seeds.saliency_dir
+    if folder is None or run.cfg.cue not in tables.SALIENCY_CUES:
         return None
-    if run.cfg.makes_saliency:
-        run.require("saliency")
+    return run.require("saliency") if run.cfg.makes_saliency else folder
+
+
+def _saliency_weigher(run: Run) -> Callable[[Photo, Tensor], Tensor] | None:
+    weight, odds = run.cfg.masks.saliency, run.cfg.masks.saliency_odds
+    folder = saliency_folder(run) if weight else None
+    if folder is None:
+        return None
 
     def weigh(photo: Photo, probs: Tensor) -> Tensor:
         saliency = saliency_of(folder, photo, (probs.shape[1], probs.shape[2])).to(probs.device)
@@ -126,12 +133,13 @@ def _saliency_weigher(run: Run) -> Callable[[Photo, Tensor], Tensor] | None:
     return weigh
 
 
-def measure_masks(run: Run, directory: Path) -> Figures:
-    """masks_coverage and, where ground-truth masks exist, masks_miou of a folder of masks; nothing in processes but the
-    first."""
-    if not distributed.is_main():
+def measure_masks(run: Run, directory: Path, photos: Sequence[Photo] | None = None) -> Figures:
+    """masks_coverage and, where ground-truth masks exist, masks_miou of a folder of masks, of all training photographs
+    or of some; nothing in processes but the first."""
+    photos = run.train if photos is None else photos
+    if not distributed.is_main() or not photos:
         return {}
-    known = run.folder.has_masks(run.train)
+    known = run.folder.has_masks(photos)
 
     def compare(photo: Photo) -> tuple[ConfusionMatrix, int, int]:
         matrix = ConfusionMatrix(len(run.classes))
@@ -145,7 +153,7 @@ def measure_masks(run: Run, directory: Path) -> Figures:
 
     total, labelled, pixels = ConfusionMatrix(len(run.classes)), 0, 0
     with ThreadPoolExecutor(max(1, run.cfg.workers)) as pool:
-        for matrix, some, all_of_it in pool.map(compare, run.train):
+        for matrix, some, all_of_it in pool.map(compare, photos):
             total += matrix
             labelled += some
             pixels += all_of_it

@@ -23,17 +23,20 @@ from dsrg.run.folder import Figures, Run, Stage
 from dsrg.run.records import LOG
 from dsrg.run.table import CHECKPOINT
 from dsrg.run.trainer import train
+from dsrg.stages.corrected import correct_masks, teaches
 from dsrg.stages.masks import measure_masks, write_masks
 
 
 def retrain(run: Run) -> Stage:
-    """Ordinary supervised training on the pseudo-labels in masks/.
+    """Ordinary supervised training on the pseudo-labels in masks/ or, with corrections.masks, on what their true masks
+    make of them (`corrected`).
 
     With retrain.rounds above 1 the trained network makes new masks, on which a new network trains, and so on
     (retrain/rounds/<number>/, its masks in masks/); the last one's checkpoint and log are the stage's.
 
-    Figures, with several rounds: retrain_rounds, for each of them masks_coverage and, where ground-truth masks exist,
-    masks_miou; from the second on agreement, the share of pixels that keep the label of the round before.
+    Figures, with true masks: those of `corrected.correct_masks`. With several rounds: retrain_rounds, for each of them
+    masks_coverage and, where ground-truth masks exist, masks_miou; from the second on agreement, the share of pixels
+    that keep the label of the round before.
 
     Raises:
         InputError: the masks are not there, or retrain.distill or retrain.start needs a DSRG network that is not.
@@ -49,10 +52,14 @@ def retrain(run: Run) -> Stage:
             _load_dsrg(run, f"distill = {settings.distill}", teacher)
 
         def work() -> Figures:
+            labels, figures = masks, Figures()
+            if teaches(run):
+                labels, figures = correct_masks(run, masks, stage.directory)
+                torch.manual_seed(run.cfg.seed + distributed.rank())  # whether or not the corrector had to be trained
             if settings.rounds > 1:
-                return {"retrain_rounds": _rounds(run, stage.directory, masks, model, teacher)}
-            _train(run, stage.directory, masks, model, teacher)
-            return {}
+                return figures | {"retrain_rounds": _rounds(run, stage.directory, labels, model, teacher)}
+            _train(run, stage.directory, labels, model, teacher)
+            return figures
 
         return work
 

@@ -20,6 +20,7 @@ from dsrg.labels import IGNORE
 from dsrg.run import contents, inference, networks
 from dsrg.run.folder import Run
 from dsrg.run.table import CHECKPOINT, final
+from dsrg.stages.corrected import learnt_masks
 
 FEATURE_SIZE = 193
 """Long side, in pixels, at which a photograph is seen whole, to be compared with others."""
@@ -58,7 +59,7 @@ def doubts(run: Run, photos: Sequence[Photo]) -> list[Doubt]:
     Raises:
         InputError: the masks or the network are not there, or a file is broken.
     """
-    masks, name = run.require("masks"), final(run.has_network)
+    masks, name = learnt_masks(run), final(run.has_network)
     if name is None:
         raise InputError(f"{run.directory}: holds no trained segmentation network; run dsrg run-pipeline first.")
     checkpoint = run.require(name) / CHECKPOINT

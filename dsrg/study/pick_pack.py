@@ -17,6 +17,7 @@ from dsrg.data.voc import read_mask_for
 from dsrg.errors import InputError
 from dsrg.files import disk, locks, pictures
 from dsrg.run.folder import Run
+from dsrg.stages.corrected import learnt_masks
 from dsrg.study.pick import Picked
 
 TABLE = "pick.csv"
@@ -36,7 +37,7 @@ def pack(run: Run, chosen: Sequence[Picked], out: Path, kind: str) -> None:
         InputError: the folder holds files or cannot be written to, or a mask is broken.
     """
     check_out(out)
-    folder, names = run.require("masks"), run.classes.names
+    folder, names = learnt_masks(run), run.classes.names
     masks: list[tuple[str, np.ndarray]] = []
     with disk.told_of(out):
         out.parent.mkdir(parents=True, exist_ok=True)

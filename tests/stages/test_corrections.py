@@ -10,12 +10,14 @@ import torch
 from demo_run import make_demo_data
 from helpers import Tool, check_refusal
 
+from dsrg.data.mask_folders import compare_folders
 from dsrg.errors import InputError
 from dsrg.files import pictures, storage
 from dsrg.run.corrections import weight
 from dsrg.run.earlier import earlier, keep_retraining
 from dsrg.run.folder import Run
 from dsrg.schema import Corrections
+from dsrg.stages.corrected import learnt_masks, teaches
 from dsrg.stages.dsrg import train_dsrg
 from dsrg.stages.predictions import evaluate
 from dsrg.stages.retrain import retrain
@@ -154,6 +156,76 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(place: tuple[Path
     assert keep_retraining(run) is None  # it is no other training
     retrain(run)
     assert torch.equal(weights(copy / "retrain"), weights(run_dir / "retrain"))
+
+
+def masks_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.png")}
+
+
+def test_true_masks_teach_what_the_others_lack(place: tuple[Path, Path], tmp_path: Path) -> None:
+    root, run_dir = place
+    alone = remake(root, shutil.copytree(run_dir, tmp_path / "alone"), *TRUE, "corrections.teach=false")
+    assert not (alone.directory / "retrain/masks").exists()
+    run = remake(root, run_dir, *TRUE)
+    learnt, before = masks_of(run_dir / "retrain/masks"), masks_of(run_dir / "masks")
+    assert learnt.keys() == before.keys() == {f"{photo.id}.png" for photo in run.train}
+    for photo in run.train[:2]:
+        mask = pictures.read_mask(run_dir / f"retrain/masks/{photo.id}.png")
+        assert (mask == pictures.read_mask(root / f"corrected/{photo.id}.png")).all()
+    found = run.stage("retrain").figures["corrected_masks"]
+    others = [photo.id for photo in run.train[2:]]
+    for key, folder in (("miou_before", run_dir / "masks"), ("miou", run_dir / "retrain/masks")):
+        expected = compare_folders(folder, root / "SegmentationClass", run.classes, others, 1).mean_iou()
+        assert found[key] == pytest.approx(expected)
+    assert not torch.equal(weights(run_dir / "retrain"), weights(alone.directory / "retrain"))
+    assert learnt_masks(run) == run_dir / "retrain/masks"
+    assert learnt_masks(alone) == alone.directory / "masks"
+
+
+def test_masks_that_are_half_corrected_are_finished_with_the_same_corrector(
+    place: tuple[Path, Path], tmp_path: Path
+) -> None:
+    root, run_dir = place
+    copy = shutil.copytree(run_dir, tmp_path / "copy")
+    whole = remake(root, run_dir, *TRUE)
+    write = pictures.write_mask
+
+    def stop(path: Path, mask: np.ndarray) -> None:
+        if len(masks_of(path.parent)) == 3:
+            raise KeyboardInterrupt
+        write(path, mask)
+
+    run = make_run(root, copy, *TRUE)
+    keep_retraining(run)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dsrg.stages.corrected.pictures.write_mask", stop)
+        with pytest.raises(KeyboardInterrupt):
+            retrain(run)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dsrg.stages.corrected._train", None)  # is not trained again
+        retrain(make_run(root, copy, *TRUE))
+    assert masks_of(copy / "retrain/masks") == masks_of(run_dir / "retrain/masks")
+    assert torch.equal(weights(copy / "retrain"), weights(whole.directory / "retrain"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "taught"),
+    [((), True), (("corrections.seeds=true",), False), (("corrections.seeds=true", "corrections.teach=true"), True)],
+)
+def test_a_dsrg_network_that_has_seen_them_teaches_nothing_unless_told_to(
+    place: tuple[Path, Path], overrides: tuple[str, ...], taught: bool
+) -> None:
+    assert teaches(make_run(*place, *TRUE, *overrides)) == taught
+
+
+def test_masks_of_somebody_else_are_not_corrected(place: tuple[Path, Path], tmp_path: Path) -> None:
+    root, run_dir = place
+    other = tmp_path / "other"
+    shutil.copytree(run_dir / "masks", other / "masks")
+    (other / "masks/stage.json").unlink()
+    run = make_run(root, other, *TRUE, "retrain.distill=0", "retrain.start=fresh")
+    retrain(run)
+    assert not (other / "retrain/masks").exists() and learnt_masks(run) == other / "masks"
 
 
 def test_dsrg_takes_them_where_it_is_told_to(place: tuple[Path, Path], tmp_path: Path) -> None:

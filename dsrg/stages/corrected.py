@@ -1,0 +1,174 @@
+"""Masks of all training photographs as the true masks of some have taught to read them: what retraining learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from tqdm import tqdm
+
+from dsrg import distributed
+from dsrg.corrector import GRID, Corrector, Evidence, corrected, correction_loss, evidence
+from dsrg.data.voc import Photo, read_mask_for
+from dsrg.files import pictures, storage
+from dsrg.run import inference, large, networks
+from dsrg.run.folder import Figures, Run
+from dsrg.stages.masks import after_crf, measure_masks, saliency_folder, weigher
+from dsrg.stages.seeds import saliency_of
+
+FOLDER, NETWORK = "masks", "corrector.pt"
+"""In the retraining's folder: the masks, and the corrector."""
+STEPS, BATCH, RATE = 300, 8, 3e-3
+"""Of the corrector's training: iterations, unless retraining has fewer; photographs of either kind in each; peak
+learning rate."""
+MOST = 1000
+"""Photographs of either kind that it learns from: their evidence is kept in memory, some 200 kB each."""
+
+
+def teaches(run: Run) -> bool:
+    """Whether the run's true masks teach it about the others' masks."""
+    return run.cfg.corrections.teaches and bool(run.true_masks) and not run.stage("masks").foreign
+
+
+def learnt_masks(run: Run) -> Path:
+    """The folder of the masks that the run's retraining learnt from, those that true masks have corrected where there
+    are such; of the pseudo-labels where it is not retrained.
+
+    Raises:
+        InputError: they are not there, or the retraining is of other settings or data.
+    """
+    place = run.directory_of("retrain") / FOLDER
+    return place if run.stage("retrain").usable and place.is_dir() else run.require("masks")
+
+
+def correct_masks(run: Run, masks: Path, directory: Path) -> tuple[Path, Figures]:
+    """Train the corrector and write directory/masks/<id>.png of every training photograph: what the corrector makes of
+    it or, where there is one, its true mask. What is there already stays.
+
+    Args:
+        run: With CAMs, where its seeds are cut from some, and a DSRG network that has seen no true mask.
+        masks: The folder of its pseudo-labels.
+        directory: The retraining's.
+
+    Returns:
+        The folder of the masks, and the figures: where ground truth exists, `corrected_masks`, mIoU before and after
+        on the photographs without a true mask.
+    """
+    place, gather = directory / FOLDER, _Gatherer(run, masks)
+    place.mkdir(parents=True, exist_ok=True)
+    if distributed.is_main() and not (directory / NETWORK).is_file():
+        model = _train(run, gather)
+        storage.save_checkpoint(directory / NETWORK, {"model": model.state_dict()})
+    distributed.barrier()
+    model = Corrector()
+    model.load_state_dict(storage.load_network(directory / NETWORK))
+    _write(run, model.to(run.device).eval(), gather, place)
+    distributed.barrier()
+    others = [photo for photo in run.train if photo.id not in run.true_masks]
+    before, after = (measure_masks(run, folder, others).get("masks_miou") for folder in (masks, place))
+    return place, {} if before is None else {"corrected_masks": {"miou_before": before, "miou": after}}
+
+
+def _train(run: Run, gather: _Gatherer) -> Corrector:
+    """A corrector of the run's true masks; the same whatever ran before."""
+    random = np.random.default_rng(run.cfg.seed)
+    torch.manual_seed(run.cfg.seed)
+    kinds: list[list[Evidence]] = []
+    for has_true in (True, False):
+        photos = [photo for photo in run.train if (photo.id in run.true_masks) == has_true and len(photo.own)]
+        some = [photos[index] for index in random.permutation(len(photos))[:MOST]]
+        bar = tqdm(some, f"evidence, {'true' if has_true else 'other'} masks", disable=not distributed.is_main())
+        kinds.append([gather(photo) for photo in bar])
+    model = Corrector().to(run.device)
+    optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=1e-2)
+    steps = min(STEPS, run.cfg.retrain.iterations)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps)
+    for _ in (bar := tqdm(range(steps), "corrector")):
+        mirror = random.random() < 0.5
+        true, others = ([_turned(kind[i], mirror) for i in _draw(random, len(kind))] for kind in kinds)
+        loss = correction_loss(model, true, others, len(run.classes))
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's
+        optimizer.step()
+        schedule.step()
+        bar.set_postfix(loss=f"{float(loss.detach()):.3f}")
+    return model
+
+
+def _draw(random: np.random.Generator, count: int) -> Sequence[int]:
+    return [int(index) for index in random.permutation(count)[:BATCH]]
+
+
+def _turned(one: Evidence, mirror: bool) -> Evidence:
+    return Evidence(one.own, one.channels.flip(-1), one.labels.flip(-1)) if mirror else one
+
+
+def _write(run: Run, model: Corrector, gather: _Gatherer, place: Path) -> None:
+    after, crf = after_crf(run), run.cfg.crf.arguments() if run.cfg.masks.crf else None
+    todo = [photo for photo in distributed.share(run.train) if not (place / f"{photo.id}.png").is_file()]
+    for photo in tqdm(todo, "corrected masks", disable=not distributed.is_main()):
+        whole = np.array(pictures.read_image(photo.path))
+        if photo.id in run.true_masks:
+            mask = gather.labels(photo, whole.shape[:2])
+        else:
+            pixels = inference.planes(large.copy_of(whole, len(run.classes))).to(run.device)
+            scores = corrected(model, gather(photo), len(run.classes))
+            probs = inference.enlarge(scores[None], pixels.shape[-2:])[0].softmax(dim=0)
+            tags = torch.as_tensor(photo.tags, device=run.device)
+            found = inference.to_mask(probs, pixels, tags, crf=crf, crf_tags=run.cfg.crf.tags, size=whole.shape[:2])
+            mask = found.cpu().numpy()
+            mask = mask if after is None else after(photo, mask)
+        pictures.write_mask(place / f"{photo.id}.png", mask)
+
+
+class _Gatherer:
+    """The evidence of a training photograph."""
+
+    def __init__(self, run: Run, masks: Path) -> None:
+        self._run = run
+        self._masks = masks
+        self._probs_of = networks.probabilities_of(run, networks.trained_deeplab(run, "dsrg"), run.cfg.masks)
+        self._weigh = weigher(run)
+        self._cams = run.require("cams") if run.needs_maps and not run.stage("seeds").foreign else None
+        self._saliency = saliency_folder(run)
+        self._known: dict[str, Evidence] = {}
+
+    def __call__(self, photo: Photo) -> Evidence:
+        if photo.id not in self._known:
+            self._known[photo.id] = self._look(photo)
+        return self._known[photo.id]
+
+    def labels(self, photo: Photo, shape: Sequence[int]) -> np.ndarray:
+        """The photograph's true mask where it has one, or else its pseudo-label."""
+        path = self._run.true_masks.get(photo.id, pictures.mask_file(self._masks, photo.id))
+        return read_mask_for(path, (shape[1], shape[0]), len(self._run.classes), photo.path)
+
+    @torch.no_grad()
+    def _look(self, photo: Photo) -> Evidence:
+        whole = np.array(pictures.read_image(photo.path))
+        pixels = inference.planes(large.copy_of(whole, len(photo.tags))).to(self._run.device)
+        probs = self._probs_of(pixels)
+        if self._weigh is not None:
+            probs = self._weigh(photo, probs)
+        size, own = (GRID, GRID), torch.from_numpy(photo.own)
+        saliency = None if self._saliency is None else saliency_of(self._saliency, photo, size)[0]
+        channels = evidence(
+            inference.on_grid(probs, size).cpu(),
+            own,
+            functional.interpolate(pixels[None].float(), size, mode="area")[0].cpu(),
+            self._maps(photo, whole.shape[:2], size),
+            saliency,
+        )
+        labels = torch.from_numpy(self.labels(photo, whole.shape[:2]))
+        return Evidence(own, channels, inference.on_grid(labels, size))
+
+    def _maps(self, photo: Photo, shape: Sequence[int], size: tuple[int, int]) -> Tensor | None:
+        if self._cams is None:
+            return None
+        classes, maps = storage.read_cams(self._cams / f"{photo.id}.npz", photo.own, shape)
+        order = np.argsort(classes)
+        return inference.enlarge(torch.from_numpy(maps[order])[None], size)[0]
