@@ -96,10 +96,13 @@ class TrainingSet(Dataset[dict[str, torch.Tensor]]):
         seed: With the draw's number it fixes the augmentation of a sample.
         cached: Features that are computed already; the transform must then neither cut nor mirror.
         true_masks: Files of true masks by photograph's id, which are taken in place of those in `mask_dir`.
+        saliency: From a photograph and its (height, width) to its saliency (H, W) uint8, which the step is to see; with
+            `mask_dir` alone.
 
     A sample is {"images": (3, S, S) uint8, "tags": (C,) bool}, with masks "masks": (S, S) uint8, and with cached
     features "features": (D, h, w) float16, without "images" where nobody looks at them. Where there are true masks,
-    "true", () bool, tells whether the mask is one; the classes that it shows are then among the "tags".
+    "true", () bool, tells whether the mask is one; the classes that it shows are then among the "tags". "saliency",
+    (S, S) uint8, is cut and mirrored as the mask is.
     """
 
     def __init__(
@@ -110,6 +113,7 @@ class TrainingSet(Dataset[dict[str, torch.Tensor]]):
         seed: int,
         cached: Cached | None = None,
         true_masks: Mapping[str, Path] | None = None,
+        saliency: Callable[[Photo, tuple[int, int]], np.ndarray] | None = None,
     ) -> None:
         self.photos = photos
         self.mask_dir = mask_dir
@@ -117,6 +121,7 @@ class TrainingSet(Dataset[dict[str, torch.Tensor]]):
         self.seed = seed
         self.cached = cached
         self.true_masks = true_masks or {}
+        self.saliency = saliency
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -127,7 +132,7 @@ class TrainingSet(Dataset[dict[str, torch.Tensor]]):
         parts = self._read(photo)
         tags = torch.from_numpy(photo.tags)
         if photo.id in self.true_masks:
-            tags = tags.clone().index_fill_(0, _shown(parts["masks"]), True)
+            tags = tags.clone().index_fill_(0, _shown(parts["masks"][0]), True)
         # The augmentation depends on the seed and the draw alone, not on the worker or on what came before: a
         # resumed run sees the same samples as an uninterrupted one.
         with torch.random.fork_rng(devices=[]):
@@ -139,7 +144,7 @@ class TrainingSet(Dataset[dict[str, torch.Tensor]]):
         if mirrored:
             sample = {name: part.flip(-1) for name, part in sample.items()}
         if "masks" in sample:
-            sample["masks"] = sample["masks"][0]
+            sample |= dict(zip(("masks", "saliency"), sample["masks"], strict=False))
         sample["tags"] = tags
         if self.true_masks:
             sample["true"] = torch.tensor(photo.id in self.true_masks)
@@ -161,7 +166,10 @@ class TrainingSet(Dataset[dict[str, torch.Tensor]]):
                 mask = read_mask_for(path, (width, height), count, photo.path)
             else:
                 mask = pictures.read_mask(path, count)
-            parts["masks"] = tv_tensors.Mask(torch.from_numpy(mask)[None])
+            layers = [mask]
+            if self.saliency is not None:
+                layers.append(self.saliency(photo, (mask.shape[0], mask.shape[1])))
+            parts["masks"] = tv_tensors.Mask(torch.from_numpy(np.stack(layers)))
         return parts
 
 

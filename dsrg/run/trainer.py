@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -13,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from dsrg import distributed
 from dsrg.data.training import Cached, ResumableBatches, TrainingSet, joint_transform, make_loader
+from dsrg.data.voc import Photo
 from dsrg.errors import InputError
 from dsrg.run import engine, optim
 from dsrg.run.features import frozen_features
@@ -33,6 +35,7 @@ def train(
     pixels: bool = True,
     true_masks: Mapping[str, Path] | None = None,
     true_weight: int = 1,
+    saliency: Callable[[Photo, tuple[int, int]], np.ndarray] | None = None,
 ) -> None:
     """Train `model` on the run's training split, continuing the folder's checkpoint where there is one.
 
@@ -47,6 +50,7 @@ def train(
         pixels: Whether step or pictures look at the photographs beside giving them to the network.
         true_masks: Files of true masks by photograph's id, to train on in place of the labels in `mask_dir`.
         true_weight: How often a photograph of those is drawn where each of the others is drawn once.
+        saliency: What gives the step each photograph's saliency, see `TrainingSet`.
 
     Raises:
         InputError: the batch cannot be divided among the processes, a file is broken, or the loss diverges.
@@ -64,7 +68,7 @@ def train(
         colour=settings.colour,
     )
     given = Cached(frozen_features(run, model, settings.size).of, settings.mirror, pixels) if cached else None
-    samples = TrainingSet(run.train, mask_dir, transform, run.cfg.seed, given, true_masks)
+    samples = TrainingSet(run.train, mask_dir, transform, run.cfg.seed, given, true_masks, saliency)
     engine.fit(
         model,
         step,

@@ -23,8 +23,11 @@ from dsrg.run.folder import Figures, Run, Stage
 from dsrg.run.records import LOG
 from dsrg.run.table import CHECKPOINT
 from dsrg.run.trainer import train
+from dsrg.saliency import weigh_background
+from dsrg.schema import Masks
 from dsrg.stages.corrected import correct_masks, teaches
-from dsrg.stages.masks import measure_masks, write_masks
+from dsrg.stages.masks import measure_masks, saliency_folder, write_masks
+from dsrg.stages.seeds import saliency_grey
 
 
 def retrain(run: Run) -> Stage:
@@ -119,10 +122,24 @@ def _train(
         settings = settings.model_copy(update={"iterations": iterations})
     if teacher is not None:
         teacher = teacher.to(run.device).to(memory_format=torch.channels_last).eval()
-    step = functools.partial(_mask_step, grid=settings.grid, teacher=teacher, share=settings.distill)
+    folder = saliency_folder(run) if teacher is not None and run.cfg.masks.saliency else None
+    step = functools.partial(
+        _mask_step, grid=settings.grid, teacher=teacher, share=settings.distill, made=run.cfg.masks
+    )
     true = run.true_masks if corrected else {}
     weight = corrections.weight(run.cfg.corrections, len(true), len(run.train) - len(true))
-    train(run, directory, model, step, settings, masks, pixels=False, true_masks=true, true_weight=weight)
+    train(
+        run,
+        directory,
+        model,
+        step,
+        settings,
+        masks,
+        pixels=False,
+        true_masks=true,
+        true_weight=weight,
+        saliency=None if folder is None else functools.partial(saliency_grey, folder),
+    )
 
 
 def _rounds(run: Run, directory: Path, masks: Path, model: DeepLab, teacher: DeepLab | None) -> list[dict[str, Any]]:
@@ -175,6 +192,7 @@ def _mask_step(
     grid: int | None = None,
     teacher: nn.Module | None = None,
     share: float = 0.0,
+    made: Masks | None = None,
 ) -> dict[str, Tensor]:
     """Cross-entropy on the grid, or without one at the input's resolution; 255 is left out.
 
@@ -183,6 +201,8 @@ def _mask_step(
         teacher: The network whose probabilities, among the photograph's own classes, make up `share` of the target
             (Hinton et al. 2015, "Distilling the knowledge in a neural network"); None for the masks alone. Where the
             batch's "true" says so, a photograph's mask is all of its target.
+        made: How the masks were made: with "saliency" in the batch, the teacher's probabilities are weighed by it as
+            theirs were.
     """
     masks = batch["masks"]
     if grid is not None:
@@ -196,6 +216,9 @@ def _mask_step(
         with torch.no_grad():
             taught = inference.enlarge(inference.forward(teacher, batch).float(), masks.shape[-2:])
             taught = taught.masked_fill(~batch["tags"][:, :, None, None], -torch.inf).softmax(dim=1)
+            if made is not None and "saliency" in batch:
+                salient = inference.on_grid(batch["saliency"], masks.shape[-2:]) / 255
+                taught = weigh_background(taught, salient, made.saliency, made.saliency_odds)
         surprise = functional.cross_entropy(logits, taught, reduction="none")
         if "true" in batch:
             sure = functional.cross_entropy(logits, masks.long(), ignore_index=IGNORE, reduction="none")

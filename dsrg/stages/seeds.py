@@ -146,6 +146,11 @@ def saliency_of(folder: Path, photo: Photo, size: tuple[int, int]) -> Tensor:
     return functional.interpolate(grey[None, None], size, mode="bilinear")[0]
 
 
+def saliency_grey(folder: Path, photo: Photo, size: tuple[int, int]) -> np.ndarray:
+    """The same in grey, (H, W) uint8."""
+    return np.asarray((saliency_of(folder, photo, size)[0] * 255).round().byte().numpy())
+
+
 @dataclass(frozen=True)
 class Cutter:
     """Cuts seeds from a photograph's CAMs. It travels to other processes, as a Run could not."""

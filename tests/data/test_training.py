@@ -14,6 +14,7 @@ from torch import Tensor
 from dsrg.data.training import MEAN_COLOUR, ResumableBatches, TrainingSet, joint_transform, make_loader
 from dsrg.data.voc import Photo, VocFolder
 from dsrg.errors import InputError
+from dsrg.files import pictures
 from dsrg.labels import IGNORE
 
 IDS = ("a", "b", "c", "d", "e")
@@ -213,6 +214,24 @@ def test_a_true_mask_takes_the_place_of_the_photograph_s_other_and_names_its_cla
     for name, part in plain[0, 0].items():
         assert torch.equal(other[name], part)
     assert "true" not in plain[0, 1]
+
+
+@pytest.mark.parametrize("resize", ["crop", "warp"])
+def test_saliency_is_cut_and_mirrored_as_the_mask_is(root: Path, photos: list[Photo], resize: str) -> None:
+    def like_the_mask(photo: Photo, size: tuple[int, int]) -> np.ndarray:
+        mask = pictures.read_mask(root / f"SegmentationClass/{photo.id}.png")
+        assert mask.shape == size
+        return mask * 7
+
+    transform = joint_transform(size=48, resize=resize, scale=(0.5, 1.5), mirror=True, colour=0)
+    samples = TrainingSet(photos, root / "SegmentationClass", transform, 3, saliency=like_the_mask)
+    plain = TrainingSet(photos, root / "SegmentationClass", transform, 3)
+    for draw in range(6):
+        told = samples[draw, draw % 2]
+        labelled = told["masks"] != IGNORE
+        assert labelled.any() and torch.equal(told["saliency"][labelled], told["masks"][labelled] * 7)
+        for name, part in plain[draw, draw % 2].items():
+            assert torch.equal(told[name], part)
 
 
 def test_photographs_are_drawn_as_often_as_their_weights_say() -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dsrg.schema import Masks
 from dsrg.stages.retrain import _mask_step
 
 TAGS = torch.tensor([[True, True, False], [True, False, True]])
@@ -37,8 +38,13 @@ def probabilities(logits: Tensor) -> list[float]:
 
 @pytest.mark.parametrize("true", [None, [False, True], [False, False]])
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
-def test_the_loss_is_the_mean_over_labelled_cells(share: float, true: list[bool] | None) -> None:
+@pytest.mark.parametrize("salient", [False, True])
+def test_the_loss_is_the_mean_over_labelled_cells(share: float, true: list[bool] | None, salient: bool) -> None:
     student, teacher, given = Fixed(0), Fixed(1), batch()
+    made = Masks(saliency=0.7, saliency_odds=0.1)
+    if salient:
+        random = torch.Generator().manual_seed(6)
+        given["saliency"] = torch.randint(0, 256, (2, 33, 33), generator=random, dtype=torch.uint8)
     if true is not None:
         given["true"] = torch.tensor(true)
     total, count = 0.0, 0
@@ -51,12 +57,17 @@ def test_the_loss_is_the_mean_over_labelled_cells(share: float, true: list[bool]
                 own = probabilities(student.logits[image, :, row, column])
                 scores = teacher.logits[image, :, row, column].masked_fill(~TAGS[image], -math.inf)
                 taught = probabilities(scores)
+                if salient:
+                    held = min(max(int(given["saliency"][image, 16 * row, 16 * column]) / 255, 0.05), 0.95)
+                    taught[0] *= 0.1 * ((1 - held) / held) ** 0.7
+                    taught = [value / sum(taught) for value in taught]
                 hard = -math.log(own[label])
                 soft = -sum(wanted * math.log(found) for wanted, found in zip(taught, own, strict=True))
                 total += hard if true and true[image] else (1 - share) * hard + share * soft
                 count += 1
     assert 0 < count < 18
-    found = _mask_step(student, given, 0, grid=16, teacher=teacher if share else None, share=share)["loss"]
+    taught_by = teacher if share else None
+    found = _mask_step(student, given, 0, grid=16, teacher=taught_by, share=share, made=made)["loss"]
     assert float(found.detach()) == pytest.approx(total / count, rel=1e-5)
     found.backward()
     assert teacher.logits.grad is None
