@@ -73,7 +73,7 @@ def keys(settings: Corrections, stage: str) -> dict[str, Any]:
         return {
             "corrections.masks": masks,
             "corrections.weight": settings.weight,
-            "corrections.teach": settings.teaches,
+            "corrections.teach": settings.teach,
         }
     return {}
 

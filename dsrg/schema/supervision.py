@@ -146,14 +146,10 @@ class Corrections(Section):
     seeds: bool = False
     """DSRG training takes them too, as seeds of every pixel. Other true masks then need a new DSRG training and new
     pseudo-labels; without it they need retraining alone."""
-    teach: bool | None = None
+    teach: bool = False
     """Before retraining, they teach a small network to correct the masks of all other photographs, which retraining
-    then learns from. That takes a DSRG network that has not seen them: null is true unless seeds is."""
-
-    @property
-    def teaches(self) -> bool:
-        """Whether the true masks correct the others."""
-        return self.masks is not None and (not self.seeds if self.teach is None else self.teach)
+    then learns from (retrain/masks). The masks become better, the network on voc6 did not. It takes a DSRG network that
+    has not seen them: leave seeds false."""
 
 
 class Crf(Section):

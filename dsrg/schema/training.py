@@ -180,8 +180,9 @@ class Retrain(Train):
     """Leading backbone stages that do not train here and under full supervision, model.freeze_stages or fewer of them;
     null for as many. With fewer, the last ones learn from the masks what they could not learn from seeds."""
     distill: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the DSRG network's own probabilities, among a photograph's classes, in what retraining learns beside the
-    masks: soft labels where that network is unsure. Full supervision has none."""
+    """Share of the DSRG network's own probabilities, among a photograph's classes and weighed by saliency as its masks
+    are, in what retraining learns beside the masks: soft labels where that network is unsure. Full supervision has
+    none."""
     rounds: PositiveInt = 1
     """Trainings one after another: each from the second on learns from the masks of the network before, made as the
     section masks says. retrain.iterations is the length of one."""

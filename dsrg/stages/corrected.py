@@ -31,7 +31,7 @@ MOST = 1000
 
 def teaches(run: Run) -> bool:
     """Whether the run's true masks teach it about the others' masks."""
-    return run.cfg.corrections.teaches and bool(run.true_masks) and not run.stage("masks").foreign
+    return run.cfg.corrections.teach and bool(run.true_masks) and not run.stage("masks").foreign
 
 
 def learnt_masks(run: Run) -> Path:

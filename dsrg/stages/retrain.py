@@ -31,15 +31,15 @@ from dsrg.stages.seeds import saliency_grey
 
 
 def retrain(run: Run) -> Stage:
-    """Ordinary supervised training on the pseudo-labels in masks/ or, with corrections.masks, on what their true masks
+    """Ordinary supervised training on the pseudo-labels in masks/ or, with corrections.teach, on what the true masks
     make of them (`corrected`).
 
     With retrain.rounds above 1 the trained network makes new masks, on which a new network trains, and so on
     (retrain/rounds/<number>/, its masks in masks/); the last one's checkpoint and log are the stage's.
 
-    Figures, with true masks: those of `corrected.correct_masks`. With several rounds: retrain_rounds, for each of them
-    masks_coverage and, where ground-truth masks exist, masks_miou; from the second on agreement, the share of pixels
-    that keep the label of the round before.
+    Figures, with corrections.teach: those of `corrected.correct_masks`. With several rounds: retrain_rounds, for each
+    of them masks_coverage and, where ground-truth masks exist, masks_miou; from the second on agreement, the share of
+    pixels that keep the label of the round before.
 
     Raises:
         InputError: the masks are not there, or retrain.distill or retrain.start needs a DSRG network that is not.

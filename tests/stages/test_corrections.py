@@ -24,6 +24,7 @@ from dsrg.stages.retrain import retrain
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TRUE = ("corrections.masks=corrected",)
+TAUGHT = (*TRUE, "corrections.teach=true")
 ALONE = ("model.init=weights", "test.crf=false", "masks.crf=false")
 """No classifier."""
 
@@ -164,9 +165,9 @@ def masks_of(folder: Path) -> dict[str, bytes]:
 
 def test_true_masks_teach_what_the_others_lack(place: tuple[Path, Path], tmp_path: Path) -> None:
     root, run_dir = place
-    alone = remake(root, shutil.copytree(run_dir, tmp_path / "alone"), *TRUE, "corrections.teach=false")
+    alone = remake(root, shutil.copytree(run_dir, tmp_path / "alone"), *TRUE)
     assert not (alone.directory / "retrain/masks").exists()
-    run = remake(root, run_dir, *TRUE)
+    run = remake(root, run_dir, *TAUGHT)
     learnt, before = masks_of(run_dir / "retrain/masks"), masks_of(run_dir / "masks")
     assert learnt.keys() == before.keys() == {f"{photo.id}.png" for photo in run.train}
     for photo in run.train[:2]:
@@ -187,7 +188,7 @@ def test_masks_that_are_half_corrected_are_finished_with_the_same_corrector(
 ) -> None:
     root, run_dir = place
     copy = shutil.copytree(run_dir, tmp_path / "copy")
-    whole = remake(root, run_dir, *TRUE)
+    whole = remake(root, run_dir, *TAUGHT)
     write = pictures.write_mask
 
     def stop(path: Path, mask: np.ndarray) -> None:
@@ -195,7 +196,7 @@ def test_masks_that_are_half_corrected_are_finished_with_the_same_corrector(
             raise KeyboardInterrupt
         write(path, mask)
 
-    run = make_run(root, copy, *TRUE)
+    run = make_run(root, copy, *TAUGHT)
     keep_retraining(run)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dsrg.stages.corrected.pictures.write_mask", stop)
@@ -203,19 +204,14 @@ def test_masks_that_are_half_corrected_are_finished_with_the_same_corrector(
             retrain(run)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dsrg.stages.corrected._train", None)  # is not trained again
-        retrain(make_run(root, copy, *TRUE))
+        retrain(make_run(root, copy, *TAUGHT))
     assert masks_of(copy / "retrain/masks") == masks_of(run_dir / "retrain/masks")
     assert torch.equal(weights(copy / "retrain"), weights(whole.directory / "retrain"))
 
 
-@pytest.mark.parametrize(
-    ("overrides", "taught"),
-    [((), True), (("corrections.seeds=true",), False), (("corrections.seeds=true", "corrections.teach=true"), True)],
-)
-def test_a_dsrg_network_that_has_seen_them_teaches_nothing_unless_told_to(
-    place: tuple[Path, Path], overrides: tuple[str, ...], taught: bool
-) -> None:
-    assert teaches(make_run(*place, *TRUE, *overrides)) == taught
+def test_without_true_masks_nothing_is_taught(place: tuple[Path, Path]) -> None:
+    assert not teaches(make_run(*place, "corrections.teach=true"))
+    assert teaches(make_run(*place, *TAUGHT))
 
 
 def test_masks_of_somebody_else_are_not_corrected(place: tuple[Path, Path], tmp_path: Path) -> None:
@@ -223,7 +219,7 @@ def test_masks_of_somebody_else_are_not_corrected(place: tuple[Path, Path], tmp_
     other = tmp_path / "other"
     shutil.copytree(run_dir / "masks", other / "masks")
     (other / "masks/stage.json").unlink()
-    run = make_run(root, other, *TRUE, "retrain.distill=0", "retrain.start=fresh")
+    run = make_run(root, other, *TAUGHT, "retrain.distill=0", "retrain.start=fresh")
     retrain(run)
     assert not (other / "retrain/masks").exists() and learnt_masks(run) == other / "masks"
 
