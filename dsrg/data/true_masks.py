@@ -103,13 +103,14 @@ def _make(folder: VocFolder, stage: Path, correction: Correction) -> Staged:
 
 def _refuse_black_and_white(staged: Sequence[Staged]) -> None:
     """Masks of one object in black and white would all be background and void."""
-    if any(one.classes for one in staged) or not any(one.void for one in staged):
+    pngs = all(one.source.suffix.lower() == ".png" for one in staged)
+    if not pngs or any(one.classes for one in staged) or not any(one.void for one in staged):
         return
     source, count = next(one.source for one in staged if one.void), len(staged)
     raise InputError(
         f"{source}: shows no object{f', nor do the other {count - 1} masks' if count > 1 else ''}: only {BACKGROUND} "
         f"and {IGNORE} (void). If white is an object's, say whose: --palette FILE, with the lines "
-        "'background:0,0,0' and 'cat:255,255,255'."
+        "'background:0,0,0' and 'cat:255,255,255'; else leave it out, for nothing can be learnt from it."
     )
 
 

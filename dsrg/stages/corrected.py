@@ -15,6 +15,7 @@ from dsrg import distributed
 from dsrg.corrector import GRID, Corrector, Evidence, corrected, correction_loss, evidence
 from dsrg.data.voc import Photo, read_mask_for
 from dsrg.files import pictures, storage
+from dsrg.labels import BACKGROUND, IGNORE
 from dsrg.run import inference, large, networks
 from dsrg.run.folder import Figures, Run
 from dsrg.stages.masks import after_crf, measure_masks, saliency_folder, weigher
@@ -26,7 +27,7 @@ STEPS, BATCH, RATE = 300, 8, 3e-3
 """Of the corrector's training: iterations, unless retraining has fewer; photographs of either kind in each; peak
 learning rate."""
 MOST = 1000
-"""Photographs of either kind that it learns from: their evidence is kept in memory, some 200 kB each."""
+"""Photographs of either kind that it learns from: their evidence is kept in memory meanwhile, some 200 kB each."""
 
 
 def teaches(run: Run) -> bool:
@@ -45,20 +46,20 @@ def learnt_masks(run: Run) -> Path:
     return place if run.stage("retrain").usable and place.is_dir() else run.require("masks")
 
 
-def correct_masks(run: Run, masks: Path, directory: Path) -> tuple[Path, Figures]:
+def correct_masks(run: Run, gather: Gatherer, directory: Path) -> tuple[Path, Figures]:
     """Train the corrector and write directory/masks/<id>.png of every training photograph: what the corrector makes of
     it or, where there is one, its true mask. What is there already stays.
 
     Args:
-        run: With CAMs, where its seeds are cut from some, and a DSRG network that has seen no true mask.
-        masks: The folder of its pseudo-labels.
+        run: The run.
+        gather: Gives the evidence of its photographs.
         directory: The retraining's.
 
     Returns:
         The folder of the masks, and the figures: where ground truth exists, `corrected_masks`, mIoU before and after
         on the photographs without a true mask.
     """
-    place, gather = directory / FOLDER, _Gatherer(run, masks)
+    place = directory / FOLDER
     place.mkdir(parents=True, exist_ok=True)
     if distributed.is_main() and not (directory / NETWORK).is_file():
         model = _train(run, gather)
@@ -69,11 +70,11 @@ def correct_masks(run: Run, masks: Path, directory: Path) -> tuple[Path, Figures
     _write(run, model.to(run.device).eval(), gather, place)
     distributed.barrier()
     others = [photo for photo in run.train if photo.id not in run.true_masks]
-    before, after = (measure_masks(run, folder, others).get("masks_miou") for folder in (masks, place))
+    before, after = (measure_masks(run, folder, others).get("masks_miou") for folder in (gather.masks, place))
     return place, {} if before is None else {"corrected_masks": {"miou_before": before, "miou": after}}
 
 
-def _train(run: Run, gather: _Gatherer) -> Corrector:
+def _train(run: Run, gather: Gatherer) -> Corrector:
     """A corrector of the run's true masks; the same whatever ran before."""
     random = np.random.default_rng(run.cfg.seed)
     torch.manual_seed(run.cfg.seed)
@@ -87,7 +88,7 @@ def _train(run: Run, gather: _Gatherer) -> Corrector:
     optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=1e-2)
     steps = min(STEPS, run.cfg.retrain.iterations)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps)
-    for _ in (bar := tqdm(range(steps), "corrector")):
+    for step in (bar := tqdm(range(steps), "corrector")):
         mirror = random.random() < 0.5
         true, others = ([_turned(kind[i], mirror) for i in _draw(random, len(kind))] for kind in kinds)
         loss = correction_loss(model, true, others, len(run.classes))
@@ -95,7 +96,8 @@ def _train(run: Run, gather: _Gatherer) -> Corrector:
         loss.backward()  # type: ignore[no-untyped-call]  # torch's
         optimizer.step()
         schedule.step()
-        bar.set_postfix(loss=f"{float(loss.detach()):.3f}")
+        if step % 20 == 0:
+            bar.set_postfix(loss=f"{float(loss.detach()):.3f}")  # waits for the device
     return model
 
 
@@ -107,7 +109,7 @@ def _turned(one: Evidence, mirror: bool) -> Evidence:
     return Evidence(one.own, one.channels.flip(-1), one.labels.flip(-1)) if mirror else one
 
 
-def _write(run: Run, model: Corrector, gather: _Gatherer, place: Path) -> None:
+def _write(run: Run, model: Corrector, gather: Gatherer, place: Path) -> None:
     after, crf = after_crf(run), run.cfg.crf.arguments() if run.cfg.masks.crf else None
     todo = [photo for photo in distributed.share(run.train) if not (place / f"{photo.id}.png").is_file()]
     for photo in tqdm(todo, "corrected masks", disable=not distributed.is_main()):
@@ -125,30 +127,33 @@ def _write(run: Run, model: Corrector, gather: _Gatherer, place: Path) -> None:
         pictures.write_mask(place / f"{photo.id}.png", mask)
 
 
-class _Gatherer:
-    """The evidence of a training photograph."""
+class Gatherer:
+    """Gives the evidence of a training photograph.
+
+    Args:
+        run: With CAMs, where its seeds are cut from some, and a DSRG network that has seen no true mask.
+        masks: The folder of its pseudo-labels.
+
+    Raises:
+        InputError: the DSRG network, the CAMs or the saliency maps are not there.
+    """
 
     def __init__(self, run: Run, masks: Path) -> None:
+        self.masks = masks
         self._run = run
-        self._masks = masks
         self._probs_of = networks.probabilities_of(run, networks.trained_deeplab(run, "dsrg"), run.cfg.masks)
         self._weigh = weigher(run)
         self._cams = run.require("cams") if run.needs_maps and not run.stage("seeds").foreign else None
         self._saliency = saliency_folder(run)
-        self._known: dict[str, Evidence] = {}
-
-    def __call__(self, photo: Photo) -> Evidence:
-        if photo.id not in self._known:
-            self._known[photo.id] = self._look(photo)
-        return self._known[photo.id]
 
     def labels(self, photo: Photo, shape: Sequence[int]) -> np.ndarray:
         """The photograph's true mask where it has one, or else its pseudo-label."""
-        path = self._run.true_masks.get(photo.id, pictures.mask_file(self._masks, photo.id))
+        path = self._run.true_masks.get(photo.id, pictures.mask_file(self.masks, photo.id))
         return read_mask_for(path, (shape[1], shape[0]), len(self._run.classes), photo.path)
 
     @torch.no_grad()
-    def _look(self, photo: Photo) -> Evidence:
+    def __call__(self, photo: Photo) -> Evidence:
+        """Its labels are the true mask or the pseudo-label, void where a class has no evidence."""
         whole = np.array(pictures.read_image(photo.path))
         pixels = inference.planes(large.copy_of(whole, len(photo.tags))).to(self._run.device)
         probs = self._probs_of(pixels)
@@ -163,8 +168,10 @@ class _Gatherer:
             self._maps(photo, whole.shape[:2], size),
             saliency,
         )
-        labels = torch.from_numpy(self.labels(photo, whole.shape[:2]))
-        return Evidence(own, channels, inference.on_grid(labels, size))
+        labels = inference.on_grid(torch.from_numpy(self.labels(photo, whole.shape[:2])), size)
+        # A person may have drawn a class that the image-level labels do not name.
+        known = torch.isin(labels, torch.cat([own.new_tensor([BACKGROUND]), own]))
+        return Evidence(own, channels, labels.masked_fill(~known, IGNORE))
 
     def _maps(self, photo: Photo, shape: Sequence[int], size: tuple[int, int]) -> Tensor | None:
         if self._cams is None:

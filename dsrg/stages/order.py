@@ -31,11 +31,12 @@ MAKERS: dict[str, Callable[[Run], Stage]] = {
 
 
 def planned(run: Run) -> list[str]:
-    """Names of the stages that make up a run, in order: somebody's own seeds need no CAM, and full supervision needs
-    masks of the training split."""
+    """Names of the stages that make up a run, in order: somebody's own seeds need no CAM, nor saliency unless the masks
+    are weighed by it, and full supervision needs masks of the training split."""
     left_out = set()
     if run.stage("seeds").foreign:
-        left_out |= {"saliency", "cams"} if run.cfg.needs_classifier else {"saliency", "classifier", "cams"}
+        left_out |= {"cams"} if run.cfg.needs_classifier else {"classifier", "cams"}
+        left_out |= set() if run.cfg.masks.saliency else {"saliency"}
     if not (run.cfg.supervised.enabled and run.folder.has_masks(run.train)):
         left_out |= {"supervised", predictions_of("supervised")}
     return [name for name in run.stages if name not in left_out]

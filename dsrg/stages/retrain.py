@@ -25,7 +25,7 @@ from dsrg.run.table import CHECKPOINT
 from dsrg.run.trainer import train
 from dsrg.saliency import weigh_background
 from dsrg.schema import Masks
-from dsrg.stages.corrected import correct_masks, teaches
+from dsrg.stages.corrected import Gatherer, correct_masks, teaches
 from dsrg.stages.masks import measure_masks, saliency_folder, write_masks
 from dsrg.stages.seeds import saliency_grey
 
@@ -53,11 +53,13 @@ def retrain(run: Run) -> Stage:
         teacher = _new(run) if settings.distill else None
         if teacher is not None:
             _load_dsrg(run, f"distill = {settings.distill}", teacher)
+            _taught_saliency(run)
+        gather = Gatherer(run, masks) if teaches(run) else None
 
         def work() -> Figures:
             labels, figures = masks, Figures()
-            if teaches(run):
-                labels, figures = correct_masks(run, masks, stage.directory)
+            if gather is not None:
+                labels, figures = correct_masks(run, gather, stage.directory)
                 torch.manual_seed(run.cfg.seed + distributed.rank())  # whether or not the corrector had to be trained
             if settings.rounds > 1:
                 return figures | {"retrain_rounds": _rounds(run, stage.directory, labels, model, teacher)}
@@ -105,6 +107,12 @@ def _load_dsrg(run: Run, wanted_by: str, model: nn.Module) -> None:
     networks.load_trained(run, "dsrg", model)
 
 
+def _taught_saliency(run: Run) -> Path | None:
+    """The saliency that the teacher's probabilities are weighed by: that of the masks, where the run makes them."""
+    made = run.cfg.masks.saliency and not run.stage("masks").foreign
+    return saliency_folder(run) if made else None
+
+
 def _train(
     run: Run,
     directory: Path,
@@ -122,7 +130,7 @@ def _train(
         settings = settings.model_copy(update={"iterations": iterations})
     if teacher is not None:
         teacher = teacher.to(run.device).to(memory_format=torch.channels_last).eval()
-    folder = saliency_folder(run) if teacher is not None and run.cfg.masks.saliency else None
+    folder = _taught_saliency(run) if teacher is not None else None
     step = functools.partial(
         _mask_step, grid=settings.grid, teacher=teacher, share=settings.distill, made=run.cfg.masks
     )

@@ -10,14 +10,16 @@ import torch
 from demo_run import make_demo_data
 from helpers import Tool, check_refusal
 
+from dsrg.corrector import Corrector, correction_loss
 from dsrg.data.mask_folders import compare_folders
 from dsrg.errors import InputError
 from dsrg.files import pictures, storage
+from dsrg.labels import IGNORE
 from dsrg.run.corrections import weight
 from dsrg.run.earlier import earlier, keep_retraining
 from dsrg.run.folder import Run
 from dsrg.schema import Corrections
-from dsrg.stages.corrected import learnt_masks, teaches
+from dsrg.stages.corrected import Gatherer, learnt_masks, teaches
 from dsrg.stages.dsrg import train_dsrg
 from dsrg.stages.predictions import evaluate
 from dsrg.stages.retrain import retrain
@@ -181,6 +183,22 @@ def test_true_masks_teach_what_the_others_lack(place: tuple[Path, Path], tmp_pat
     assert not torch.equal(weights(run_dir / "retrain"), weights(alone.directory / "retrain"))
     assert learnt_masks(run) == run_dir / "retrain/masks"
     assert learnt_masks(alone) == alone.directory / "masks"
+
+
+def test_what_a_person_drew_beyond_the_labels_is_not_held_against_the_corrector(place: tuple[Path, Path]) -> None:
+    root, run_dir = place
+    run = make_run(root, run_dir, *TAUGHT)
+    photo = run.train[0]
+    foreign = next(index for index in range(1, len(run.classes)) if not photo.tags[index])
+    path = root / f"corrected/{photo.id}.png"
+    mask = pictures.read_mask(path)
+    mask[:24] = foreign
+    pictures.write_mask(path, mask)
+    gather = Gatherer(run, run_dir / "masks")
+    one = gather(photo)
+    assert not (one.labels == foreign).any() and (one.labels[:40] == IGNORE).all()
+    assert correction_loss(Corrector(), [one], [gather(run.train[3])], len(run.classes)) < 50
+    assert (gather.labels(photo, mask.shape) == mask).all()  # the mask that retraining learns is whole
 
 
 def test_masks_that_are_half_corrected_are_finished_with_the_same_corrector(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import tiny_run
 import torch
 from demo_run import make_demo_data, start_demo_run
 from helpers import Tool, check_refusal
@@ -24,6 +25,7 @@ from dsrg.run import results
 from dsrg.run.folder import Run
 from dsrg.stages.masks import weigher
 from dsrg.stages.order import planned
+from dsrg.stages.retrain import retrain
 from dsrg.stages.saliency import make_saliency
 from dsrg.stages.seeds import make_seeds
 
@@ -213,6 +215,36 @@ def test_one_preset_serves_both_kinds_of_supervision(data: Path, tmp_path: Path,
         _ = make_run(data, tmp_path / "a", f"saliency.weights={network}").stage("seeds").finished
     with pytest.raises(InputError, match=r"seeds: was made with seeds\.background = cam_saliency, which is now cam"):
         _ = make_run(data, tmp_path / "b", "seeds.thresholds=otsu", "seeds.crf=true").stage("seeds").finished
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_with_somebodys_own_seeds_saliency_still_weighs_masks_and_teacher(
+    data: Path, tmp_path: Path, network: Path
+) -> None:
+    words = ("model.init=weights", "test.crf=false", "masks.crf=false", "supervised.enabled=false")
+    by_maps = (f"saliency.weights={network}", "seeds.background=auto", "masks.saliency=1", "retrain.distill=0.5")
+    run = tiny_run.make_run(data, tmp_path / "run", *words, *by_maps)
+    tiny_run.finish_run(run, data / "SegmentationClass")
+    assert "saliency" in planned(run) and run.stage("saliency").finished and run.stage("retrain").finished
+    assert "saliency" not in planned(tiny_run.make_run(data, tmp_path / "run", *words, *by_maps, "masks.saliency=0"))
+
+    # A teacher that is weighed teaches something else than one that is not.
+    again = shutil.copytree(tmp_path / "run", tmp_path / "again", ignore=shutil.ignore_patterns("retrain"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dsrg.stages.retrain._taught_saliency", lambda run: None)
+        retrain(tiny_run.make_run(data, again, *words, *by_maps))
+    weighed, plain = (storage.load_network(place / "retrain/checkpoint.pt") for place in (tmp_path / "run", again))
+    assert any(not torch.equal(weighed[name], plain[name]) for name in weighed)
+
+    # Maps that are gone are noticed before anything is written; masks of somebody else's were made without them.
+    shutil.rmtree(again / "retrain")
+    shutil.rmtree(again / "saliency")
+    run = tiny_run.make_run(data, again, *words, *by_maps)
+    with pytest.raises(InputError, match="saliency: is not finished; run dsrg make-saliency first"):
+        retrain(run)
+    assert not (again / "retrain").exists()
+    (again / "masks/stage.json").unlink()
+    assert retrain(run).finished
 
 
 def test_seeds_by_anybodys_maps(data: Path, tmp_path: Path) -> None:
