@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -33,6 +34,8 @@ SUREST = 12.0
 CHANNELS = 9
 """D: the class's log odds, the largest of the others', the class's CAM, the largest of the others', log odds of
 saliency, how many other classes there are, red, green, blue."""
+SMALLEST, LEAST = 0.005, 0.25
+"""See `loses_class`."""
 WIDTH = 24
 """Channels within the network."""
 DILATIONS = (1, 2, 4, 8, 1)
@@ -159,6 +162,16 @@ def corrected(model: nn.Module, one: Evidence, num_classes: int) -> Tensor:
     mirrored = Evidence(one.own, one.channels.flip(-1), one.labels)
     scores = class_scores(model, [one, mirrored], num_classes)
     return scores[0] + scores[1].flip(-1)
+
+
+def loses_class(before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether a foreground class that a mask (H, W) shows on SMALLEST of it keeps less than LEAST of its pixels.
+
+    The corrector knows no class, and now and then gives a horse to its rider. The image-level labels say that both are
+    there: such a photograph is better off with the mask that it had.
+    """
+    had, has = (np.bincount(mask.ravel(), minlength=IGNORE + 1)[BACKGROUND + 1 : IGNORE] for mask in (before, after))
+    return bool(((had >= SMALLEST * before.size) & (has < LEAST * had)).any())
 
 
 def correction_loss(model: nn.Module, true: Sequence[Evidence], others: Sequence[Evidence], num_classes: int) -> Tensor:

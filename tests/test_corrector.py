@@ -1,5 +1,6 @@
 """The corrector of masks: its evidence, its scores, and that it learns what true masks say."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -158,6 +159,17 @@ def test_a_class_never_corrected_is_corrected_too() -> None:
         before = ((made(seed, 2, true=False).labels > 0) & (expected > 0)).sum() / (expected > 0).sum()
         overlap = ((found == 2) & (expected == 2)).sum() / ((found == 2) | (expected == 2)).sum()
         assert before < 0.2 and overlap > 0.8
+
+
+@pytest.mark.parametrize(
+    ("had", "has", "lost"),
+    [(100, 24, True), (100, 25, False), (100, 0, True), (49, 0, False), (50, 0, True), (0, 0, False), (0, 90, False)],
+)
+def test_a_class_is_lost_that_keeps_less_than_a_quarter(had: int, has: int, lost: bool) -> None:
+    before, after = np.zeros((100, 100), np.uint8), np.zeros((100, 100), np.uint8)
+    before.ravel()[:had], after.ravel()[5000 : 5000 + has] = 2, 2
+    before[-1], after[-2:] = IGNORE, 1  # void, and a class that is new, do not matter
+    assert corrector.loses_class(before, after) == lost
 
 
 def test_the_network_sees_as_far_as_it_says() -> None:

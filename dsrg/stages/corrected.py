@@ -12,7 +12,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from dsrg import distributed
-from dsrg.corrector import GRID, Corrector, Evidence, corrected, correction_loss, evidence
+from dsrg.corrector import GRID, Corrector, Evidence, corrected, correction_loss, evidence, loses_class
 from dsrg.data.voc import Photo, read_mask_for
 from dsrg.files import pictures, storage
 from dsrg.labels import BACKGROUND, IGNORE
@@ -48,7 +48,7 @@ def learnt_masks(run: Run) -> Path:
 
 def correct_masks(run: Run, gather: Gatherer, directory: Path) -> tuple[Path, Figures]:
     """Train the corrector and write directory/masks/<id>.png of every training photograph: what the corrector makes of
-    it or, where there is one, its true mask. What is there already stays.
+    it, its pseudo-label where a class would be lost, or, where there is one, its true mask. What is there stays.
 
     Args:
         run: The run.
@@ -114,16 +114,16 @@ def _write(run: Run, model: Corrector, gather: Gatherer, place: Path) -> None:
     todo = [photo for photo in distributed.share(run.train) if not (place / f"{photo.id}.png").is_file()]
     for photo in tqdm(todo, "corrected masks", disable=not distributed.is_main()):
         whole = np.array(pictures.read_image(photo.path))
-        if photo.id in run.true_masks:
-            mask = gather.labels(photo, whole.shape[:2])
-        else:
+        mask = gather.labels(photo, whole.shape[:2])
+        if photo.id not in run.true_masks:
             pixels = inference.planes(large.copy_of(whole, len(run.classes))).to(run.device)
             scores = corrected(model, gather(photo), len(run.classes))
             probs = inference.enlarge(scores[None], pixels.shape[-2:])[0].softmax(dim=0)
             tags = torch.as_tensor(photo.tags, device=run.device)
             found = inference.to_mask(probs, pixels, tags, crf=crf, crf_tags=run.cfg.crf.tags, size=whole.shape[:2])
-            mask = found.cpu().numpy()
-            mask = mask if after is None else after(photo, mask)
+            new = found.cpu().numpy()
+            new = new if after is None else after(photo, new)
+            mask = mask if loses_class(mask, new) else new
         pictures.write_mask(place / f"{photo.id}.png", mask)
 
 
