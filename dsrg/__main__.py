@@ -24,8 +24,8 @@ usage: dsrg <command> [arguments]
 From photographs with image-level labels to segmentation masks.
 """
 ENDING = """
-'dsrg <command> --help' tells the arguments of a command. A configuration (--cfg) is a YAML file of yours or the name of
-a shipped preset, such as own/mobilenet_v2.
+Run 'dsrg <command> --help' for the arguments of a command. A configuration (--cfg) is a YAML file of yours or the name
+of a preset that comes with dsrg, such as own/mobilenet_v2.
 """
 
 

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found to this file too")
     parser.add_argument("--no-masks", action="store_true", help="do not read the masks")
     parser.add_argument("--no-boxes", action="store_true", help="do not read the boxes of XML annotations")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 4, help="files to read at a time")
+    parser.add_argument("--threads", type=int, metavar="N", default=os.cpu_count() or 4, help="files to read at a time")
     options = parser.parse_intermixed_args(arguments)
     overrides = options.overrides + ([f"data.root={options.root}"] if options.root else [])
     wrong = 0

@@ -25,7 +25,7 @@ examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the words of the command line (None: the process's own) and import; returns the exit status."""
     parser = argparse.ArgumentParser(
-        description=f"{__doc__} All masks are taken, or none; true masks that are there stay without --replace.",
+        description=f"{__doc__} All masks are taken, or none; existing true masks are kept unless --replace is given.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -28,7 +28,7 @@ examples:
   ImageNet, ILSVRC 2012:  dsrg prepare-data --imagenet ILSVRC --root data/imagenet --link symbolic
   COCO's format:          dsrg prepare-data --coco-json annotations.json --photos photos --root data/mine
 
-Exports are read of Label Studio (CSV, JSON, JSON-MIN, COCO), CVAT (COCO, masks and XML of VOC, "CVAT for images"),
+Reads exports of Label Studio (CSV, TSV, JSON, JSON-MIN, COCO), CVAT (COCO, masks and XML of VOC, "CVAT for images"),
 Roboflow (COCO, CSV, masks), LabelMe (JSON, masks), YOLO, Hugging Face (metadata.csv, metadata.jsonl) and Open Images
 (CSV). The tool is recognised by the content.
 """

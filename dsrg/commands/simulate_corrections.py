@@ -1,4 +1,4 @@
-"""Measure what a person's corrections buy: retrain with the true masks of few photographs, picked or at random."""
+"""Measure what a person's corrections buy: retrain with the true masks of a few photographs, picked or at random."""
 
 from __future__ import annotations
 
