@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, train and measure; returns the exit status."""
     return cli.main(
-        f"{__doc__} The data set's masks of the training split stand for the person. What is finished is skipped.",
+        f"{__doc__} The data set's masks of the training split stand for the person. What is finished is skipped. With "
+        "corrections.seeds=true each set of true masks teaches a DSRG network too, which takes several times as long.",
         _simulate,
         arguments,
         cli.option(

@@ -23,6 +23,8 @@ from dsrg.study.pick import rank_photos
 
 WAYS = ("picked", "random")
 """How the photographs are chosen: as dsrg pick ranks them, or drawn at random."""
+SEEDS = "-seeds"
+"""Ends the names of what corrections.seeds makes, so that both ways to use true masks fit into one run."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Cell:
 
 class Simulation:
     """A person's corrections, simulated: for each random seed the same masks, retrained with more and more true ones.
+
+    With corrections.seeds each cell has a DSRG network and pseudo-labels of its own, which the true masks taught too.
 
     Args:
         base: A run whose data set has true masks of both splits. Its own random seed's DSRG network, masks and
@@ -65,13 +69,14 @@ class Simulation:
         self.counts = sorted(counts)
         self.seeds = seeds
         self.directory = base.directory / "corrections"
+        self.suffix = SEEDS if base.cfg.corrections.seeds else ""
         self.none = {seed: self._none(seed) for seed in seeds}
 
     def run(self) -> dict[str, Any]:
         """Train and measure what is not finished, the first random seed first.
 
-        Writes corrections/corrections.json, .md and .png after each training, so that one that is interrupted shows
-        what it has. The table is printed at the end.
+        Writes corrections/corrections.json, .md and .png (corrections-seeds.* with corrections.seeds) after each
+        training, so that one that is interrupted shows what it has. The table is printed at the end.
 
         Returns:
             The content of corrections.json.
@@ -89,9 +94,7 @@ class Simulation:
                 _say(f"{cell.count} true masks, {cell.way}, random seed {seed}: {self._folder(cell)}")
                 self._make(cell)
                 results = self._write()
-        _say(
-            f"\n{self.table()}\n\n{', '.join(str(self.directory / f'corrections.{e}') for e in ('json', 'md', 'png'))}"
-        )
+        _say(f"\n{self.table()}\n\n{', '.join(str(self._file(ending)) for ending in ('json', 'md', 'png'))}")
         return results
 
     def table(self) -> str:
@@ -112,9 +115,13 @@ class Simulation:
         weight = self.base.cfg.corrections.weight
         return "\n".join(lines) + (
             f"\n\nmIoU on {self.base.cfg.data.val_split} after retraining, mean ± standard deviation over n random "
-            f"seeds ({', '.join(map(str, self.seeds))}); corrections.weight = {weight or 'null'}. Gains are over no "
-            "true mask, random seed by random seed; the gap is what full supervision gains."
+            f"seeds ({', '.join(map(str, self.seeds))}); corrections.weight = {weight or 'null'}, corrections.seeds = "
+            f"{'true' if self.suffix else 'false'}. Gains are over no true mask, random seed by random seed; the gap "
+            "is what full supervision gains."
         )
+
+    def _file(self, ending: str) -> Path:
+        return self.directory / f"corrections{self.suffix}.{ending}"
 
     def _none(self, seed: int) -> Run:
         if seed == self.base.cfg.seed and self.base.cfg.corrections.masks is None:
@@ -127,12 +134,12 @@ class Simulation:
             "run_dir": directory,
             "shared": self.base.cfg.shared or self.base.directory,
             "corrections.masks": masks,
-            "corrections.seeds": False,  # DSRG network and pseudo-labels are those without true masks
+            "corrections.seeds": masks is not None and self.base.cfg.corrections.seeds,
         }
         return Run(config.change(self.base.cfg, own))
 
     def _folder(self, cell: Cell) -> Path:
-        return self.directory / str(cell.seed) / f"{cell.way}-{cell.count}"
+        return self.directory / str(cell.seed) / f"{cell.way}-{cell.count}{self.suffix}"
 
     def _cells(self, seed: int) -> Iterator[Cell]:
         return (Cell(way, count, seed) for count in self.counts for way in WAYS)
@@ -155,7 +162,10 @@ class Simulation:
         distributed.barrier()
         run = self._cell_run(cell)
         for name in ("dsrg", "masks"):
-            _lend(self.none[cell.seed], run, name)
+            if self.suffix:
+                MAKERS[name](run)
+            else:  # those without true masks
+                _lend(self.none[cell.seed], run, name)
         for name in ("retrain", predictions_of("retrain")):
             MAKERS[name](run)
 
@@ -177,19 +187,18 @@ class Simulation:
         results = {
             "photographs": len(self.base.train),
             "weight": self.base.cfg.corrections.weight,
+            "seeds": self.base.cfg.corrections.seeds,
             "none": _by_name(none),
             "full": _by_name(full),
             "counts": {str(count): {way: _by_name(found) for way, found in row.items()} for count, row in rows.items()},
         }
         if distributed.is_main():
-            disk.write_json(self.directory / "corrections.json", results)
-            disk.write_text(
-                self.directory / "corrections.md", f"{self.table()}\n\n![The table as a chart](corrections.png)\n"
-            )
+            disk.write_json(self._file("json"), results)
+            disk.write_text(self._file("md"), f"{self.table()}\n\n![The table as a chart]({self._file('png').name})\n")
             lines = {way: [list(none.values()), *(list(rows[c][way].values()) for c in self.counts)] for way in WAYS}
             level = {"full supervision": statistics.fmean(full.values())} if full else {}
             chart.draw_curves(
-                self.directory / "corrections.png",
+                self._file("png"),
                 [str(count) for count in (0, *self.counts)],
                 lines,
                 level,

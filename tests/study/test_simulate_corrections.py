@@ -13,6 +13,7 @@ from PIL import Image
 from tiny_run import finish_run, make_run
 
 from dsrg.errors import InputError
+from dsrg.files import storage
 from dsrg.run.folder import Run
 from dsrg.study import simulate_corrections
 from dsrg.study.pick import rank_photos
@@ -92,6 +93,26 @@ def test_each_random_seed_has_its_own_full_supervision(data: Path, finished: Pat
     assert (base / "corrections/1/random-2/retrain").is_dir()
     mean = statistics.fmean(full.values())
     assert f"| 6, full supervision | 100.0% | {mean:.3f} ± " in (base / "corrections/corrections.md").read_text()
+
+
+def test_with_corrections_seeds_the_true_masks_teach_dsrg_too(
+    data: Path, finished: Path, tool: Tool, tmp_path: Path
+) -> None:
+    base = shutil.copytree(finished, tmp_path / "run")
+    words = ("--cfg", base / "config.yaml", f"run_dir={base}", "--counts", "2")
+    assert tool("simulate_corrections", *words)[0] == 0
+    code, text, _ = tool("simulate_corrections", *words, "corrections.seeds=true")
+    assert code == 0
+    assert "corrections.seeds = true" in text
+    place = base / "corrections/0"
+    for way in ("picked", "random"):
+        lent, taught = (storage.load_network(place / f"{way}-2{end}/dsrg/checkpoint.pt") for end in ("", "-seeds"))
+        assert any((lent[name] != taught[name]).any() for name in lent)
+        assert ids(place / f"{way}-2/true") == ids(place / f"{way}-2-seeds/true")
+        assert len(ids(place / f"{way}-2-seeds/masks")) == 6
+    both = [json.loads((base / f"corrections/corrections{end}.json").read_text()) for end in ("", "-seeds")]
+    assert [one["seeds"] for one in both] == [False, True]
+    assert both[0]["none"] == both[1]["none"]
 
 
 def test_gains_are_those_of_each_random_seed() -> None:
