@@ -14,7 +14,7 @@ import numpy as np
 from dsrg.data.photograph import check_folder, describe_left_out, walk
 from dsrg.errors import InputError
 from dsrg.files import disk, pictures
-from dsrg.labels import BACKGROUND, BACKGROUND_NAMES, IGNORE, Classes, palette, shows_object
+from dsrg.labels import BACKGROUND, BACKGROUND_NAMES, IGNORE, Classes, palette
 from dsrg.metrics import ConfusionMatrix
 
 VOID_NAMES = ("void", "ignore", "ignored", "unlabeled", "unlabelled", "__ignore__")
@@ -151,12 +151,13 @@ def _index(label: str, classes: Classes, where: str) -> int:
 
 
 def read_any_mask(path: Path, classes: Classes, colours: Colours | None) -> np.ndarray:
-    """Read a mask of class indices, of 8 or 16 bits, or one in colour.
+    """Read a mask of class indices, of 8 or 16 bits, or one in colour, palette and grey ones included.
 
     Args:
         path: The mask.
         classes: The class list.
-        colours: What the colours mean; None where there are to be none.
+        colours: What the colours mean; None where there are to be none. They count before the indices, unless none
+            of the mask's own but black is among them, or its palette is VOC's (`pictures.is_numbered`).
 
     Returns:
         (H, W) uint8.
@@ -164,32 +165,64 @@ def read_any_mask(path: Path, classes: Classes, colours: Colours | None) -> np.n
     Raises:
         InputError: as `dsrg.files.pictures.read_mask`, or it has a colour that is none of a class.
     """
+    if colours is not None and not pictures.is_numbered(path):
+        return _read_colours(path, classes, colours)
     try:
-        mask = _read_indices(path, len(classes))
-        # Black and white, of one object: 255 is white, and no void, where the colours say whose it is.
-        white = IGNORE if colours is None else colours.get(0xFFFFFF, IGNORE)
-        return mask if white == IGNORE or shows_object(mask) else np.where(mask == IGNORE, white, mask).astype(np.uint8)
+        return _read_indices(path, len(classes))
     except InputError as error:
         if error.kind != "mask in colour":
             raise
-        if colours is None:
-            sentence = str(error).rstrip(".")
-            raise InputError(
-                f"{sentence}; add --palette if its colours are VOC's, or --palette FILE with lines such as "
-                "'cat:128,0,0' (CVAT's labelmap.txt).",
-                error.kind,
-            ) from None
-    pixels = np.asarray(pictures.read_image(path, "mask"), np.int64)
-    found, places = np.unique(pixels @ np.array([1 << 16, 1 << 8, 1]), return_inverse=True)
-    for colour in found.tolist():
-        if colour not in colours:
-            shown = f"{colour >> 16}, {colour >> 8 & 255}, {colour & 255}"
-            raise InputError(
-                f"{path}: holds the colour {shown}, which is no class's; check --palette, and that nothing has "
-                "smoothed the mask.",
-                "mask in colour",
-            )
-    return np.array([colours[colour] for colour in found.tolist()], np.uint8)[places.reshape(pixels.shape[:2])]
+        sentence = str(error).rstrip(".")
+        raise InputError(
+            f"{sentence}; add --palette if its colours are VOC's, or --palette FILE with lines such as "
+            "'cat:128,0,0' (CVAT's labelmap.txt).",
+            error.kind,
+        ) from None
+
+
+def _read_colours(path: Path, classes: Classes, colours: Colours) -> np.ndarray:
+    try:
+        codes = pictures.read_colours(path)
+    except InputError as error:
+        if error.kind != "more than 8 bits":
+            raise
+        return _read_indices(path, len(classes))
+    meaning = {pictures.TRANSPARENT: BACKGROUND, **colours}
+    found = codes_in(codes)
+    unknown = next((code for code in found if code not in meaning), None)
+    if unknown is None:
+        return translated(codes, {code: meaning[code] for code in found})
+    if not any(code in meaning for code in found if code > 0):  # black is background with and without colours
+        try:
+            return _read_indices(path, len(classes))
+        except InputError as error:
+            if error.kind != "mask in colour":
+                raise
+    raise InputError(
+        f"{path}: holds the colour {shown(unknown)}, which is no class's; check --palette, and that nothing has "
+        "smoothed the mask.",
+        "mask in colour",
+    )
+
+
+def codes_in(codes: np.ndarray) -> list[int]:
+    """The different values of an (H, W) array of `pictures.read_colours`."""
+    present = np.zeros((1 << 24) + 1, bool)  # the last is TRANSPARENT's, -1
+    present[codes] = True  # much faster than to sort the pixels
+    return [code if code < 1 << 24 else pictures.TRANSPARENT for code in np.flatnonzero(present).tolist()]
+
+
+def translated(codes: np.ndarray, indices: Mapping[int, int]) -> np.ndarray:
+    """The class indices (H, W) uint8 of values (H, W), each of which has one."""
+    table = np.empty((1 << 24) + 1, np.uint8)
+    for code, index in indices.items():
+        table[code] = index
+    return np.asarray(table[codes])
+
+
+def shown(code: int) -> str:
+    """A colour as people write it."""
+    return f"{code >> 16}, {code >> 8 & 255}, {code & 255}"
 
 
 def _read_indices(path: Path, count: int) -> np.ndarray:

@@ -196,8 +196,9 @@ def put_photograph(
         source: The photograph.
         target: The new file; its ending is `ending_of(source)`.
         link: Link in place of copying.
-        size: Width and height in pixels that masks or annotations of the photograph have. They decide then whether
-            the photograph is turned: only where it fits upright and not as it is stored.
+        size: Width and height in pixels that masks or annotations of the photograph have. A photograph that fits only
+            as it is stored is not turned. One that fits either way, square or upside down, is: annotation tools show
+            photographs upright.
 
     Returns:
         Whether it was written anew.
@@ -208,7 +209,7 @@ def put_photograph(
     """
     image = pictures.read_image(source)
     upright = pictures.turned(image)
-    turned = upright if size is None or (image.size != size and upright.size == size) else image
+    turned = image if size is not None and upright.size != size else upright
     if size is not None and turned.size != size:
         raise _other_size(source, image.size, size)
     if turned is image and source.suffix.lower() in KEPT:

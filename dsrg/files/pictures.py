@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,15 +31,9 @@ MAX_SIDE = 65_535
 """Largest width and height, JPEG's own; a strip that is longer costs more than its pixels."""
 MAX_BYTES = 512 * disk.MIB
 """Largest file of a photograph or mask."""
-_MAX_CHUNKS = 2**18
-"""Chunks of a PNG; 8 KiB each, as libpng writes them, give 2 GiB."""
-_MAX_SEGMENTS = 2**14
-_MAX_SCANS = 100
-"""Scans of a JPEG; progressive ones have about ten. Each costs a few bytes, and a pass over the whole picture."""
-_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
-"""The beginning of a segment or the end; in the pixels' data 0xff stands before 0 or a restart's number alone."""
 
-
+TRANSPARENT = -1
+"""What `read_colours` gives for a pixel on which nothing is painted."""
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -165,6 +157,44 @@ def _indices(path: str | Path, what: str, form: str, modes: Sequence[str]) -> np
     return np.array(image) if image.mode in ("P", "L") else np.array(image).astype(np.uint16)
 
 
+def read_colours(path: str | Path) -> np.ndarray:
+    """Read a mask in colour, (H, W) int32: red * 65536 + green * 256 + blue, or TRANSPARENT.
+
+    Raises:
+        InputError: as `read_image`, or a pixel is painted in part.
+    """
+    image = _single(path, "mask", tuple(FORMATS), MAX_PIXELS, MAX_BYTES)
+    if image.mode[0] in "IF":
+        raise _too_deep(path, image.mode)
+    try:
+        colours = np.asarray(image.convert("RGB")).astype(np.int32)
+        layer = image.convert("LA") if image.mode == "La" else image
+        alpha = np.asarray(layer.convert("RGBA").getchannel("A")) if image.has_transparency_data else None
+    except ValueError as error:  # a palette or transparency that Pillow cannot make sense of
+        raise _undecodable(path, "mask", str(error)) from None
+    codes: np.ndarray = colours[..., 0] << 16 | colours[..., 1] << 8 | colours[..., 2]
+    if alpha is not None:
+        if ((alpha > 0) & (alpha < 255)).any():
+            raise InputError(
+                f"{path}: holds pixels that are transparent in part, which are no class's; save the mask without "
+                "smooth edges.",
+                "mask in colour",
+            )
+        codes[alpha == 0] = TRANSPARENT
+    return codes
+
+
+def is_numbered(path: str | Path) -> bool:
+    """Whether a mask is a palette PNG in all 256 of VOC's colours, as VOC and this project write class indices: its
+    numbers count then, whatever its colours mean elsewhere.
+
+    Raises:
+        InputError: as `read_mask`, as far as the header tells.
+    """
+    image, _, _ = _open(path, "mask", tuple(FORMATS), MAX_PIXELS, MAX_BYTES)
+    return image.mode == "P" and image.palette is not None and bytes(image.palette.palette) == palette().tobytes()
+
+
 def decode_flags(content: bytes, where: str) -> np.ndarray:
     """What is not 0 in a grey or palette PNG, (H, W) bool.
 
@@ -245,15 +275,21 @@ def jpeg(picture: np.ndarray) -> bytes:
 
 
 def _photograph(path: str | Path, what: str, formats: Sequence[str], max_pixels: int, max_bytes: int) -> Image.Image:
+    image = _single(path, what, formats, max_pixels, max_bytes)
+    try:
+        return _to_rgb(image, path)
+    except ValueError as error:  # InputError is none; a palette or transparency that Pillow cannot make sense of
+        raise _undecodable(path, what, str(error)) from None
+
+
+def _single(path: str | Path, what: str, formats: Sequence[str], max_pixels: int, max_bytes: int) -> Image.Image:
+    """The only picture of a file, of no more than 8 bits a channel as far as Pillow has not said so by its mode."""
     image, bits, count = _decode(path, what, formats, max_pixels, max_bytes)
     if bits > 8 and image.mode[0] not in "IF":  # Pillow has cut them off
         raise _too_deep(path, f"{image.mode} of {bits}")
     if count > 1:
         raise InputError(f"{path}: holds {count} pictures; save each as a file of its own.", "several pictures")
-    try:
-        return _to_rgb(image, path)
-    except ValueError as error:  # InputError is none; a palette or transparency that Pillow cannot make sense of
-        raise _undecodable(path, what, str(error)) from None
+    return image
 
 
 def _open(
@@ -276,10 +312,7 @@ def _parse(
     if form is None or form not in formats:
         raise _undecodable(path, what, _unknown(content, form, formats))
     try:
-        if form == "PNG":
-            _check_png(content)
-        elif form == "JPEG":
-            _check_jpeg(content)
+        FORMATS[form].check(content)
         image = FORMATS[form].read(io.BytesIO(content))
     except Exception as error:  # SyntaxError, struct.error, OSError and others, as the header is broken
         raise _undecodable(path, what, reason(error)) from None
@@ -314,43 +347,6 @@ def _decode(
     except Exception as error:  # a hostile file can make a decoder raise anything
         raise _undecodable(path, what, reason(error)) from None
     return image, bits, count
-
-
-def _check_png(content: bytes) -> None:
-    """Hold every chunk against its checksum, which Pillow leaves out for the pixels.
-
-    Raises:
-        ValueError: one does not fit, or the file ends before its end.
-    """
-    view, place = memoryview(content), 8
-    for _ in range(_MAX_CHUNKS):
-        end = place + 12 + int.from_bytes(view[place : place + 4], "big")
-        if end > len(content) or place + 12 > len(content):
-            raise ValueError("the file is truncated")
-        if zlib.crc32(view[place + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
-            raise ValueError("a checksum is wrong, so the file is damaged")
-        if content[place + 4 : place + 8] == b"IEND":
-            return
-        place = end
-    raise ValueError(f"has more than {_MAX_CHUNKS:,} chunks")
-
-
-def _check_jpeg(content: bytes) -> None:
-    """Refuse a JPEG of very many scans or segments, which cost far more time than bytes.
-
-    Raises:
-        ValueError: it has too many.
-    """
-    place, scans = 2, 0
-    for _ in range(_MAX_SEGMENTS):
-        marker = _MARKER.search(content, place)
-        if marker is None or marker[0][-1] == 0xD9:  # the end; a telephone's video may follow
-            return
-        scans += marker[0][-1] == 0xDA
-        if scans > _MAX_SCANS:
-            raise ValueError(f"has more than {_MAX_SCANS} scans")
-        place = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2], "big")
-    raise ValueError(f"has more than {_MAX_SEGMENTS:,} segments")
 
 
 def _unknown(content: bytes, form: str | None, formats: Sequence[str]) -> str:

@@ -252,6 +252,20 @@ def test_the_annotation_s_size_decides_on_turning(tmp_path: Path) -> None:
     assert not (tmp_path / "wrong.jpg").exists()
 
 
+@pytest.mark.parametrize(("orientation", "side"), [(2, 48), (3, 48), (4, 48), (3, 32), (6, 32), (8, 32)])
+def test_a_photograph_that_fits_its_annotation_either_way_stands_upright(
+    tmp_path: Path, orientation: int, side: int
+) -> None:
+    stored = RGB[:, :side]
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(stored).save(tmp_path / "in.png", exif=exif)
+    assert put_photograph(tmp_path / "in.png", tmp_path / "out.png", size=(side, 32)) is True
+    upright = np.array(pictures.read_upright(tmp_path / "in.png"))
+    np.testing.assert_array_equal(np.array(pictures.read_image(tmp_path / "out.png")), upright)
+    assert (upright != stored).any()
+
+
 ENDINGS = [("JPG", "jpg"), ("jpeg", "jpeg"), ("jpe", "jpg"), ("JFIF", "jpg"), ("PNG", "png"), ("gif", "png")]
 
 

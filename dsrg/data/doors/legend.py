@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dsrg.data.mask_folders import LARGEST_TABLE, is_void, read_colour_table
+from dsrg.data.mask_folders import LARGEST_TABLE, codes_in, is_void, read_colour_table, shown, translated
 from dsrg.errors import InputError
 from dsrg.files import disk, pictures
 from dsrg.labels import BACKGROUND, BACKGROUND_NAMES, IGNORE, palette
@@ -58,6 +58,11 @@ def read_legend(path: Path) -> Legend:
     else:
         names = [line.strip() for line in disk.read_text(path, "class list", limit=LARGEST_TABLE).split("\n")]
         values = {index: _plain(name) for index, name in enumerate(filter(None, names))}
+        if BACKGROUND_NAMES[0] not in values.values():
+            raise InputError(
+                f"{path}: lists no background; the values of masks count its lines from 0, so add 'background' as the "
+                "line that stands for it, usually the first."
+            )
     legend = Legend(path, values, colours)
     if not legend.classes:
         raise InputError(f"{path}: names no class; list background and one at least.")
@@ -88,25 +93,20 @@ def read_mask(path: Path, legend: Legend, index_of: Callable[[str], int]) -> np.
     Raises:
         InputError: as `pictures.read_mask`, or a value or colour has no meaning or no class.
     """
-    codes, names = _codes(path, legend)
-    present = np.zeros(1 << 24 if names is legend.colours else 1 << 8, bool)
-    present[codes] = True  # much faster than to sort the pixels
-    table = np.full(present.size, IGNORE, np.uint8)
-    for code in np.flatnonzero(present).tolist():
+    codes, names, of_colours = _codes(path, legend)
+    indices = {}
+    for code in codes_in(codes):
         name = names.get(code)
         if name is None:
-            colour = f"colour {code >> 16}, {code >> 8 & 255}, {code & 255}"
-            what = colour if names is legend.colours else f"value {code}"
+            what = f"colour {shown(code)}" if of_colours else f"value {code}"
             raise InputError(f"{path}: holds the {what}, which {legend.path} does not list; add it there.")
-        if name == BACKGROUND_NAMES[0]:
-            table[code] = BACKGROUND
-        elif name != VOID:
-            table[code] = index_of(name)
-    return np.asarray(table[codes])
+        indices[code] = BACKGROUND if name == BACKGROUND_NAMES[0] else IGNORE if name == VOID else index_of(name)
+    return translated(codes, indices)
 
 
-def _codes(path: Path, legend: Legend) -> tuple[np.ndarray, Mapping[int, str]]:
-    """The mask's values or colours, (H, W), and what they stand for; a palette's colours if all have a meaning."""
+def _codes(path: Path, legend: Legend) -> tuple[np.ndarray, Mapping[int, str], bool]:
+    """The mask's values or colours, (H, W), what they stand for, and whether they are colours: those of a palette if
+    all have a meaning."""
     values: np.ndarray | None = None
     try:
         values = pictures.read_mask(path)
@@ -114,11 +114,11 @@ def _codes(path: Path, legend: Legend) -> tuple[np.ndarray, Mapping[int, str]]:
         if error.kind != "mask in colour" or not legend.colours:
             raise
     if legend.colours:
-        pixels = np.asarray(pictures.read_image(path, "mask"), np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
-        if values is None or np.isin(pixels, list(legend.colours)).all():
-            return pixels, legend.colours
+        codes, names = pictures.read_colours(path), {pictures.TRANSPARENT: BACKGROUND_NAMES[0], **legend.colours}
+        if values is None or all(code in names for code in codes_in(codes)):
+            return codes, names, True
     assert values is not None  # else it was in colour
-    return values, {IGNORE: VOID, **legend.values}
+    return values, {IGNORE: VOID, **legend.values}, False
 
 
 def _labelmap(path: Path) -> list[tuple[str, int]]:
