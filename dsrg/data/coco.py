@@ -23,6 +23,7 @@ from dsrg.data.coco_rows import (
     read_categories,
     read_images,
     value_of,
+    void_categories,
     where_of,
 )
 from dsrg.data.photo_index import PhotoIndex
@@ -81,7 +82,8 @@ def instances_of(
 
     A crowd (iscrowd 1) gives its label to the photograph and 255 to its pixels. But where every object of a category is
     marked so, as annotation tools mark masks that are painted, they are objects. The box of an object without a polygon
-    of three points is 255 too, if any other object of the file has one; if none has, there are no masks.
+    of three points is 255 too, if any other object of the file has one; if none has, there are no masks. Objects of a
+    category that stands for void (see `mask_folders.is_void`) are 255 and give no label.
 
     Args:
         content: The annotations.
@@ -112,6 +114,7 @@ def instances_of(
     sizes = _sizes(kept, found_at, rows)
     class_names = ("background", *(categories.values() if names is None else names))
     indices = {number: class_names.index(name) for number, name in categories.items()}
+    indices |= dict.fromkeys(void_categories(content["categories"]), labels.IGNORE)
     crowds = categories if painted else painted_categories(rows, categories, path)
     objects, found = read_objects(rows, crowds, categories, indices, {n: sizes.get(n) for n in images}, path)
     if not _segmented(rows):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dsrg.data.mask_folders import is_void
 from dsrg.data.regions import Runs, Segmentation
 from dsrg.errors import InputError
 from dsrg.labels import BACKGROUND_NAMES, fault_of_name
@@ -33,7 +34,7 @@ def check_content(content: Any, path: Path) -> Content:
 
 
 def read_categories(rows: Sequence[dict[str, Any]], path: Path, used: Collection[int] | None = None) -> Categories:
-    """The categories that are classes.
+    """The categories that are classes: background is none, nor is what stands for void.
 
     Args:
         rows: Of the file's list.
@@ -52,7 +53,7 @@ def read_categories(rows: Sequence[dict[str, Any]], path: Path, used: Collection
             raise InputError(f"{path}: category {number} is listed twice; give each an id of its own.")
         found[number] = name.strip()
     kept = {number: name for number, name in sorted(found.items()) if used is None or number in used}
-    kept = {number: name for number, name in kept.items() if name not in BACKGROUND_NAMES}
+    kept = {number: name for number, name in kept.items() if name not in BACKGROUND_NAMES and not is_void(name)}
     for name in kept.values():
         if fault_of_name(name):
             raise InputError(f"{path}: the category {name[:60]!r} {fault_of_name(name)}; rename it.")
@@ -63,6 +64,12 @@ def read_categories(rows: Sequence[dict[str, Any]], path: Path, used: Collection
     return kept
 
 
+def void_categories(rows: Sequence[dict[str, Any]]) -> dict[int, str]:
+    """The categories whose objects are void, such as LabelMe's '__ignore__', of a list that `read_categories` has
+    read."""
+    return {row["id"]: row["name"].strip() for row in rows if is_void(row["name"].strip())}
+
+
 def describe_unused(contents: Sequence[Content], where: Path) -> list[str]:
     """The sentence on the categories of files that no object of any has."""
     used, unused = set[str](), dict[str, None]()
@@ -71,7 +78,7 @@ def describe_unused(contents: Sequence[Content], where: Path) -> list[str]:
         for row in content["categories"]:
             used |= {row["name"].strip()} if row["id"] in listed else set()
             unused |= {} if row["id"] in listed else {row["name"].strip(): None}
-    names = [name for name in unused if name not in used and name not in BACKGROUND_NAMES]
+    names = [name for name in unused if name not in {*used, *BACKGROUND_NAMES} and not is_void(name)]
     if not names:
         return []
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
