@@ -27,7 +27,7 @@ from dsrg.data.coco_rows import (
     where_of,
 )
 from dsrg.data.photo_index import PhotoIndex
-from dsrg.data.photograph import describe_left_out, walk
+from dsrg.data.photograph import Found, describe_left_out, walk
 from dsrg.data.prepare import Item, Plan, check_names, choose_splits, name_ids
 from dsrg.data.regions import paint
 from dsrg.errors import InputError
@@ -77,6 +77,7 @@ def instances_of(
     painted: bool = False,
     files: Collection[Path] = (),
     part: bool = False,
+    named_anew: bool = False,
 ) -> Instances:
     """The photographs of annotations in COCO's format; those without any object are left out.
 
@@ -96,6 +97,7 @@ def instances_of(
         painted: What is marked as a crowd is an object, as where CVAT has written the file.
         files: Those that the content comes from, where they are several.
         part: The file is of a part of the data, so that nothing is told of categories and photographs that it lacks.
+        named_anew: The photographs are a data set's, see `PhotoIndex`.
 
     Raises:
         InputError: a value is broken, or a photograph does not exist or lies elsewhere.
@@ -109,8 +111,12 @@ def instances_of(
     if len(images) > len(kept):
         left = len(images) - len(kept)
         notes.append(f"{path}: {left} of {len(images)} photographs show no object and were left out.")
-    read = {path.resolve(), *(file.resolve() for file in files)}
-    found_at, known_files, left_out = _find(kept, images, photos, read, path, part)
+    lying = walk(photos).check()
+    index = PhotoIndex(photos, lying.photographs, named_anew=named_anew)
+    found_at, known_files, left_out = _find(kept, images, index, path)
+    if not part:
+        read = {path.resolve(), *(file.resolve() for file in files)}
+        left_out += _describe_unlisted(photos, lying, known_files, read, path)
     sizes = _sizes(kept, found_at, rows)
     class_names = ("background", *(categories.values() if names is None else names))
     indices = {number: class_names.index(name) for number, name in categories.items()}
@@ -244,24 +250,24 @@ def _items(
     return items, drawn.describe(path, bare if bare < len(items) else 0, cut_off)
 
 
-def _find(
-    kept: Images, images: Images, photos: Path, read: Collection[Path], path: Path, part: bool
-) -> tuple[dict[int, Path], set[Path], list[str]]:
-    """From the id of a photograph that shows objects to its file; the files of all; and sentences on files that nothing
-    names, but for those that are read."""
-    found = walk(photos).check()
-    index = PhotoIndex(photos, found.photographs)
+def _find(kept: Images, images: Images, index: PhotoIndex, path: Path) -> tuple[dict[int, Path], set[Path], list[str]]:
+    """From the id of a photograph that shows objects to its file; the files of all; and a sentence on how they were
+    found."""
     places = {name: f"{path} (image {number})" for number, (name, _) in kept.items()}
     named, notes = index.locate(places, path, places)
     files = {number: named[name] for number, (name, _) in kept.items()}
     listed = {*named.values()}.union(*(index.guess(name) for name, _ in images.values() if name not in named))
-    if part:
-        return files, listed, notes
-    unlisted = len({*found.photographs} - listed)
-    if unlisted:
-        notes.append(f"{photos}: {unlisted} photographs are not listed in {path} and were left out.")
-    others = [other for other in found.others if other.resolve() not in read]
-    return files, listed, notes + describe_left_out(photos, others, found.skipped)
+    return files, listed, notes
+
+
+def _describe_unlisted(
+    photos: Path, lying: Found, listed: Collection[Path], read: Collection[Path], path: Path
+) -> list[str]:
+    """Sentences on what lies in the folder of the photographs and nothing names, but for the files that are read."""
+    unlisted = len({*lying.photographs} - {*listed})
+    others = [other for other in lying.others if other.resolve() not in read]
+    notes = [f"{photos}: {unlisted} photographs are not listed in {path} and were left out."] if unlisted else []
+    return notes + describe_left_out(photos, others, lying.skipped)
 
 
 def _check_official(found: Instances) -> None:

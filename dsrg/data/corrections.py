@@ -71,7 +71,7 @@ def read_corrections(source: Path, folder: VocFolder, colours: Colours | None = 
     if not source.exists():
         raise InputError(f"{source}: does not exist; check --masks.")
     unread.check_format(source)
-    index = PhotoIndex(folder.image_dir, [files[-1] for files in folder.photo_files().values()])
+    index = PhotoIndex(folder.image_dir, [files[-1] for files in folder.photo_files().values()], named_anew=True)
     masks = layouts.mask_folder(source) if source.is_dir() else None
     kinds = {} if masks else _sort(source)
     if len(kinds) > 1:
@@ -185,7 +185,9 @@ def _read_objects(title: str, values: Mapping[Path, Any], folder: VocFolder) -> 
     for path, value in values.items():
         content, more = _content(value, path)
         is_cvat = title == CVAT or (title == COCO and coco_files.tool_of(content, path) == coco_files.CVAT)
-        found = coco.instances_of(content, path, folder.image_dir, in_order=title == CVAT, painted=is_cvat, part=True)
+        found = coco.instances_of(
+            content, path, folder.image_dir, in_order=title == CVAT, painted=is_cvat, part=True, named_anew=True
+        )
         names = found.categories.values()
         table = np.array([BACKGROUND, *(folder.classes.index(name, str(path)) for name in names)], np.uint8)
         table = np.concatenate([table, np.full(IGNORE + 1 - len(table), IGNORE, np.uint8)])
