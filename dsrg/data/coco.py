@@ -116,7 +116,7 @@ def instances_of(
     found_at, known_files, left_out = _find(kept, images, index, path)
     if not part:
         read = {path.resolve(), *(file.resolve() for file in files)}
-        left_out += _describe_unlisted(photos, lying, known_files, read, path)
+        left_out += describe_unlisted(photos, lying, known_files, read, path)
     sizes = _sizes(kept, found_at, rows)
     class_names = ("background", *(categories.values() if names is None else names))
     indices = {number: class_names.index(name) for number, name in categories.items()}
@@ -260,7 +260,7 @@ def _find(kept: Images, images: Images, index: PhotoIndex, path: Path) -> tuple[
     return files, listed, notes
 
 
-def _describe_unlisted(
+def describe_unlisted(
     photos: Path, lying: Found, listed: Collection[Path], read: Collection[Path], path: Path
 ) -> list[str]:
     """Sentences on what lies in the folder of the photographs and nothing names, but for the files that are read."""

@@ -13,11 +13,10 @@ import numpy as np
 from dsrg.data import coco
 from dsrg.data.coco_rows import Content, check_content
 from dsrg.data.doors import coco_files, cvat, label_studio, labelme, layouts, legend, unread
-from dsrg.data.ids import shown
+from dsrg.data.labelme import image_path, locate
 from dsrg.data.mask_folders import Colours, is_void, read_any_mask
 from dsrg.data.photo_index import PhotoIndex
 from dsrg.data.photograph import walk
-from dsrg.data.prepare import plain
 from dsrg.data.voc import VocFolder
 from dsrg.errors import InputError
 from dsrg.files import disk, pictures
@@ -83,7 +82,7 @@ def read_corrections(source: Path, folder: VocFolder, colours: Colours | None = 
     if masks is not None or title == PNG:
         read = _read_pngs(source, masks or source, folder, index, colours)
     elif title == LABELME:
-        read = _read_labelme(values, folder, index)
+        read = _read_labelme(values, source, folder, index)
     else:
         read = _read_objects(title, values, folder)
     seen: dict[Path, Path] = {}
@@ -123,37 +122,21 @@ def _kind_of(value: Any) -> str:
     return LABEL_STUDIO if label_studio.is_export(value) else ""
 
 
-def _read_labelme(values: Mapping[Path, Any], folder: VocFolder, index: PhotoIndex) -> Corrections:
+def _read_labelme(values: Mapping[Path, Any], source: Path, folder: VocFolder, index: PhotoIndex) -> Corrections:
     masks, empty = [], 0
+    said = {path: image_path(value) for path, value in values.items()}
+    photos, notes = locate(said, source if source.is_dir() else source.parent, index)
     for path, value in values.items():
         drawn = labelme.read_drawn(value, path)
-        photo = _photo_of(drawn, index, folder)
         index_of = functools.partial(_index_of, folder.classes, str(path))
         for shape in drawn.shapes:
             index_of(shape.label)
-        size = pictures.read_size(photo)
+        size = pictures.read_size(photos[path])
         mask = functools.partial(labelme.paint, drawn, size, index_of)
-        masks.append(Correction(photo, path, drawn.size or size, mask))
+        masks.append(Correction(photos[path], path, drawn.size or size, mask))
         empty += drawn.empty
-    notes = [f"{empty} points and lines of LabelMe fill nothing and were not read."] if empty else []
+    notes += [f"{empty} points and lines of LabelMe fill nothing and were not read."] if empty else []
     return Corrections(LABELME, masks, notes)
-
-
-def _photo_of(drawn: labelme.Drawn, index: PhotoIndex, folder: VocFolder) -> Path:
-    """The photograph of a LabelMe file: of the name that it says, or of its own."""
-    said, own = (index.find(name) or index.find(plain(Path(name).stem)) for name in (drawn.photo, drawn.path.stem))
-    found = {*said, *own}
-    if len(found) > 1:
-        raise InputError(
-            f"{drawn.path}: says that it is of {shown(drawn.photo)}, but its name is that of {own[0].name}; rename it, "
-            "or correct its imagePath."
-        )
-    if not found:
-        raise InputError(
-            f"{drawn.path}: is of {shown(drawn.photo)}, which is no photograph of {folder.image_dir}; correct its "
-            "imagePath, or leave it out."
-        )
-    return found.pop()
 
 
 def _read_pngs(source: Path, place: Path, folder: VocFolder, index: PhotoIndex, colours: Colours | None) -> Corrections:

@@ -61,17 +61,17 @@ def read_folder(folder: Path, photos: Path, photographs: Sequence[Path], labels:
     files = annotations_in(folder)
     if not files:
         raise InputError(f"{folder}: holds no annotation, .xml of VOC's or .json of LabelMe's; check --boxes.")
-    names = {file: file.relative_to(folder).with_suffix("").as_posix() for file in files}
-    located, notes = PhotoIndex(photos, photographs).locate(names.values(), folder)
+    read = {file: READERS[file.suffix.lower()](file) for file in files}
+    said = {file: drawn.photo for file, drawn in read.items()}
+    located, notes = labelme.locate(said, folder, PhotoIndex(photos, photographs))
     owners: dict[Path, Path] = {}
     found, bare, cut_off, void = Boxed({}, {}, {}, notes), 0, 0, 0
     for file in files:
-        photo = located[names[file]]
+        photo = located[file]
         if owners.setdefault(photo, file) != file:
             raise InputError(f"{file}: is of the photograph {photo}, as {owners[photo]} is; remove one of the two.")
-        whole = READERS[file.suffix.lower()](file)
-        drawn = _without_void(whole)
-        void += len(whole.names) - len(drawn.names)
+        drawn = _without_void(read[file])
+        void += len(read[file].names) - len(drawn.names)
         extra = sorted({*filterfalse(is_void, labels.get(photo, ()))} - {*drawn.names, "background"})
         if extra and drawn.names:
             sentence = f"has no box of '{extra[0]}', which is a label of {photo}; draw it, or take the label off."

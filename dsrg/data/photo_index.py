@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -34,7 +35,7 @@ class PhotoIndex:
             named_anew: They are a data set's, which `prepare.name_ids` has named, and may be called as they were
                 before: 'my cat.jpg' is my_cat, 'cat/1.jpg' may be cat_1.
         """
-        self._folder = folder
+        self.folder = folder
         self._photographs = photographs
         self._named_anew = named_anew
         self._keys: list[Callable[[Path], str]] = [
@@ -46,6 +47,7 @@ class PhotoIndex:
         ]
         self._tables: dict[tuple[bool, int], dict[str, list[Path]]] = {}
         self._folders: set[str] | None = None
+        self._places: dict[str, Path] | None = None
 
     def find(self, name: str) -> list[Path]:
         """The photographs that `name` may mean: none, one, or several of the same rank."""
@@ -57,6 +59,13 @@ class PhotoIndex:
                 if hits:
                     return hits
         return []
+
+    def at(self, path: Path) -> list[Path]:
+        """The photograph that lies at a path, which may go up through '..'; none where none does."""
+        if self._places is None:
+            self._places = {os.path.realpath(own): own for own in self._photographs}
+        found = self._places.get(os.path.realpath(path))
+        return [] if found is None else [found]
 
     def guess(self, name: str) -> list[Path]:
         """As `find`, or else by the name that the data set has given it, or the last part of the name, see `locate`."""
@@ -77,9 +86,9 @@ class PhotoIndex:
         files = self.find(name)
         if not files:
             sentence = f"the photograph does not exist, but {where} names it; add it, or take its name out there."
-            raise InputError(f"{self._folder / name}: {sentence}")
+            raise InputError(f"{self.folder / name}: {sentence}")
         if len(files) > 1:
-            raise InputError(f"{where}: '{name}' may be {files[0]} or {files[1]}; write the path below {self._folder}.")
+            raise InputError(f"{where}: '{name}' may be {files[0]} or {files[1]}; write the path below {self.folder}.")
         return files[0]
 
     def _table(self, folded: bool, rank: int) -> dict[str, list[Path]]:
@@ -132,21 +141,21 @@ class PhotoIndex:
             hits = self._last_part(name, least if near else 0)
             if near and len(hits) == 1 and owners.setdefault(hits[0], name) in far and owners[hits[0]] != name:
                 both = f"both {shown(owners[hits[0]])} and {shown(name)} may be {hits[0]}"
-                raise InputError(f"{where}: {both}; write the path below {self._folder}.")
+                raise InputError(f"{where}: {both}; write the path below {self.folder}.")
             files[name] = [path for path in hits if not near or owners.get(path, name) == name]
         self._check(files, where, places or {})
         found = {name: own[0] for name, own in files.items()}
         example = next((name for name in far if name != found[name].name), None)
         if example is None:
             return found, []
-        file = found[example].relative_to(self._folder).as_posix()
+        file = found[example].relative_to(self.folder).as_posix()
         sentence = f"photographs were found by the last part of their names, such as {file} for {shown(example)}."
         return found, [f"{where}: {len(far)} {sentence}"]
 
     def _has_folder(self, name: str) -> bool:
         """Whether a folder of this name is among those of the photographs."""
         if self._folders is None:
-            below = {path.relative_to(self._folder).parent for path in self._photographs}
+            below = {path.relative_to(self.folder).parent for path in self._photographs}
             self._folders = {fold(part) for folder in below for part in folder.parts}
         return fold(name) in self._folders
 
@@ -177,15 +186,15 @@ class PhotoIndex:
     def _check(self, files: Mapping[str, Sequence[Path]], where: Path, places: Mapping[str, str]) -> None:
         missing = [name for name, own in files.items() if not own]
         if missing:
-            check_below(missing[0], places.get(missing[0], str(where)), self._folder)
+            check_below(missing[0], places.get(missing[0], str(where)), self.folder)
             more = f" ({len(missing) - 1} more do not.)" if len(missing) > 1 else ""
             by = places.get(missing[0], where)
             sentence = f"the photograph does not exist, but {by} names it; add it, or take its name out there.{more}"
-            raise InputError(f"{self._folder / missing[0]}: {sentence}")
+            raise InputError(f"{self.folder / missing[0]}: {sentence}")
         several = next((name for name, own in files.items() if len(own) > 1), None)
         if several is not None:
             one, other, *_ = files[several]
-            raise InputError(f"{where}: '{several}' may be {one} or {other}; write the path below {self._folder}.")
+            raise InputError(f"{where}: '{several}' may be {one} or {other}; write the path below {self.folder}.")
 
 
 def is_foreign(name: str) -> bool:
