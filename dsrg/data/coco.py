@@ -22,6 +22,7 @@ from dsrg.data.coco_rows import (
     painted_categories,
     read_categories,
     read_images,
+    unfolded,
     value_of,
     void_categories,
     where_of,
@@ -102,10 +103,10 @@ def instances_of(
     Raises:
         InputError: a value is broken, or a photograph does not exist or lies elsewhere.
     """
-    rows = content["annotations"]
+    rows, notes = unfolded(content["annotations"], path)
     listed = {value_of(row, "category_id", int, f"{path} (an annotation)") for row in rows}
     categories = read_categories(content["categories"], path, None if keep_unused else listed)
-    notes = [] if keep_unused or part else describe_unused([content], path)
+    notes += [] if keep_unused or part else describe_unused([content], path)
     images = read_images(content["images"], path)
     kept = _showing(images, rows, categories, path)
     if len(images) > len(kept):

@@ -19,12 +19,20 @@ Categories = Mapping[int, str]
 """From a category's id to its name, in the order of the ids."""
 LONGEST_OUTLINE = 100_000
 """Pixels around a polygon that any photograph may have; as many as it has pixels where those are more."""
+_OTHERS = {"segments_info": "panoptic segmentation", "caption": "captions"}
+"""What COCO's files of other kinds are of, by a key of their annotations."""
 TAG = "tag"
 """In a row that gives a label to its photograph and has no place in it; other readers write such rows."""
 
 
 def check_content(content: Any, path: Path) -> Content:
     """The content of a JSON file, if it has COCO's lists; raises InputError."""
+    rows = content.get("annotations") if isinstance(content, dict) else None
+    first = rows[0] if isinstance(rows, list) and rows and isinstance(rows[0], dict) else {}
+    kind = next((kind for key, kind in _OTHERS.items() if key in first and "category_id" not in first), None)
+    if kind:
+        sentence = f"is COCO's file of {kind}, which is not read; give that of instances (instances_*.json)"
+        raise InputError(f"{path}: {sentence}, which has each object's category and outline.")
     for key in ("images", "annotations", "categories"):
         rows = content.get(key) if isinstance(content, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -112,6 +120,30 @@ def painted_categories(rows: Sequence[dict[str, Any]], categories: Categories, p
         if row.get("segmentation"):
             marks.setdefault(row["category_id"], set()).add(bool(row.get("iscrowd")))
     return {number: name for number, name in categories.items() if marks.get(number) == {True}}
+
+
+def unfolded(rows: Sequence[dict[str, Any]], path: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """Annotations whose segmentations are lists of polygons, or nothing where no polygon has three points; and a
+    sentence on those that were one polygon, not in a list, as older tools write it."""
+    found, flat = [], 0
+    for row in rows:
+        parts = row.get("segmentation")
+        if isinstance(parts, list):
+            is_flat = bool(parts) and all(map(_is_number, parts))
+            flat += is_flat
+            parts = [parts] if is_flat else parts
+            # Fewer than three points enclose nothing. What is broken stays, to be refused where it is read.
+            empty = all(isinstance(part, list) and len(part) < 6 and all(map(_is_number, part)) for part in parts)
+            row = {**row, "segmentation": [] if empty else parts}
+        found.append(row)
+    sentence = (
+        "objects have their polygon as one list of numbers, not in a list of polygons; it was read as one polygon"
+    )
+    return found, [f"{path}: {flat} {sentence}."] if flat else []
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def read_segmentation(row: dict[str, Any], size: tuple[int, int], where: str) -> tuple[Segmentation, bool]:

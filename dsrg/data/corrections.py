@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element
@@ -13,10 +13,11 @@ import numpy as np
 from dsrg.data import coco
 from dsrg.data.coco_rows import Content, check_content
 from dsrg.data.doors import coco_files, cvat, label_studio, labelme, layouts, legend, unread
+from dsrg.data.ids import plain
 from dsrg.data.labelme import image_path, locate
 from dsrg.data.mask_folders import Colours, is_void, read_any_mask
 from dsrg.data.photo_index import PhotoIndex
-from dsrg.data.photograph import walk
+from dsrg.data.photograph import LEFT_OUT, describe_left_out, fold, walk
 from dsrg.data.voc import VocFolder
 from dsrg.errors import InputError
 from dsrg.files import disk, pictures
@@ -29,6 +30,8 @@ READ = (
 )
 CLASSES = "classes.txt"
 """A list of classes beside masks or above their folder."""
+LISTS = (legend.LABELMAP, legend.CLASS_NAMES, CLASSES)
+"""Files that say what the values of masks mean."""
 LABELME, COCO, LABEL_STUDIO, CVAT = "LabelMe's JSON", "COCO's JSON", "Label Studio's JSON", "CVAT's 'CVAT for images'"
 PNG = "PNG masks"
 
@@ -65,7 +68,7 @@ def read_corrections(source: Path, folder: VocFolder, colours: Colours | None = 
 
     Raises:
         InputError: nothing is known there, or kinds are mixed; a photograph or a class is not the data set's, or a
-            photograph has two masks; or as the readers.
+            photograph has two masks; no object fills a part of a photograph; or as the readers.
     """
     if not source.exists():
         raise InputError(f"{source}: does not exist; check --masks.")
@@ -85,12 +88,30 @@ def read_corrections(source: Path, folder: VocFolder, colours: Colours | None = 
         read = _read_labelme(values, source, folder, index)
     else:
         read = _read_objects(title, values, folder)
+    if not read.masks:
+        raise InputError(
+            f"{source}: is {title} without an object that fills a part of a photograph, so there is nothing to import; "
+            "polygons and painted masks are read, lines, points and predictions are not."
+        )
     seen: dict[Path, Path] = {}
     for one in read.masks:
         first = seen.setdefault(one.photo, one.source)
         if first != one.source:
             raise InputError(f"{one.source}: is a mask of {one.photo.name}, as {first} is; remove one of them.")
-    return read
+    return read._replace(notes=read.notes + _describe_unread(masks or source, read.masks, values))
+
+
+def _describe_unread(place: Path, read: Sequence[Correction], values: Mapping[Path, Any]) -> list[str]:
+    """Sentences on the files of a folder that are neither read nor the photographs of masks that are."""
+    if not place.is_dir():
+        return []
+    known = {*values, *(one.source for one in read), *(place / name for name in LISTS)}
+    stems = {fold(one.photo.stem) for one in read}
+    found = walk(place)
+    left = [path for path in found.others if path not in known]
+    left += [path for path in found.photographs if path not in known and fold(plain(path.stem)) not in stems]
+    notes = describe_left_out(place, sorted(left), found.skipped)
+    return [note.replace(LEFT_OUT, LEFT_OUT.replace("photographs", "masks that are read")) for note in notes]
 
 
 def _sort(source: Path) -> dict[str, dict[Path, Any]]:
@@ -146,7 +167,7 @@ def _read_pngs(source: Path, place: Path, folder: VocFolder, index: PhotoIndex, 
     root = place if place.is_dir() else place.parent
     names = {path.relative_to(root).with_suffix("").as_posix(): path for path in files}
     photos, notes = index.locate(names, source)
-    listed = [source / name for name in (legend.LABELMAP, legend.CLASS_NAMES, CLASSES)] if source.is_dir() else []
+    listed = [source / name for name in LISTS] if source.is_dir() else []
     listed.append(root.parent / CLASSES)  # where `dsrg predict` puts it
     file = None if colours else next((path for path in listed if path.is_file()), None)
     meaning = legend.read_legend(file) if file else None
