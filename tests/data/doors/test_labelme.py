@@ -17,7 +17,7 @@ from dsrg.data.prepare import write_set
 from dsrg.errors import InputError
 from dsrg.files.pictures import read_mask
 
-SQUARE = [[1, 1], [5, 1], [5, 5], [1, 5]]
+SQUARE = [[1.0, 1.0], [5.0, 1.0], [5.0, 5.0], [1.0, 5.0]]
 
 
 def shape(label: str, points: list[list[float]] = SQUARE, kind: str = "polygon", **more: Any) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def shape(label: str, points: list[list[float]] = SQUARE, kind: str = "polygon",
 
 
 def labelme(path: Path, *shapes: dict[str, Any], said: str = "", **more: Any) -> Path:
-    head = {"version": "5.5.0", "flags": {}, "imageData": None, **({"imagePath": said} if said else {})}
+    head: dict[str, Any] = {"version": "5.5.0", "flags": {}, "imageData": None, **({"imagePath": said} if said else {})}
     return dump(path, {**head, "shapes": list(shapes), **more})
 
 
