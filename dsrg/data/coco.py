@@ -108,10 +108,8 @@ def instances_of(
     categories = read_categories(content["categories"], path, None if keep_unused else listed)
     notes += [] if keep_unused or part else describe_unused([content], path)
     images = read_images(content["images"], path)
-    kept = _showing(images, rows, categories, path)
-    if len(images) > len(kept):
-        left = len(images) - len(kept)
-        notes.append(f"{path}: {left} of {len(images)} photographs show no object and were left out.")
+    kept, bare = _showing(images, rows, categories, path)
+    notes += bare
     lying = walk(photos).check()
     index = PhotoIndex(photos, lying.photographs, named_anew=named_anew)
     found_at, known_files, left_out = _find(kept, images, index, path)
@@ -120,8 +118,8 @@ def instances_of(
         left_out += describe_unlisted(photos, lying, known_files, read, path)
     sizes = _sizes(kept, found_at, rows)
     class_names = ("background", *(categories.values() if names is None else names))
-    indices = {number: class_names.index(name) for number, name in categories.items()}
-    indices |= dict.fromkeys(void_categories(content["categories"]), labels.IGNORE)
+    indices = dict.fromkeys(void_categories(content["categories"]), labels.IGNORE)
+    indices |= {number: class_names.index(name) for number, name in categories.items()}
     crowds = categories if painted else painted_categories(rows, categories, path)
     objects, found = read_objects(rows, crowds, categories, indices, {n: sizes.get(n) for n in images}, path)
     if not _segmented(rows):
@@ -200,11 +198,16 @@ def _segmented(rows: Sequence[Mapping[str, Any]]) -> bool:
     return any(row.get("segmentation") for row in rows)
 
 
-def _showing(images: Images, rows: Sequence[dict[str, Any]], categories: Categories, path: Path) -> Images:
-    """Those of the photographs that show an object of a class."""
+def _showing(
+    images: Images, rows: Sequence[dict[str, Any]], categories: Categories, path: Path
+) -> tuple[Images, list[str]]:
+    """Those of the photographs that show an object of a class, and a sentence on the others."""
     pictured = [value_of(row, "image_id", int, where_of(path, row)) for row in rows]
     shown = {image for image, row in zip(pictured, rows, strict=True) if row["category_id"] in categories}
-    return {number: image for number, image in images.items() if number in shown}
+    kept = {number: image for number, image in images.items() if number in shown}
+    left = len(images) - len(kept)
+    sentence = f"{path}: {left} of {len(images)} photographs show no object and were left out."
+    return kept, [sentence] if left else []
 
 
 def _sizes(kept: Images, files: Mapping[int, Path], rows: Sequence[Mapping[str, Any]]) -> Sizes:

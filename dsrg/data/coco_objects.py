@@ -88,11 +88,7 @@ def read_objects(
             own.placed.add(indices[category])
             is_behind = is_box or is_crowd
             own.regions.append(Region(IGNORE if is_behind else indices[category], segmentation, is_behind))
-    for image, own in objects.items():
-        size = sizes[image]
-        if size and own.classes - own.placed:  # a class is somewhere, nobody knows where: nothing is background
-            whole = [np.array([0, 0, size[0], 0, *size, 0, size[1]], np.float64)]
-            own.regions.append(Region(IGNORE, whole, True))
+    _cover_unplaced(objects, sizes)
     objects = {image: own for image, own in objects.items() if own.classes}
     crowded = [name for number, name in painted.items() if number in marked]
     counts = _describe_objects(crowded, {"crowds": crowds, "boxes": boxes, "void": void}, path)
@@ -100,6 +96,15 @@ def read_objects(
         unknown = min(row["category_id"] for row in rows if row["category_id"] not in indices)
         counts.append(f"{path}: {ignored} annotations are of no class (category {unknown}) and count as background.")
     return objects, counts
+
+
+def _cover_unplaced(objects: Mapping[int, Objects], sizes: Mapping[int, tuple[int, int] | None]) -> None:
+    """Where a class is somewhere, and nobody knows where, nothing is background: it is void."""
+    for image, own in objects.items():
+        size = sizes[image]
+        if size and own.classes - own.placed:
+            whole = [np.array([0, 0, size[0], 0, *size, 0, size[1]], np.float64)]
+            own.regions.append(Region(IGNORE, whole, True))
 
 
 def join_listed_twice(

@@ -126,8 +126,7 @@ def plan_tagged(
     """
     tagged, boxed = _with_boxes(tagged, photos, where, boxes)
     void = sorted({name for own in tagged.labels.values() for name in own if is_void(name)})
-    none = {"background", *void}
-    labels = {file: [name for name in own if name not in none] for file, own in tagged.labels.items()}
+    labels = {file: [name for name in own if name not in ("background", *void)] for file, own in tagged.labels.items()}
     bare = sorted({*tagged.bare, *(file for file, own in labels.items() if not own)})
     labels = {file: own for file, own in labels.items() if own}
     notes = [
