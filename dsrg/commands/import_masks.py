@@ -88,11 +88,16 @@ def _differences(labels: Mapping[str, set[int]], staged: Sequence[Staged]) -> li
     more = [one for one in known if {*one.classes} - labels[one.photo.stem]]
     fewer = [one for one in known if labels[one.photo.stem] - {*one.classes}]
     lost = [one for one in staged if one.photo.stem not in labels]
+    bare = [one for one in staged if one.void and not one.classes]
     return [
         f"{len(found)} masks, such as {found[0].target.name}, {sentence}."
         for found, sentence in (
             (more, "show a class that the photograph's labels do not name; add the label"),
             (fewer, "do not show all classes that the photograph's labels name; take the label off, or mend the mask"),
+            (
+                bare,
+                "show no object and are partly void, so that background alone is learnt from them; draw outlines",
+            ),
             (lost, "are of photographs in neither split, which nothing is learnt from or measured on"),
         )
         if found

@@ -26,6 +26,8 @@ class Drawn(NamedTuple):
     an object has none."""
     size: tuple[int, int] | None
     """Width and height that the boxes are for; None where the file does not say."""
+    photo: str = ""
+    """The photograph's path from the file, as far as LabelMe's say it."""
 
 
 LARGEST = 16 * disk.MIB

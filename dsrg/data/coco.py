@@ -22,11 +22,13 @@ from dsrg.data.coco_rows import (
     painted_categories,
     read_categories,
     read_images,
+    unfolded,
     value_of,
+    void_categories,
     where_of,
 )
 from dsrg.data.photo_index import PhotoIndex
-from dsrg.data.photograph import describe_left_out, walk
+from dsrg.data.photograph import Found, describe_left_out, walk
 from dsrg.data.prepare import Item, Plan, check_names, choose_splits, name_ids
 from dsrg.data.regions import paint
 from dsrg.errors import InputError
@@ -76,12 +78,14 @@ def instances_of(
     painted: bool = False,
     files: Collection[Path] = (),
     part: bool = False,
+    named_anew: bool = False,
 ) -> Instances:
     """The photographs of annotations in COCO's format; those without any object are left out.
 
     A crowd (iscrowd 1) gives its label to the photograph and 255 to its pixels. But where every object of a category is
     marked so, as annotation tools mark masks that are painted, they are objects. The box of an object without a polygon
-    of three points is 255 too, if any other object of the file has one; if none has, there are no masks.
+    of three points is 255 too, if any other object of the file has one; if none has, there are no masks. Objects of a
+    category that stands for void (see `mask_folders.is_void`) are 255 and give no label.
 
     Args:
         content: The annotations.
@@ -94,24 +98,28 @@ def instances_of(
         painted: What is marked as a crowd is an object, as where CVAT has written the file.
         files: Those that the content comes from, where they are several.
         part: The file is of a part of the data, so that nothing is told of categories and photographs that it lacks.
+        named_anew: The photographs are a data set's, see `PhotoIndex`.
 
     Raises:
         InputError: a value is broken, or a photograph does not exist or lies elsewhere.
     """
-    rows = content["annotations"]
+    rows, notes = unfolded(content["annotations"], path)
     listed = {value_of(row, "category_id", int, f"{path} (an annotation)") for row in rows}
     categories = read_categories(content["categories"], path, None if keep_unused else listed)
-    notes = [] if keep_unused or part else describe_unused([content], path)
+    notes += [] if keep_unused or part else describe_unused([content], path)
     images = read_images(content["images"], path)
-    kept = _showing(images, rows, categories, path)
-    if len(images) > len(kept):
-        left = len(images) - len(kept)
-        notes.append(f"{path}: {left} of {len(images)} photographs show no object and were left out.")
-    read = {path.resolve(), *(file.resolve() for file in files)}
-    found_at, known_files, left_out = _find(kept, images, photos, read, path, part)
+    kept, bare = _showing(images, rows, categories, path)
+    notes += bare
+    lying = walk(photos).check()
+    index = PhotoIndex(photos, lying.photographs, named_anew=named_anew)
+    found_at, known_files, left_out = _find(kept, images, index, path)
+    if not part:
+        read = {path.resolve(), *(file.resolve() for file in files)}
+        left_out += describe_unlisted(photos, lying, known_files, read, path)
     sizes = _sizes(kept, found_at, rows)
     class_names = ("background", *(categories.values() if names is None else names))
-    indices = {number: class_names.index(name) for number, name in categories.items()}
+    indices = dict.fromkeys(void_categories(content["categories"]), labels.IGNORE)
+    indices |= {number: class_names.index(name) for number, name in categories.items()}
     crowds = categories if painted else painted_categories(rows, categories, path)
     objects, found = read_objects(rows, crowds, categories, indices, {n: sizes.get(n) for n in images}, path)
     if not _segmented(rows):
@@ -190,11 +198,16 @@ def _segmented(rows: Sequence[Mapping[str, Any]]) -> bool:
     return any(row.get("segmentation") for row in rows)
 
 
-def _showing(images: Images, rows: Sequence[dict[str, Any]], categories: Categories, path: Path) -> Images:
-    """Those of the photographs that show an object of a class."""
+def _showing(
+    images: Images, rows: Sequence[dict[str, Any]], categories: Categories, path: Path
+) -> tuple[Images, list[str]]:
+    """Those of the photographs that show an object of a class, and a sentence on the others."""
     pictured = [value_of(row, "image_id", int, where_of(path, row)) for row in rows]
     shown = {image for image, row in zip(pictured, rows, strict=True) if row["category_id"] in categories}
-    return {number: image for number, image in images.items() if number in shown}
+    kept = {number: image for number, image in images.items() if number in shown}
+    left = len(images) - len(kept)
+    sentence = f"{path}: {left} of {len(images)} photographs show no object and were left out."
+    return kept, [sentence] if left else []
 
 
 def _sizes(kept: Images, files: Mapping[int, Path], rows: Sequence[Mapping[str, Any]]) -> Sizes:
@@ -241,24 +254,24 @@ def _items(
     return items, drawn.describe(path, bare if bare < len(items) else 0, cut_off)
 
 
-def _find(
-    kept: Images, images: Images, photos: Path, read: Collection[Path], path: Path, part: bool
-) -> tuple[dict[int, Path], set[Path], list[str]]:
-    """From the id of a photograph that shows objects to its file; the files of all; and sentences on files that nothing
-    names, but for those that are read."""
-    found = walk(photos).check()
-    index = PhotoIndex(photos, found.photographs)
+def _find(kept: Images, images: Images, index: PhotoIndex, path: Path) -> tuple[dict[int, Path], set[Path], list[str]]:
+    """From the id of a photograph that shows objects to its file; the files of all; and a sentence on how they were
+    found."""
     places = {name: f"{path} (image {number})" for number, (name, _) in kept.items()}
     named, notes = index.locate(places, path, places)
     files = {number: named[name] for number, (name, _) in kept.items()}
     listed = {*named.values()}.union(*(index.guess(name) for name, _ in images.values() if name not in named))
-    if part:
-        return files, listed, notes
-    unlisted = len({*found.photographs} - listed)
-    if unlisted:
-        notes.append(f"{photos}: {unlisted} photographs are not listed in {path} and were left out.")
-    others = [other for other in found.others if other.resolve() not in read]
-    return files, listed, notes + describe_left_out(photos, others, found.skipped)
+    return files, listed, notes
+
+
+def describe_unlisted(
+    photos: Path, lying: Found, listed: Collection[Path], read: Collection[Path], path: Path
+) -> list[str]:
+    """Sentences on what lies in the folder of the photographs and nothing names, but for the files that are read."""
+    unlisted = len({*lying.photographs} - {*listed})
+    others = [other for other in lying.others if other.resolve() not in read]
+    notes = [f"{photos}: {unlisted} photographs are not listed in {path} and were left out."] if unlisted else []
+    return notes + describe_left_out(photos, others, lying.skipped)
 
 
 def _check_official(found: Instances) -> None:

@@ -48,7 +48,7 @@ def read_objects(
         rows: The annotations.
         painted: The categories whose crowds are objects.
         names: The categories that are classes.
-        indices: Theirs.
+        indices: Theirs, and 255 for categories that stand for void.
         sizes: By the id of every photograph that the file lists: width and height, where they are known.
         path: The file, for errors.
 
@@ -57,7 +57,7 @@ def read_objects(
     """
     has_masks = any(row.get("segmentation") for row in rows)
     objects: dict[int, Objects] = {}
-    boxes = crowds = ignored = 0
+    boxes = crowds = void = ignored = 0
     marked: set[int] = set()
     for row in tqdm(rows, f"objects of {path.name}", disable=None):
         where = where_of(path, row)
@@ -67,32 +67,44 @@ def read_objects(
         if category not in indices:
             ignored += 1
             continue
+        is_class = category in names
+        void += not is_class
         own = objects.setdefault(image, Objects())
-        own.classes.add(indices[category])
         size = sizes[image]
+        if is_class:
+            own.classes.add(indices[category])
         if not row.get(TAG):
-            own.names.append(names[category])
-            own.boxes.append(drawn.coco_box(row, size, where))
+            own.names += [names[category]] if is_class else []
+            # What lies in no box is learnt as background, which void is not: it keeps the others from being boxes.
+            own.boxes.append(drawn.coco_box(row, size, where) if is_class else None)
         if has_masks and size and not row.get(TAG):
             if len(own.regions) == MOST_OBJECTS:
                 raise InputError(f"{path}: image {image} has more than {MOST_OBJECTS:,} objects; check the file.")
             segmentation, is_box = read_segmentation(row, size, where)
-            is_crowd = bool(row.get("iscrowd")) and category not in painted
-            boxes += is_box
+            is_crowd = bool(row.get("iscrowd")) and category not in painted and is_class
+            boxes += is_box and is_class
             crowds += is_crowd
             marked |= {category} if row.get("iscrowd") and category in painted else set()
             own.placed.add(indices[category])
-            own.regions.append(Region(IGNORE if is_box or is_crowd else indices[category], segmentation))
-    for image, own in objects.items():
-        size = sizes[image]
-        if size and own.classes > own.placed:  # a class is somewhere, nobody knows where: nothing is background
-            own.regions.append(Region(IGNORE, [np.array([0, 0, size[0], 0, *size, 0, size[1]], np.float64)]))
+            is_behind = is_box or is_crowd
+            own.regions.append(Region(IGNORE if is_behind else indices[category], segmentation, is_behind))
+    _cover_unplaced(objects, sizes)
+    objects = {image: own for image, own in objects.items() if own.classes}
     crowded = [name for number, name in painted.items() if number in marked]
-    counts = _describe_objects(crowded, {"crowds": crowds, "boxes": boxes}, path)
+    counts = _describe_objects(crowded, {"crowds": crowds, "boxes": boxes, "void": void}, path)
     if ignored:
         unknown = min(row["category_id"] for row in rows if row["category_id"] not in indices)
         counts.append(f"{path}: {ignored} annotations are of no class (category {unknown}) and count as background.")
     return objects, counts
+
+
+def _cover_unplaced(objects: Mapping[int, Objects], sizes: Mapping[int, tuple[int, int] | None]) -> None:
+    """Where a class is somewhere, and nobody knows where, nothing is background: it is void."""
+    for image, own in objects.items():
+        size = sizes[image]
+        if size and own.classes - own.placed:
+            whole = [np.array([0, 0, size[0], 0, *size, 0, size[1]], np.float64)]
+            own.regions.append(Region(IGNORE, whole, True))
 
 
 def join_listed_twice(
@@ -152,4 +164,6 @@ def _describe_objects(painted: Sequence[str], counts: Mapping[str, int], path: P
             f"{path}: {counts['boxes']} objects have no polygon of three points; their boxes are void (255) in the "
             "masks."
         )
+    if counts["void"]:
+        notes.append(f"{path}: {counts['void']} objects {drawn.VOID_SAID}.")
     return notes

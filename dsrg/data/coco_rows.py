@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dsrg.data.mask_folders import is_void
 from dsrg.data.regions import Runs, Segmentation
 from dsrg.errors import InputError
 from dsrg.labels import BACKGROUND_NAMES, fault_of_name
@@ -18,12 +19,20 @@ Categories = Mapping[int, str]
 """From a category's id to its name, in the order of the ids."""
 LONGEST_OUTLINE = 100_000
 """Pixels around a polygon that any photograph may have; as many as it has pixels where those are more."""
+_OTHERS = {"segments_info": "panoptic segmentation", "caption": "captions"}
+"""What COCO's files of other kinds are of, by a key of their annotations."""
 TAG = "tag"
 """In a row that gives a label to its photograph and has no place in it; other readers write such rows."""
 
 
 def check_content(content: Any, path: Path) -> Content:
     """The content of a JSON file, if it has COCO's lists; raises InputError."""
+    rows = content.get("annotations") if isinstance(content, dict) else None
+    first = rows[0] if isinstance(rows, list) and rows and isinstance(rows[0], dict) else {}
+    kind = next((kind for key, kind in _OTHERS.items() if key in first and "category_id" not in first), None)
+    if kind:
+        sentence = f"is COCO's file of {kind}, which is not read; give that of instances (instances_*.json)"
+        raise InputError(f"{path}: {sentence}, which has each object's category and outline.")
     for key in ("images", "annotations", "categories"):
         rows = content.get(key) if isinstance(content, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -33,7 +42,7 @@ def check_content(content: Any, path: Path) -> Content:
 
 
 def read_categories(rows: Sequence[dict[str, Any]], path: Path, used: Collection[int] | None = None) -> Categories:
-    """The categories that are classes.
+    """The categories that are classes: background is none, nor is what stands for void.
 
     Args:
         rows: Of the file's list.
@@ -52,7 +61,7 @@ def read_categories(rows: Sequence[dict[str, Any]], path: Path, used: Collection
             raise InputError(f"{path}: category {number} is listed twice; give each an id of its own.")
         found[number] = name.strip()
     kept = {number: name for number, name in sorted(found.items()) if used is None or number in used}
-    kept = {number: name for number, name in kept.items() if name not in BACKGROUND_NAMES}
+    kept = {number: name for number, name in kept.items() if name not in BACKGROUND_NAMES and not is_void(name)}
     for name in kept.values():
         if fault_of_name(name):
             raise InputError(f"{path}: the category {name[:60]!r} {fault_of_name(name)}; rename it.")
@@ -63,6 +72,12 @@ def read_categories(rows: Sequence[dict[str, Any]], path: Path, used: Collection
     return kept
 
 
+def void_categories(rows: Sequence[dict[str, Any]]) -> dict[int, str]:
+    """The categories whose objects are void, such as LabelMe's '__ignore__', of a list that `read_categories` has
+    read."""
+    return {row["id"]: row["name"].strip() for row in rows if is_void(row["name"].strip())}
+
+
 def describe_unused(contents: Sequence[Content], where: Path) -> list[str]:
     """The sentence on the categories of files that no object of any has."""
     used, unused = set[str](), dict[str, None]()
@@ -71,7 +86,7 @@ def describe_unused(contents: Sequence[Content], where: Path) -> list[str]:
         for row in content["categories"]:
             used |= {row["name"].strip()} if row["id"] in listed else set()
             unused |= {} if row["id"] in listed else {row["name"].strip(): None}
-    names = [name for name in unused if name not in used and name not in BACKGROUND_NAMES]
+    names = [name for name in unused if name not in {*used, *BACKGROUND_NAMES} and not is_void(name)]
     if not names:
         return []
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
@@ -105,6 +120,30 @@ def painted_categories(rows: Sequence[dict[str, Any]], categories: Categories, p
         if row.get("segmentation"):
             marks.setdefault(row["category_id"], set()).add(bool(row.get("iscrowd")))
     return {number: name for number, name in categories.items() if marks.get(number) == {True}}
+
+
+def unfolded(rows: Sequence[dict[str, Any]], path: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """Annotations whose segmentations are lists of polygons, or nothing where no polygon has three points; and a
+    sentence on those that were one polygon, not in a list, as older tools write it."""
+    found, flat = [], 0
+    for row in rows:
+        parts = row.get("segmentation")
+        if isinstance(parts, list):
+            is_flat = bool(parts) and all(map(_is_number, parts))
+            flat += is_flat
+            parts = [parts] if is_flat else parts
+            # Fewer than three points enclose nothing. What is broken stays, to be refused where it is read.
+            empty = all(isinstance(part, list) and len(part) < 6 and all(map(_is_number, part)) for part in parts)
+            row = {**row, "segmentation": [] if empty else parts}
+        found.append(row)
+    sentence = (
+        "objects have their polygon as one list of numbers, not in a list of polygons; it was read as one polygon"
+    )
+    return found, [f"{path}: {flat} {sentence}."] if flat else []
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def read_segmentation(row: dict[str, Any], size: tuple[int, int], where: str) -> tuple[Segmentation, bool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element
@@ -13,11 +13,11 @@ import numpy as np
 from dsrg.data import coco
 from dsrg.data.coco_rows import Content, check_content
 from dsrg.data.doors import coco_files, cvat, label_studio, labelme, layouts, legend, unread
-from dsrg.data.ids import shown
+from dsrg.data.ids import plain
+from dsrg.data.labelme import image_path, locate
 from dsrg.data.mask_folders import Colours, is_void, read_any_mask
 from dsrg.data.photo_index import PhotoIndex
-from dsrg.data.photograph import walk
-from dsrg.data.prepare import plain
+from dsrg.data.photograph import LEFT_OUT, describe_left_out, fold, walk
 from dsrg.data.voc import VocFolder
 from dsrg.errors import InputError
 from dsrg.files import disk, pictures
@@ -30,6 +30,8 @@ READ = (
 )
 CLASSES = "classes.txt"
 """A list of classes beside masks or above their folder."""
+LISTS = (legend.LABELMAP, legend.CLASS_NAMES, CLASSES)
+"""Files that say what the values of masks mean."""
 LABELME, COCO, LABEL_STUDIO, CVAT = "LabelMe's JSON", "COCO's JSON", "Label Studio's JSON", "CVAT's 'CVAT for images'"
 PNG = "PNG masks"
 
@@ -66,12 +68,12 @@ def read_corrections(source: Path, folder: VocFolder, colours: Colours | None = 
 
     Raises:
         InputError: nothing is known there, or kinds are mixed; a photograph or a class is not the data set's, or a
-            photograph has two masks; or as the readers.
+            photograph has two masks; no object fills a part of a photograph; or as the readers.
     """
     if not source.exists():
         raise InputError(f"{source}: does not exist; check --masks.")
     unread.check_format(source)
-    index = PhotoIndex(folder.image_dir, [files[-1] for files in folder.photo_files().values()])
+    index = PhotoIndex(folder.image_dir, [files[-1] for files in folder.photo_files().values()], named_anew=True)
     masks = layouts.mask_folder(source) if source.is_dir() else None
     kinds = {} if masks else _sort(source)
     if len(kinds) > 1:
@@ -83,15 +85,33 @@ def read_corrections(source: Path, folder: VocFolder, colours: Colours | None = 
     if masks is not None or title == PNG:
         read = _read_pngs(source, masks or source, folder, index, colours)
     elif title == LABELME:
-        read = _read_labelme(values, folder, index)
+        read = _read_labelme(values, source, folder, index)
     else:
         read = _read_objects(title, values, folder)
+    if not read.masks:
+        raise InputError(
+            f"{source}: is {title} without an object that fills a part of a photograph, so there is nothing to import; "
+            "polygons and painted masks are read, lines, points and predictions are not."
+        )
     seen: dict[Path, Path] = {}
     for one in read.masks:
         first = seen.setdefault(one.photo, one.source)
         if first != one.source:
             raise InputError(f"{one.source}: is a mask of {one.photo.name}, as {first} is; remove one of them.")
-    return read
+    return read._replace(notes=read.notes + _describe_unread(masks or source, read.masks, values))
+
+
+def _describe_unread(place: Path, read: Sequence[Correction], values: Mapping[Path, Any]) -> list[str]:
+    """Sentences on the files of a folder that are neither read nor the photographs of masks that are."""
+    if not place.is_dir():
+        return []
+    known = {*values, *(one.source for one in read), *(place / name for name in LISTS)}
+    stems = {fold(one.photo.stem) for one in read}
+    found = walk(place)
+    left = [path for path in found.others if path not in known]
+    left += [path for path in found.photographs if path not in known and fold(plain(path.stem)) not in stems]
+    notes = describe_left_out(place, sorted(left), found.skipped)
+    return [note.replace(LEFT_OUT, LEFT_OUT.replace("photographs", "masks that are read")) for note in notes]
 
 
 def _sort(source: Path) -> dict[str, dict[Path, Any]]:
@@ -123,37 +143,21 @@ def _kind_of(value: Any) -> str:
     return LABEL_STUDIO if label_studio.is_export(value) else ""
 
 
-def _read_labelme(values: Mapping[Path, Any], folder: VocFolder, index: PhotoIndex) -> Corrections:
+def _read_labelme(values: Mapping[Path, Any], source: Path, folder: VocFolder, index: PhotoIndex) -> Corrections:
     masks, empty = [], 0
+    said = {path: image_path(value) for path, value in values.items()}
+    photos, notes = locate(said, source if source.is_dir() else source.parent, index)
     for path, value in values.items():
         drawn = labelme.read_drawn(value, path)
-        photo = _photo_of(drawn, index, folder)
         index_of = functools.partial(_index_of, folder.classes, str(path))
         for shape in drawn.shapes:
             index_of(shape.label)
-        size = pictures.read_size(photo)
+        size = pictures.read_size(photos[path])
         mask = functools.partial(labelme.paint, drawn, size, index_of)
-        masks.append(Correction(photo, path, drawn.size or size, mask))
+        masks.append(Correction(photos[path], path, drawn.size or size, mask))
         empty += drawn.empty
-    notes = [f"{empty} points and lines of LabelMe fill nothing and were not read."] if empty else []
+    notes += [f"{empty} points and lines of LabelMe fill nothing and were not read."] if empty else []
     return Corrections(LABELME, masks, notes)
-
-
-def _photo_of(drawn: labelme.Drawn, index: PhotoIndex, folder: VocFolder) -> Path:
-    """The photograph of a LabelMe file: of the name that it says, or of its own."""
-    said, own = (index.find(name) or index.find(plain(Path(name).stem)) for name in (drawn.photo, drawn.path.stem))
-    found = {*said, *own}
-    if len(found) > 1:
-        raise InputError(
-            f"{drawn.path}: says that it is of {shown(drawn.photo)}, but its name is that of {own[0].name}; rename it, "
-            "or correct its imagePath."
-        )
-    if not found:
-        raise InputError(
-            f"{drawn.path}: is of {shown(drawn.photo)}, which is no photograph of {folder.image_dir}; correct its "
-            "imagePath, or leave it out."
-        )
-    return found.pop()
 
 
 def _read_pngs(source: Path, place: Path, folder: VocFolder, index: PhotoIndex, colours: Colours | None) -> Corrections:
@@ -163,7 +167,7 @@ def _read_pngs(source: Path, place: Path, folder: VocFolder, index: PhotoIndex, 
     root = place if place.is_dir() else place.parent
     names = {path.relative_to(root).with_suffix("").as_posix(): path for path in files}
     photos, notes = index.locate(names, source)
-    listed = [source / name for name in (legend.LABELMAP, legend.CLASS_NAMES, CLASSES)] if source.is_dir() else []
+    listed = [source / name for name in LISTS] if source.is_dir() else []
     listed.append(root.parent / CLASSES)  # where `dsrg predict` puts it
     file = None if colours else next((path for path in listed if path.is_file()), None)
     meaning = legend.read_legend(file) if file else None
@@ -185,7 +189,9 @@ def _read_objects(title: str, values: Mapping[Path, Any], folder: VocFolder) -> 
     for path, value in values.items():
         content, more = _content(value, path)
         is_cvat = title == CVAT or (title == COCO and coco_files.tool_of(content, path) == coco_files.CVAT)
-        found = coco.instances_of(content, path, folder.image_dir, in_order=title == CVAT, painted=is_cvat, part=True)
+        found = coco.instances_of(
+            content, path, folder.image_dir, in_order=title == CVAT, painted=is_cvat, part=True, named_anew=True
+        )
         names = found.categories.values()
         table = np.array([BACKGROUND, *(folder.classes.index(name, str(path)) for name in names)], np.uint8)
         table = np.concatenate([table, np.full(IGNORE + 1 - len(table), IGNORE, np.uint8)])

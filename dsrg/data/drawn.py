@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import filterfalse
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,8 @@ import numpy as np
 
 from dsrg.boxes import whole_pixels
 from dsrg.data import labelme
-from dsrg.data.annotations import document, read_drawn
+from dsrg.data.annotations import Drawn, document, read_drawn
+from dsrg.data.mask_folders import is_void
 from dsrg.data.photo_index import PhotoIndex
 from dsrg.data.photograph import check_folder, walk
 from dsrg.data.regions import Runs
@@ -21,6 +23,11 @@ from dsrg.files import pictures
 
 Edges = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels."""
+VOID_SAID = (
+    "have a label that stands for void, such as 'ignore' (255 in masks): it is no class, and their photographs get no "
+    "boxes, for what lies in none is learnt as background"
+)
+"""Of objects, for the sentence that counts them."""
 READERS = {".xml": read_drawn, ".json": labelme.read_labelme}
 """By the ending of an annotation: VOC's XML, and LabelMe's JSON."""
 
@@ -54,16 +61,18 @@ def read_folder(folder: Path, photos: Path, photographs: Sequence[Path], labels:
     files = annotations_in(folder)
     if not files:
         raise InputError(f"{folder}: holds no annotation, .xml of VOC's or .json of LabelMe's; check --boxes.")
-    names = {file: file.relative_to(folder).with_suffix("").as_posix() for file in files}
-    located, notes = PhotoIndex(photos, photographs).locate(names.values(), folder)
+    read = {file: READERS[file.suffix.lower()](file) for file in files}
+    said = {file: drawn.photo for file, drawn in read.items()}
+    located, notes = labelme.locate(said, folder, PhotoIndex(photos, photographs))
     owners: dict[Path, Path] = {}
-    found, bare, cut_off = Boxed({}, {}, {}, notes), 0, 0
+    found, bare, cut_off, void = Boxed({}, {}, {}, notes), 0, 0, 0
     for file in files:
-        photo = located[names[file]]
+        photo = located[file]
         if owners.setdefault(photo, file) != file:
             raise InputError(f"{file}: is of the photograph {photo}, as {owners[photo]} is; remove one of the two.")
-        drawn = READERS[file.suffix.lower()](file)
-        extra = sorted({*labels.get(photo, ())} - {*drawn.names, "background"})
+        drawn = _without_void(read[file])
+        void += len(read[file].names) - len(drawn.names)
+        extra = sorted({*filterfalse(is_void, labels.get(photo, ()))} - {*drawn.names, "background"})
         if extra and drawn.names:
             sentence = f"has no box of '{extra[0]}', which is a label of {photo}; draw it, or take the label off."
             raise InputError(f"{file}: {sentence}")
@@ -76,7 +85,15 @@ def read_folder(folder: Path, photos: Path, photographs: Sequence[Path], labels:
             found.annotations[photo] = functools.partial(document, photo.name, found.sizes[photo], drawn.names, boxes)
             cut_off += beyond
     found.notes.extend(describe(folder, bare, cut_off))
+    if void:
+        found.notes.append(f"{folder}: {void} objects {VOID_SAID}.")
     return found
+
+
+def _without_void(drawn: Drawn) -> Drawn:
+    """The objects that are of a class. Where others are void there are no boxes, see VOID_SAID."""
+    names = tuple(name for name in drawn.names if not is_void(name))
+    return drawn if names == drawn.names else Drawn(names, None, drawn.size)
 
 
 def annotations_in(folder: Path) -> list[Path]:

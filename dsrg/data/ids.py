@@ -67,6 +67,14 @@ def id_of(photo: str) -> str:
     return path.stem if path.suffix.lower() in IMAGE_EXTENSIONS else path.name
 
 
+def plain(text: str) -> str:
+    """A stem as an id has it: without blanks, and without what a table would take for a file's ending."""
+    name = "_".join(text.split()) or "_"
+    # 'a.jpg.png' has the stem 'a.jpg', which a table of labels would take for a file's name.
+    ending = Path(name).suffix
+    return f"{name.removesuffix(ending)}_{ending[1:]}" if ending.lower() in IMAGE_EXTENSIONS else name
+
+
 def is_text(name: str) -> bool:
     """Whether a name or path from outside can be looked for, and shown as it is."""
     odd = any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name)

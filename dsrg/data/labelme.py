@@ -1,15 +1,17 @@
-"""LabelMe's JSON files, one a photograph: the boxes that somebody drew, and those around polygons."""
+"""LabelMe's JSON files, one a photograph: whose they are, the boxes that somebody drew, and those around outlines."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dsrg.data.annotations import MOST_OBJECTS, Drawn
-from dsrg.data.ids import shown
+from dsrg.data.ids import is_text, shown
+from dsrg.data.photo_index import PhotoIndex
 from dsrg.errors import InputError
 from dsrg.files import disk
 
@@ -37,32 +39,93 @@ class Shape(NamedTuple):
     """An object: one shape, or all of one label and group."""
 
     name: str
-    polygons: list[list[float]]
-    """Each x, y, x, y, ... in pixels; none of a rectangle."""
     box: np.ndarray
     """(4,) float64 x0, y0, x1, y1 in whole pixels, half-open."""
 
 
 def read_labelme(path: Path) -> Drawn:
-    """The boxes of a LabelMe file; raises InputError as `read_shapes`."""
-    shapes, size = read_shapes(path)
+    """The boxes of a LabelMe file; raises InputError as `disk.read_json` and `read_shapes`."""
+    value = disk.read_json(path, "LabelMe file", limit=LARGEST)
+    shapes, size = read_shapes(value, path)
     boxes = np.array([shape.box for shape in shapes], np.float64).reshape(-1, 4)
-    return Drawn(tuple(shape.name for shape in shapes), boxes, size)
+    return Drawn(tuple(shape.name for shape in shapes), boxes, size, image_path(value))
 
 
-def read_shapes(path: Path) -> tuple[list[Shape], tuple[int, int] | None]:
-    """Read the objects of a LabelMe file; their boxes are its rectangles, and the tightest around polygons and circles.
+def image_path(value: dict[str, Any]) -> str:
+    """The path of the photograph from a LabelMe file, as its content says; '' where it does not."""
+    said = value.get("imagePath")
+    path = said.strip().replace("\\", "/") if isinstance(said, str) else ""
+    return path if is_text(path) else ""
+
+
+def locate(said: Mapping[Path, str], root: Path, index: PhotoIndex) -> tuple[dict[Path, Path], list[str]]:
+    """The photograph of each LabelMe file: the one that it says, or else that of its own path or name.
+
+    Args:
+        said: The files and what they call their photographs, see `image_path`.
+        root: The folder that they lie in.
+        index: Finds the photographs.
+
+    Returns:
+        The photographs, and sentences on those that were found in another way.
+
+    Raises:
+        InputError: a file has no photograph or several, or says another than that of its name.
+    """
+    own = {path: path.relative_to(root).with_suffix("").as_posix() for path in said}
+    silent = {path: own[path] for path, name in said.items() if not name}
+    located, notes = index.locate(silent.values(), root)
+    found = {path: located[name] for path, name in silent.items()}
+    astray = []
+    for path, name in said.items():
+        if name:
+            by_name = index.guess(own[path])
+            by_path = index.at(path.parent / name) or index.guess(name)
+            found[path] = _agreed(path, PurePosixPath(name).name, by_path, by_name, index.folder)
+            astray += [] if by_path else [path]
+    if astray:
+        which = f"such as {astray[0].name} for {shown(said[astray[0]])}"
+        sentence = (
+            f"{len(astray)} files say photographs (imagePath) that are not there; those of their names were taken"
+        )
+        notes.append(f"{root}: {sentence}, {which}.")
+    return found, notes
+
+
+def _agreed(path: Path, said: str, by_path: list[Path], by_name: list[Path], folder: Path) -> Path:
+    """The photograph of a file, by its imagePath and by its own name."""
+    both = [photo for photo in by_path if photo in by_name]
+    found = both if len(by_path) > 1 and both else by_path or by_name
+    if not found:
+        raise InputError(
+            f"{path}: is of {shown(said)}, which is no photograph of {folder}; correct its imagePath, or leave it out."
+        )
+    if len(found) > 1:
+        raise InputError(f"{path}: {shown(said)} may be {found[0]} or {found[1]}; write its path into imagePath.")
+    if by_name and found[0] not in by_name:
+        raise InputError(
+            f"{path}: says that it is of {shown(said)}, but its name is that of {by_name[0].name}; rename it, or "
+            "correct its imagePath."
+        )
+    return found[0]
+
+
+def read_shapes(content: Any, path: Path) -> tuple[list[Shape], tuple[int, int] | None]:
+    """Read the objects of a LabelMe file; their boxes are its rectangles, and the tightest around other shapes.
 
     Shapes of one label and one group_id are parts of one object. A point lies on the centre of pixel (x, y), as LabelMe
     itself fills shapes, so that a rectangle from 10 to 20 holds eleven columns.
+
+    Args:
+        content: What it holds.
+        path: The file, for the error.
 
     Returns:
         The objects, and the width and height of the photograph, None where the file does not say.
 
     Raises:
-        InputError: the file is missing or broken, or a shape is a line or point, which encloses nothing.
+        InputError: it is not LabelMe's, or a shape is broken, or a line or point, which encloses nothing.
     """
-    content = disk.read_json(path, "LabelMe file", limit=LARGEST)
     shapes = content.get("shapes") if isinstance(content, dict) else None
     if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
         raise InputError(f"{path}: holds no list 'shapes' as LabelMe's files do; take it away from the others.")
@@ -74,19 +137,18 @@ def read_shapes(path: Path) -> tuple[list[Shape], tuple[int, int] | None]:
         if not isinstance(label, str) or not label.strip():
             raise InputError(f"{path}: shape {number} has no label; give it one or remove it.")
         name = label.strip()
-        points, box = _place(shape, f"{path}: the {shown(name)}, shape {number},")
+        box = _box(shape, f"{path}: the {shown(name)}, shape {number},")
         grouped = isinstance(group, int | str) and not isinstance(group, bool)
         key = (name, "group", group) if grouped else (name, "single", number)
-        before = found.setdefault(key, Shape(name, [], box))
+        before = found.setdefault(key, Shape(name, box))
         both = np.concatenate([np.minimum(before.box[:2], box[:2]), np.maximum(before.box[2:], box[2:])])
-        polygons = [*before.polygons, points.ravel().tolist()] if len(points) > 2 else before.polygons
-        found[key] = Shape(name, polygons, both)
+        found[key] = Shape(name, both)
     return list(found.values()), _size(content)
 
 
-def _place(shape: dict[str, Any], where: str) -> tuple[np.ndarray, np.ndarray]:
-    """The points (n, 2) of a shape, and its box (4,)."""
-    kind = shape.get("shape_type", "polygon")
+def _box(shape: dict[str, Any], where: str) -> np.ndarray:
+    """The box of a shape, (4,)."""
+    kind = shape.get("shape_type") or "polygon"
     given = shape.get("points")
     try:
         points = np.array(given, np.float64) if isinstance(given, list) and len(given) <= MOST_POINTS else np.empty(0)
@@ -104,7 +166,7 @@ def _place(shape: dict[str, Any], where: str) -> tuple[np.ndarray, np.ndarray]:
             f"{where} is of the shape_type {shown(str(kind))} with {len(points)} points and no box; draw a rectangle, "
             "or remove it."
         )
-    return points, np.concatenate([np.floor(points.min(axis=0)), np.floor(points.max(axis=0)) + 1])
+    return np.concatenate([np.floor(points.min(axis=0)), np.floor(points.max(axis=0)) + 1])
 
 
 def _size(content: dict[str, Any]) -> tuple[int, int] | None:

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from dsrg.data import drawn
 from dsrg.data.class_folders import read_class_folders
+from dsrg.data.mask_folders import is_void
 from dsrg.data.photograph import LEFT_OUT, check_folder, describe_left_out, walk
 from dsrg.data.prepare import Item, Plan, check_names, choose_splits, name_ids
 from dsrg.data.table import match, read_labels
@@ -108,7 +109,8 @@ def plan_tagged(
     """Plan the data set of photographs with labels; the classes are all labels, in alphabetical order.
 
     Args:
-        tagged: The photographs and their labels; `background` counts as none, for it is true of every photograph.
+        tagged: The photographs and their labels; `background` counts as none, for it is true of every photograph, and
+            nor does what stands for void, such as `ignore`.
         photos: Folder of the photographs.
         where: What holds the labels.
         val: Share of the photographs set aside for measuring the classifier, in 0..1 (see `prepare.split_off`).
@@ -123,11 +125,13 @@ def plan_tagged(
             boxes also as `drawn.read_folder`.
     """
     tagged, boxed = _with_boxes(tagged, photos, where, boxes)
-    labels = {file: [name for name in own if name != "background"] for file, own in tagged.labels.items()}
+    void = sorted({name for own in tagged.labels.values() for name in own if is_void(name)})
+    labels = {file: [name for name in own if name not in ("background", *void)] for file, own in tagged.labels.items()}
     bare = sorted({*tagged.bare, *(file for file, own in labels.items() if not own)})
     labels = {file: own for file, own in labels.items() if own}
     notes = [
         *tagged.notes,
+        *(f"{where}: '{name}' stands for what is not counted, and is no class." for name in void),
         *_describe_bare(bare, len(bare) + len(labels), photos, None if by_folder else where, unlabelled),
     ]
     classes = check_names(sorted({name for own in labels.values() for name in own}), where)

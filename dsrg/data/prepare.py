@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from dsrg.data.ids import check_id
+from dsrg.data.ids import check_id, plain
 from dsrg.data.photograph import Link, check_size, ending_of, fold, put_file, put_photograph
 from dsrg.errors import InputError
 from dsrg.files import disk, locks, pictures
@@ -257,14 +257,6 @@ def _tell_apart(files: Sequence[Path]) -> list[str]:
         if len(set(map(fold, names))) == len(files):
             return names
     return [own[-1] for own in parts]
-
-
-def plain(text: str) -> str:
-    """A stem as an id has it: without blanks, and without what a table would take for a file's ending."""
-    name = "_".join(text.split()) or "_"
-    # 'a.jpg.png' has the stem 'a.jpg', which a table of labels would take for a file's name.
-    ending = Path(name).suffix
-    return f"{name.removesuffix(ending)}_{ending[1:]}" if ending.lower() in pictures.IMAGE_EXTENSIONS else name
 
 
 def _open_partial(root: Path, source: Mapping[str, Any]) -> tuple[Path, locks.FolderLock]:

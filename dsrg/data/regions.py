@@ -10,7 +10,7 @@ from pycocotools import mask as rle_masks
 
 from dsrg.errors import InputError
 from dsrg.files.pictures import MAX_PIXELS, MAX_SIDE
-from dsrg.labels import BACKGROUND, IGNORE
+from dsrg.labels import BACKGROUND
 
 
 class Runs(NamedTuple):
@@ -32,6 +32,8 @@ class Region(NamedTuple):
     class_index: int
     """255 for void."""
     segmentation: Segmentation
+    is_behind: bool = False
+    """It lies behind all others, and so covers background alone."""
 
 
 def paint(
@@ -39,8 +41,8 @@ def paint(
 ) -> np.ndarray:
     """Paint the regions of a photograph into one mask.
 
-    Void regions (crowds) come first, so they cover background alone; then the objects in falling order of their area in
-    pixels: where two overlap, the pixel is the smaller one's, which in a photograph mostly is the one in front.
+    What lies behind (crowds) comes first, so it covers background alone; then the objects in falling order of their
+    area in pixels: where two overlap, the pixel is the smaller one's, which in a photograph mostly is the one in front.
 
     Args:
         regions: What to paint.
@@ -62,8 +64,8 @@ def paint(
     canvas = np.full((height, width), BACKGROUND, np.uint8)
     encoded = [encode(region.segmentation, size, where) for region in regions]
     areas = np.array([0 if in_order else int(rle_masks.area(one)) for one in encoded])
-    void = np.array([region.class_index == IGNORE for region in regions], bool)
-    for position in np.lexsort((-areas, ~void)):
+    is_behind = np.array([region.is_behind for region in regions], bool)
+    for position in np.lexsort((-areas, ~is_behind)):
         canvas[decode(encoded[position])] = regions[position].class_index
     return canvas
 

@@ -68,7 +68,7 @@ def put_masks(
         make = functools.partial(_make, folder, stage)
         with ThreadPoolExecutor(threads) as pool:
             staged = list(tqdm(pool.map(make, corrections), "masks", len(corrections), disable=None))
-        _refuse_black_and_white(staged)
+        _refuse_void(staged)
         others = [one for one in staged if one.state == "other"]
         if others and not replace:
             more = f", as {len(others) - 1} more are" if len(others) > 1 else ""
@@ -101,16 +101,20 @@ def _make(folder: VocFolder, stage: Path, correction: Correction) -> Staged:
     )
 
 
-def _refuse_black_and_white(staged: Sequence[Staged]) -> None:
-    """Masks of one object in black and white would all be background and void."""
-    pngs = all(one.source.suffix.lower() == ".png" for one in staged)
-    if not pngs or any(one.classes for one in staged) or not any(one.void for one in staged):
+def _refuse_void(staged: Sequence[Staged]) -> None:
+    """Masks of background and void alone: those of one object in black and white would be, or boxes for outlines."""
+    if any(one.classes for one in staged) or not any(one.void for one in staged):
         return
     source, count = next(one.source for one in staged if one.void), len(staged)
+    mend = "Draw the objects' outlines"
+    if source.suffix.lower() == ".png":
+        mend = (
+            "If white is an object's, say whose: --palette FILE, with the lines 'background:0,0,0' and "
+            "'cat:255,255,255'"
+        )
     raise InputError(
         f"{source}: shows no object{f', nor do the other {count - 1} masks' if count > 1 else ''}: only {BACKGROUND} "
-        f"and {IGNORE} (void). If white is an object's, say whose: --palette FILE, with the lines "
-        "'background:0,0,0' and 'cat:255,255,255'; else leave it out, for nothing can be learnt from it."
+        f"and {IGNORE} (void). {mend}; else leave it out, for nothing can be learnt from it."
     )
 
 

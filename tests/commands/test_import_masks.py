@@ -231,3 +231,29 @@ def test_few_true_masks_to_learn_from_are_no_fault(tool: Tool, tmp_path: Path) -
     assert code == 0
     assert "warning: " in out
     assert "1 of the 7 photographs to learn from have a true mask, so this split is not measured" in out
+
+
+@pytest.mark.parametrize("kind", ["labelme", "coco", "png"])
+def test_photographs_are_found_by_the_names_that_they_had_before(
+    command: Callable[..., Any], root: Path, tmp_path: Path, kind: str
+) -> None:
+    """`prepare-data` has named 'a b.jpg' a_b; the tool has the photograph of old."""
+    for part in ("train", "val"):
+        path = root / f"ImageSets/Segmentation/{part}.txt"
+        path.write_text("\n".join("a_b" if line == "a" else line for line in path.read_text().split("\n")))
+    (root / "JPEGImages/a.jpg").rename(root / "JPEGImages/a_b.jpg")
+    labels = root / "image_labels.csv"
+    labels.write_text(labels.read_text().replace("\na,", "\na_b,"))
+    points = [[4, 5], [30, 5], [30, 20], [4, 20]]
+    if kind == "labelme":
+        dump(tmp_path / "m/a b.json", labelme("a b", {"label": "cat", "points": points}))
+    elif kind == "coco":
+        images = [{"id": 1, "file_name": "images/a b.jpg", "width": WIDTH, "height": HEIGHT}]
+        row = {"id": 1, "image_id": 1, "category_id": 3, "segmentation": [box(4, 5, 30, 20)]}
+        dump(tmp_path / "m/x.json", {"images": images, "annotations": [row], "categories": [{"id": 3, "name": "cat"}]})
+    else:
+        write_mask_file(tmp_path / "m/a b.png", corrected(0))
+    code, out, err = command(tmp_path / "m")
+    assert (code, err) == (0, "")
+    assert "1 masks are new" in out
+    assert (truth(root, "a_b") == CAT).any()

@@ -265,3 +265,37 @@ def test_exports_of_other_tools_are_read(shared: Path, tmp_path: Path, name: str
     tools = {"cvat": "CVAT", "roboflow": "Roboflow", "labelstudio_up": "Label Studio", "ls_real": "Label Studio"}
     if name in tools:
         assert plan.notes[0] == f"{folder / file}: read as {tools[name]}'s COCO."
+
+
+def test_a_polygon_in_no_list_is_one_polygon_and_no_polygon_is_none(tmp_path: Path) -> None:
+    for number in (1, 2):
+        photo(tmp_path / f"{number:012d}.jpg")
+    flat = [{"image_id": number, "category_id": 3, "segmentation": box(0, 0, 4, 4)} for number in (1, 2)]
+    nested = [{**row, "segmentation": [row["segmentation"]]} for row in flat]
+    masks = []
+    for rows in (flat, nested):
+        made = plan_json(write(tmp_path / "a.json", [image(1), image(2)], rows), val=0.5)
+        assert callable(made.items[0].mask)
+        masks.append(made.items[0].mask())
+        told = [note for note in made.notes if "objects have their polygon as one list of numbers" in note]
+        assert len(told) == (rows is flat)
+    np.testing.assert_array_equal(*masks)
+    assert (masks[0] == 1).sum() == 16
+    for nothing in ([[]], [[1, 2, 3, 4]], [], None):
+        rows = [{**row, "segmentation": nothing, "bbox": [1, 1, 5, 5]} for row in flat]
+        made = plan_json(write(tmp_path / "a.json", [image(1), image(2)], rows), val=0.5)
+        assert {item.mask for item in made.items} == {None}
+        assert (
+            f"{tmp_path / 'a.json'}: no object has a segmentation, so there are no masks to measure with." in made.notes
+        )
+
+
+@pytest.mark.parametrize(
+    ("row", "kind"),
+    [({"segments_info": [], "file_name": "a.png"}, "panoptic segmentation"), ({"caption": "A cat."}, "captions")],
+)
+def test_coco_s_files_of_other_kinds_are_named(tmp_path: Path, row: dict[str, object], kind: str) -> None:
+    photo(tmp_path / "a.jpg")
+    path = write(tmp_path / "a.json", [image(1, "a.jpg")], [{"image_id": 1, **row}])
+    with pytest.raises(InputError, match=rf"a\.json: is COCO's file of {kind}, which is not read; give that of instan"):
+        plan_json(path)

@@ -146,7 +146,7 @@ def test_labelme_s_files_give_boxes_and_masks(tmp_path: Path, tool: Tool) -> Non
     assert "1 boxes reached beyond their photographs and end at the edge now" in out
     assert "are no photographs" not in out
     assert boxes_of(tmp_path / "set") == {
-        "a": [("dog", [2, 2, 7, 6])],  # around the polygon that is the mask
+        "a": [("dog", [2, 2, 8, 7])],  # around the polygon that is the mask, as LabelMe fills it
         "b": [("cat", [2, 1, 10, 9])],
         "c": [("cat", [3, 3, 6, 7]), ("dog", [9, 9, 20, 12])],
     }

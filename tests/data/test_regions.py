@@ -45,7 +45,7 @@ def test_any_polygons_are_painted_as_pycocotools_does(things: list[Any]) -> None
     best = np.where(shown, areas[:, None, None], WIDTH * HEIGHT + 2)[::-1].argmin(0)  # of equal ones the later
     values = np.array([255 if crowd else {3: 1, 7: 2}[category] for category, crowd, _ in things])[::-1]
     regions = [
-        Region(255 if crowd else {3: 1, 7: 2}[category], [np.array(one) for one in polygons])
+        Region(255 if crowd else {3: 1, 7: 2}[category], [np.array(one) for one in polygons], crowd)
         for category, crowd, polygons in things
     ]
     np.testing.assert_array_equal(paint(regions, (WIDTH, HEIGHT)), np.where(shown.any(0), values[best], 0))

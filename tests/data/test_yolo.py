@@ -171,3 +171,11 @@ def test_captions_beside_photographs_are_not_taken_for_objects(tmp_path: Path) -
     root = make(tmp_path, {"cat/a.jpg": "", "cat/a.txt": "a photo of a cat", "dog/b.jpg": "", "dog/b.txt": "3 dogs"})
     made = plan(root)
     assert {item.id: set(item.labels) for item in made.items} == {"a": {"cat"}, "b": {"dog"}}
+
+
+def test_label_studio_s_files_without_the_photographs(tmp_path: Path) -> None:
+    photos = make(tmp_path / "photos", {"a.jpg": "", "b.jpg": ""})
+    texts = {"labels/1f2e3d4c-a.txt": BOX, "labels/0a1b2c3d-b.txt": OUTLINE, "classes.txt": "cat\ndog\n"}
+    made = plan(photos, make(tmp_path / "export", texts))
+    assert {item.id: item.labels for item in made.items} == {"a": ("cat",), "b": ("dog",)}
+    assert any("2 photographs were found by the last part of their names, such as b.jpg" in note for note in made.notes)

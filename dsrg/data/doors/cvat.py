@@ -72,12 +72,15 @@ def read_export(root: Element, path: Path) -> Export:
     rows: list[dict[str, Any]] = []
     subsets: dict[str, str] = {}
     others: Counter[str] = Counter()
-    for number, element in enumerate(root.findall("image"), 1):
+    elements = root.findall("image")
+    # CVAT lays a subset's photographs in a folder of its name: those of none in default/, beside others.
+    lone = {element.get("subset", "") for element in elements} <= {"", "default"}
+    for number, element in enumerate(elements, 1):
         where = f"{path} (image {number})"
         size = (_whole(element, "width", where), _whole(element, "height", where))
         subset = element.get("subset", "")
         name = element.get("name", "")
-        name = name if subset in ("", "default") else f"{subset}/{name}"
+        name = name if lone or not subset else f"{subset}/{name}"
         subsets[name] = subset
         images.append({"id": number, "file_name": name, "width": size[0], "height": size[1]})
         parts = sorted(element, key=lambda part: _layer(part, where))

@@ -27,6 +27,7 @@ _OWN = {
     *("was_cancelled", "completed_by", "ground_truth", "inner_id", "total_annotations"),
 }
 """Columns that are Label Studio's and none of a project's."""
+_PREDICTIONS = "predictions that nobody has accepted"
 _KNOWN_BY = {key(name) for name in ("annotation_id", "lead_time")}
 
 
@@ -274,6 +275,9 @@ def _read_task(task: dict[str, Any], number: int, photo: str, path: Path, others
                 control = str(result.get("from_name") or "choice")
                 _read_value(control, value, result, own, path, others)
         found.append(own)
+    proposed = task.get("predictions")
+    if not found and isinstance(proposed, list) and proposed:
+        others[_PREDICTIONS] += len(proposed)
     return found or [Annotation(name, str(task.get("id", name)), number)]
 
 

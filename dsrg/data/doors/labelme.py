@@ -6,7 +6,7 @@ import base64
 import binascii
 import math
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from dsrg.errors import InputError
 from dsrg.files import disk, pictures
-from dsrg.labels import BACKGROUND
+from dsrg.labels import BACKGROUND, IGNORE
 
 LARGEST = 512 * disk.MIB
 """Bytes of a file, which may hold its photograph too."""
@@ -23,6 +23,7 @@ MOST_POINTS = 100_000
 """Points of a shape."""
 POLYGONS = ("polygon", "oriented_rectangle", "rotation")
 """Outlines; 'rotation' is X-AnyLabeling's turned rectangle."""
+RECTANGLE = "rectangle"
 EMPTY = ("point", "points", "line", "linestrip")
 """Shapes that fill nothing."""
 
@@ -42,8 +43,6 @@ class Drawn(NamedTuple):
     """A file, read."""
 
     path: Path
-    photo: str
-    """The photograph's file name, whose folder is one of the machine where the file was made."""
     size: tuple[int, int] | None
     """Width and height of the photograph in pixels, if the file says it."""
     shapes: list[Shape]
@@ -71,15 +70,13 @@ def read_drawn(value: Any, path: Path) -> Drawn:
     size = (value.get("imageWidth"), value.get("imageHeight"))
     if size != (None, None) and not all(isinstance(side, int) and side > 0 for side in size):
         raise InputError(f"{path}: its imageWidth and imageHeight are {size!r:.60}; they must be whole numbers.")
-    image = value.get("imagePath")
-    name = PurePosixPath(image.replace("\\", "/")).name if isinstance(image, str) else ""
     shapes = [_shape(shape, f"{path} (shape {number})") for number, shape in enumerate(value["shapes"], 1)]
     filled = [shape for shape in shapes if shape.kind not in EMPTY]
     said = None if size == (None, None) else (int(size[0] or 0), int(size[1] or 0))
-    return Drawn(path, name or path.stem, said, filled, len(shapes) - len(filled))
+    return Drawn(path, said, filled, len(shapes) - len(filled))
 
 
-def paint(drawn: Drawn, size: tuple[int, int], index_of: Callable[[str], int]) -> np.ndarray:
+def paint(drawn: Drawn, size: tuple[int, int], index_of: Callable[[str], int], *, boxes: bool = True) -> np.ndarray:
     """The mask that the shapes make, later ones over earlier.
 
     They are drawn as by LabelMe's `shape_to_mask` (labelme/utils/shape.py): with Pillow, filled and outlined.
@@ -88,6 +85,8 @@ def paint(drawn: Drawn, size: tuple[int, int], index_of: Callable[[str], int]) -
         drawn: The file.
         size: Width and height of the photograph in pixels.
         index_of: The class's index of a label, 255 for void; raises InputError where there is none.
+        boxes: Rectangles are filled as other shapes are. Else they are boxes, and void: nobody knows what of them is
+            the object. They lie behind all others then.
 
     Returns:
         (H, W) uint8.
@@ -98,8 +97,10 @@ def paint(drawn: Drawn, size: tuple[int, int], index_of: Callable[[str], int]) -
     canvas = Image.new("L", size, BACKGROUND)
     draw = ImageDraw.Draw(canvas)
     reach = 2 * max(size)
-    for number, shape in enumerate(drawn.shapes, 1):
+    order = sorted(enumerate(drawn.shapes, 1), key=lambda pair: not boxes and pair[1].kind != RECTANGLE)
+    for number, shape in order:
         index = index_of(shape.label)
+        index = IGNORE if index != BACKGROUND and shape.kind == RECTANGLE and not boxes else index
         where = f"{drawn.path} (shape {number})"
         if not (np.abs(shape.points) <= reach).all():
             raise InputError(f"{where}: lies outside of its photograph ({size[0]} x {size[1]}); correct it.")
@@ -108,7 +109,7 @@ def paint(drawn: Drawn, size: tuple[int, int], index_of: Callable[[str], int]) -
             (x, y), (edge_x, edge_y) = points
             radius = math.hypot(x - edge_x, y - edge_y)
             draw.ellipse([x - radius, y - radius, x + radius, y + radius], outline=index, fill=index)
-        elif shape.kind == "rectangle":
+        elif shape.kind == RECTANGLE:
             (left, top), (right, bottom) = points
             draw.rectangle(
                 [min(left, right), min(top, bottom), max(left, right), max(top, bottom)], outline=index, fill=index

@@ -91,10 +91,11 @@ def plan_files(root: Path, legend: Path | None, photos: Path, *, val: float) -> 
     if not texts:
         raise InputError(f"{legend}: is YOLO's, but {root} has no .txt with the objects of a photograph; add them.")
     read = read_legend(legend)
-    content = _content(root, texts, read, photos)
+    content, notes = _content(root, texts, read, photos)
     names = coco.used_names({legend: content})
     made = coco.instances_of(content, legend, photos, names=names, files=[*texts, root / legend.name])
     given = {item.photo: _split(item.photo.relative_to(photos), read) for item in made.items}
+    made.notes[:0] = notes
     plan = coco.plan_instances(legend, [made], names, given if all(given.values()) else {}, val=val)
     stamps = [[str(path.resolve()), *identity(path)] for path in (legend, *texts)]
     return dataclasses.replace(plan, source={"kind": "yolo", "files": stamps})
@@ -134,18 +135,19 @@ def read_legend(path: Path) -> Legend:
     return Legend(path, {number: str(name).strip() for number, name in names.items()}, splits)
 
 
-def _content(root: Path, texts: Sequence[Path], legend: Legend, photos: Path) -> Content:
-    """The files' objects in COCO's format."""
+def _content(root: Path, texts: Sequence[Path], legend: Legend, photos: Path) -> tuple[Content, list[str]]:
+    """The files' objects in COCO's format, and a sentence on how photographs were found."""
     found = walk(photos).check()
-    index = PhotoIndex(photos, found.photographs)
     by_key = {_key(path.relative_to(photos)): path for path in found.photographs}
     owners: dict[Path, Path] = {}
     rows: list[dict[str, Any]] = []
     sizes: dict[Path, tuple[int, int]] = {}
-    for path in tqdm(texts, "YOLO's files", disable=None):
-        lines = _lines(path)
-        key = _key(path.relative_to(root))
-        photo = by_key[key] if key in by_key else index.only(path.stem, path) if lines else None
+    said = {path: _lines(path) for path in tqdm(texts, "YOLO's files", disable=None)}
+    keys = {path: _key(path.relative_to(root)) for path in texts}
+    alone = {path.stem: str(path) for path, lines in said.items() if lines and keys[path] not in by_key}
+    located, notes = PhotoIndex(photos, found.photographs).locate(alone, root, alone)
+    for path, lines in said.items():
+        photo = by_key.get(keys[path]) or located.get(path.stem if lines else "")
         if photo is None:
             continue
         if owners.setdefault(photo, path) != path:
@@ -162,7 +164,7 @@ def _content(root: Path, texts: Sequence[Path], legend: Legend, photos: Path) ->
     for number, row in enumerate(rows, 1):
         row |= {"id": number, "image_id": numbers[row["image_id"]]}
     categories = [{"id": number, "name": name} for number, name in legend.names.items() if name]
-    return {"images": images, "annotations": rows, "categories": categories}
+    return {"images": images, "annotations": rows, "categories": categories}, notes
 
 
 def _objects(lines: Sequence[str], size: tuple[int, int], legend: Legend, path: Path) -> list[dict[str, Any]]:

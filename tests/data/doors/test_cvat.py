@@ -64,6 +64,14 @@ def test_cvat_s_subsets_are_splits(tmp_path: Path) -> None:
     assert plan(root).splits == {"train": ["Train_a"], "val": ["Validation_a"]}
 
 
+def test_cvat_s_photographs_of_no_subset_lie_in_default(tmp_path: Path) -> None:
+    root = photographs(tmp_path, "images/default/a.jpg", "images/Train/a.jpg", "images/Train/b.jpg")
+    tags = [("a.jpg", "default", "cat"), ("a.jpg", "Train", "dog"), ("b.jpg", "Train", "cat")]
+    text = cvat(*(image(name, f'<tag label="{label}"/>', subset=subset) for name, subset, label in tags))
+    write(tmp_path / "annotations.xml", text)
+    assert labels_of(plan(root)) == {"default_a": {"cat"}, "Train_a": {"dog"}, "b": {"cat"}}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

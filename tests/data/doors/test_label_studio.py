@@ -205,3 +205,10 @@ def test_broken_exports_of_label_studio_are_refused(tmp_path: Path, tasks: list[
     photos = photographs(tmp_path / "photos", "a.jpg", "b.jpg")
     with pytest.raises(InputError, match=message):
         plan(photos, dump(tmp_path / "p.json", tasks))
+
+
+def test_predictions_that_nobody_has_accepted_are_named(tmp_path: Path) -> None:
+    photos = photographs(tmp_path / "photos", "a.jpg", "b.jpg")
+    tasks = [{**task(1, "a.jpg"), "annotations": [], "predictions": [{"result": [choice("cat")]}]}]
+    with pytest.raises(InputError, match=r"results: 1 of predictions that nobody has accepted\); export a project"):
+        plan(photos, dump(tmp_path / "project.json", tasks))
