@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from dsrg.data.columns import IMAGE, NO_CLASS, SPLIT, Sheet, fault, header_fault, key
+from dsrg.data.columns import IMAGE, NO_CLASS, OFF, ON, SPLIT, Sheet, fault, header_fault, key
 from dsrg.data.ids import shown
 from dsrg.data.mask_folders import VOID_NAMES
 from dsrg.errors import InputError
 
-ON = frozenset(("1", "1.0", "true", "yes", "y", "x", "✓"))
-OFF = frozenset(("0", "0.0", "false", "no", "n"))
 NEGATIVE = frozenset(("-1", "-1.0"))
 """Not there, where a table has neither 0 nor empty cells, as CelebA's; else it may be 'uncertain', as CheXpert's is."""
 
