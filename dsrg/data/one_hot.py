@@ -8,6 +8,7 @@ from dsrg.data.columns import IMAGE, NO_CLASS, OFF, ON, SPLIT, Sheet, fault, hea
 from dsrg.data.ids import shown
 from dsrg.data.mask_folders import VOID_NAMES
 from dsrg.errors import InputError
+from dsrg.labels import UNLABELLED_NAMES
 
 NEGATIVE = frozenset(("-1", "-1.0"))
 """Not there, where a table has neither 0 nor empty cells, as CelebA's; else it may be 'uncertain', as CheXpert's is."""
@@ -24,7 +25,7 @@ def classes_of(sheet: Sheet, image: int, known: Collection[str]) -> tuple[dict[i
     Raises:
         InputError: there is none, two are one, one is not known, or one holds anything but 0 and 1.
     """
-    aside = {key(name) for name in (*IMAGE, *NO_CLASS, *SPLIT, *VOID_NAMES)}
+    aside = {key(name) for name in (*IMAGE, *NO_CLASS, *SPLIT, *VOID_NAMES, *UNLABELLED_NAMES)}
     named = {place: name for place, name in enumerate(sheet.names) if name and place != image}
     left = [
         place

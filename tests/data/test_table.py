@@ -85,6 +85,7 @@ EXPECTED = {"a": {"cat", "dog"}, "b": {"cat"}, "c": {"dog", "traffic light"}}
         "id,filepaths,CATEGORY\n1,a.jpg,cat|dog\n2,b.jpg,cat\n3,c.jpg,dog|traffic light\n",
         "path,label,label_name\na,0,cat|dog\nb,1,cat\nc,2,dog|traffic light\n",
         "filename, Unlabeled, cat, dog, traffic light\na.jpg, 0, 1, 1, 0\nb.jpg, 0, 1, 0, 0\nc.jpg, 0, 0, 1, 1\n",
+        "image,no_label,cat,dog,traffic light\na,0,1,1,0\nb,1,1,0,0\nc,0,0,1,1\n",
         "image,width,height,cat,dog,traffic light\na,4,3,x,x,\nb,4,3,X,,\nc,4,3,,x,x\n",
         "image_id,cat,dog,traffic light\na,1,1,-1\nb,1,-1,-1\nc,-1,1,1\n",
         "filename,width,height,class,xmin,ymin,xmax,ymax\na.jpg,4,3,cat,0,0,1,1\na.jpg,4,3,dog,0,0,1,1\n"
@@ -143,6 +144,10 @@ def test_every_door_reads_every_form(tmp_path: Path, door: Door, text: str) -> N
         ("image;labels\na;cat;dog\n", "line 2 has more columns than the first; put its labels in quotes"),
         ("image,labels\na,NaN\nb,cat\nc,dog\n", "have 'NaN', which says that there is none: leave them empty"),
         ("image,labels\na,None\nb,cat\nc,dog\n", "have 'None', which says that there is none"),
+        ("image,labels\na,NA\nb,cat\nc,dog\n", "have 'NA', which says that there is none: leave them empty"),
+        ("image,labels\na,cat\nb,-\nc,dog\n", "have '-', which says that there is none"),
+        ("image,labels\na,cat;dog\nb,n/a\nc,dog\n", "have 'n/a', which says that there is none"),
+        ("image,label\na,no_label\nb,cat\nc,dog\n", "have 'no_label', which says that there is none"),
         ("image,labels\na,cat and cow\nb,cat\nc,dog\n", "have a word between them"),
         ("image,labels\na,['cat' 'dog']\nb,cat\nc,dog\n", "none of JSON or Python"),
         ('image,labels\na,"[1, 0]"\nb,cat\nc,dog\n', "a list of other things than texts"),
@@ -252,8 +257,12 @@ def test_known_names_stand_alone_and_decide_between_dividers() -> None:
     ]
 
 
+def test_na_is_a_label_where_a_list_of_classes_or_a_semicolon_says_so() -> None:
+    assert divide(["na", "cat na", "NA;"], ("cat", "na"))[0] == [("na",), ("cat", "na"), ("NA",)]
+
+
 word = st.text(st.characters(categories=("L", "Nd")), min_size=1, max_size=6).filter(
-    lambda text: text.casefold() not in ("and", "or", "nan", "null", "none") and text == text.strip()
+    lambda text: text.casefold() not in ("and", "or", "nan", "na", "null", "none") and text == text.strip()
 )
 names = st.lists(word, min_size=1, max_size=5, unique=True)
 
