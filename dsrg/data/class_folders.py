@@ -51,6 +51,11 @@ def split_in(name: str) -> str:
     return found.pop() if len(found) == 1 else ""
 
 
+def split_named(name: str) -> str:
+    """The same, where the name says nothing else: '' for train_station."""
+    return split_in(name) if _words(name) - SPLITS.keys() <= _FILLING else ""
+
+
 def _words(name: str) -> set[str]:
     """The words of a name, divided at capitals, digits and marks, 'set' at an end cut off."""
     parted = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)
@@ -142,7 +147,7 @@ def _check_tops(root: Path, tops: Sequence[Path], photographs: Sequence[Path]) -
     Raises:
         InputError: they are.
     """
-    splits = {top.name: split_in(top.name) for top in tops if _is_split(top.name)}
+    splits = {top.name: split_named(top.name) for top in tops if split_named(top.name)}
     named = "' and '".join(list(splits)[:2])
     mend = "give a folder of classes, or one of splits with folders of the same classes in each"
     other = next((top.name for top in tops if top.name not in splits), None)
@@ -169,11 +174,6 @@ def _are_masks(files: Sequence[Path], photographs: Sequence[Path]) -> bool:
     """Whether files are called as these photographs, or their masks, and none is a JPEG."""
     stems = {_MASK.sub("", path.stem) for path in files if path.suffix.lower() not in JPEG_EXTENSIONS}
     return bool(stems) and len(stems) == len(files) and stems <= {path.stem for path in photographs}
-
-
-def _is_split(name: str) -> bool:
-    """Whether a folder's name says a split and nothing else."""
-    return bool(split_in(name)) and _words(name) - SPLITS.keys() <= _FILLING
 
 
 def _check_classes(root: Path, photographs: Sequence[Placed]) -> None:

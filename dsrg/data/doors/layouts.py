@@ -13,7 +13,7 @@ from tqdm import tqdm
 from dsrg.data.annotations import read_label_names
 from dsrg.data.class_folders import SPLITS
 from dsrg.data.doors.legend import CLASS_NAMES, LABELMAP, Legend, read_legend, read_mask
-from dsrg.data.doors.tables import split_of
+from dsrg.data.doors.tables import of_all, split_of
 from dsrg.data.ids import LARGEST_LIST
 from dsrg.data.own import Tagged
 from dsrg.data.photo_index import PhotoIndex
@@ -142,10 +142,12 @@ def plan_masks(
         Item(ids[photo], photo, tuple(own), functools.partial(_read, pairs[photo], legends[pairs[photo]], classes))
         for photo, own in labels.items()
     ]
-    splits = {ids[photo]: given.get(photo, "") for photo in labels}
-    chosen, said = choose_splits(where, items, splits if all(splits.values()) else {}, val)
+    splits, lost = of_all({photo: given.get(photo, "") for photo in labels}, where)
+    chosen, said = choose_splits(where, items, {ids[photo]: split for photo, split in splits.items()}, val)
     stamps = [[str(mask.resolve()), *identity(mask)] for mask in pairs.values()]
-    return Plan(classes, items, chosen, {"kind": "masks", "where": str(where.resolve()), "masks": stamps}, notes + said)
+    return Plan(
+        classes, items, chosen, {"kind": "masks", "where": str(where.resolve()), "masks": stamps}, notes + lost + said
+    )
 
 
 def is_voc(root: Path) -> bool:
@@ -187,7 +189,8 @@ def read_voc_labels(root: Path, photos: Path | None) -> tuple[Tagged, Path]:
     others = [path for path in found.others if path not in xml.values()]
     notes += describe_left_out(photos, others, found.skipped)
     bare = [photo for photo in found.photographs if photo not in kept]
-    return Tagged(kept, notes, given if kept and all(given[photo] for photo in kept) else {}, bare), photos
+    given, said = of_all({photo: given[photo] for photo in kept}, root)
+    return Tagged(kept, notes + said, given, bare), photos
 
 
 def annotation_folder(root: Path) -> Path:
@@ -241,10 +244,11 @@ def photos_of(root: Path, photos: Path | None) -> Path:
 
 
 def _listed_splits(root: Path) -> dict[str, str]:
-    """The split of each photograph that a list in ImageSets/ names; empty where a list is no split's."""
+    """The split of each photograph that a list in an ImageSets/ names, which may lie deeper, as in VOCdevkit/VOC2012;
+    empty where a list is no split's."""
     found: dict[str, str] = {}
-    for folder in (root / "ImageSets/Segmentation", root / "ImageSets/Main"):
-        for path in sorted(folder.glob("*.txt")) if folder.is_dir() and not found else ():
+    for folder in ("Segmentation", "Main"):
+        for path in [] if found else sorted(root.rglob(f"ImageSets/{folder}/*.txt")):
             split = SPLITS.get(fold(path.stem), "")
             lines = disk.read_text(path, "list", limit=LARGEST_LIST).split("\n") if split else []
             found |= {line.strip(): split for line in lines if line.strip()}

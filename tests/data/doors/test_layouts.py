@@ -94,6 +94,39 @@ def test_a_labelmap_without_colours_has_voc_s(tmp_path: Path) -> None:
     assert labels_of(plan(tmp_path)) == {"a": {"cat"}, "b": {"dog"}}
 
 
+@pytest.mark.parametrize("names", ["instances_{}2017", "instances_{}", "instances_pets-{}-1"])
+def test_files_of_coco_with_a_split_in_their_names(tmp_path: Path, names: str) -> None:
+    photographs(tmp_path, "train2017/a.jpg", "val2017/b.jpg")
+    for split, name in (("train", "a.jpg"), ("val", "b.jpg")):
+        dump(tmp_path / f"annotations/{names.format(split)}.json", coco([name], ["cat"], [0]))
+    assert plan(tmp_path).splits == {"train": ["a"], "val": ["b"]}
+
+
+def test_a_file_of_coco_without_a_split_beside_others_is_told(tmp_path: Path) -> None:
+    photographs(tmp_path, "images/a.jpg", "images/b.jpg", "images/c.jpg")
+    for split, name in (("train", "a.jpg"), ("val", "b.jpg"), ("more", "c.jpg")):
+        dump(tmp_path / f"annotations/instances_{split}.json", coco([name], ["cat"], [0]))
+    note = (
+        f"{tmp_path}: 1 of 3 photographs are in no split, such as c.jpg; so the splits of the others were not followed."
+    )
+    assert note in plan(tmp_path).notes
+
+
+@pytest.mark.parametrize("above", ["", "VOCdevkit/VOC2012/"])
+def test_lists_of_voc_that_lie_deeper(tmp_path: Path, above: str) -> None:
+    photographs(tmp_path / above / "JPEGImages", "a.jpg", "b.jpg", "c.jpg")
+    for name in "abc":
+        write(
+            tmp_path / above / f"Annotations/{name}.xml",
+            "<annotation><object><name>cat</name></object></annotation>",
+        )
+    write(tmp_path / above / "ImageSets/Main/train.txt", "b\nc\n")
+    write(tmp_path / above / "ImageSets/Main/val.txt", "a\n")
+    assert plan(tmp_path).splits == {"train": ["b", "c"], "val": ["a"]}
+    write(tmp_path / above / "ImageSets/Main/val.txt", "")
+    assert any("1 of 3 photographs are in no split, such as a.jpg" in note for note in plan(tmp_path).notes)
+
+
 def test_lists_of_each_class_as_voc_has_them(tmp_path: Path) -> None:
     photographs(tmp_path / "JPEGImages", "a.jpg", "b.jpg", "c.jpg")
     lists = {"Train": "a\nb\n", "Test": "c\n", "cat_Train": "a  1\nb -1\n", "cat_Test": "c  0\n"}
