@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -39,6 +39,16 @@ def legend_file(root: Path) -> Path | None:
 def mask_folder(root: Path) -> Path | None:
     """The folder of a layout's masks."""
     return next((root / name for name in MASKS if any((root / name).rglob("*.png"))), None)
+
+
+def check_legend(root: Path) -> None:
+    """Refuse a folder of masks in VOC's layout that has no legend; raises InputError."""
+    folder = mask_folder(root)
+    if folder is not None and legend_file(root) is None:
+        raise InputError(
+            f"{folder}: holds masks, and nothing says what their values mean; add CVAT's {LABELMAP} or labelme's "
+            f"{CLASS_NAMES} to {root}, or give a table of labels."
+        )
 
 
 def plan_layout(root: Path, photos: Path | None, *, val: float, threads: int = 4) -> Plan:
@@ -173,10 +183,10 @@ def read_voc_labels(root: Path, photos: Path | None) -> tuple[Tagged, Path]:
     """
     beside = not is_voc(root)
     folder = annotation_folder(root)
-    photos = (photos or root) if beside else photos_of(root, photos)
-    found = walk(photos).check()
     lying = walk(folder).check().others if folder.is_dir() else []
     xml = {path.relative_to(folder).with_suffix("").as_posix(): path for path in lying if path.suffix.lower() == ".xml"}
+    photos = photos_of(root, photos) if not beside or _are_apart(root, xml.values()) else photos or root
+    found = walk(photos).check()
     labels: dict[str, list[str]] = {name: read_label_names(path, "") for name, path in xml.items()}
     for path, label in _class_lists(root).items():
         for name in _marked(path):
@@ -191,6 +201,13 @@ def read_voc_labels(root: Path, photos: Path | None) -> tuple[Tagged, Path]:
     bare = [photo for photo in found.photographs if photo not in kept]
     given, said = of_all({photo: given[photo] for photo in kept}, root)
     return Tagged(kept, notes + said, given, bare), photos
+
+
+def _are_apart(root: Path, xml: Iterable[Path]) -> bool:
+    """Whether annotations lie beside no photograph, and the photographs in a folder of theirs: in Oxford's pets'
+    annotations/ lie masks of the same names too."""
+    beside = {path.with_suffix("") for path in walk(root).photographs}
+    return any((root / name).is_dir() for name in PHOTOS) and not any(path.with_suffix("") in beside for path in xml)
 
 
 def annotation_folder(root: Path) -> Path:

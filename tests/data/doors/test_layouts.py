@@ -175,3 +175,32 @@ def test_xml_of_voc_beside_its_photographs(tmp_path: Path) -> None:
     made = plan(tmp_path)
     assert labels_of(made) == {"a": {"cat"}, "b": {"dog"}, "c": {"cat"}}
     assert made.splits == {"train": ["a", "b"], "val": ["c"]}
+
+
+@pytest.mark.parametrize("name", ["", "<name> </name>"])
+@pytest.mark.parametrize("folder", ["", "Annotations/"])
+def test_an_object_of_voc_without_a_name_is_refused_by_its_file(tmp_path: Path, folder: str, name: str) -> None:
+    photographs(tmp_path / ("JPEGImages" if folder else ""), "a.jpg", "b.jpg")
+    for stem, own in (("a", "<name>cat</name>"), ("b", name)):
+        write(tmp_path / f"{folder}{stem}.xml", f"<annotation><object>{own}</object></annotation>")
+    with pytest.raises(InputError, match=r"b\.xml: an object has no <name>; write its class there, or remove"):
+        plan(tmp_path)
+
+
+def test_annotations_beside_masks_are_of_the_photographs_in_images(tmp_path: Path) -> None:
+    """As Oxford's pets lie: annotations/xmls/, annotations/trimaps/ and images/."""
+    photographs(tmp_path, "images/a.jpg", "images/b.jpg", "annotations/trimaps/a.png", "annotations/trimaps/b.png")
+    for name, label in (("a", "cat"), ("b", "dog")):
+        objects = f"<object><name>{label}</name></object>"
+        write(tmp_path / f"annotations/xmls/{name}.xml", f"<annotation>{objects}</annotation>")
+    made = plan(tmp_path)
+    assert labels_of(made) == {"a": {"cat"}, "b": {"dog"}}
+    assert {item.photo.parent.name for item in made.items} == {"images"}
+
+
+def test_masks_without_a_legend_are_refused(tmp_path: Path) -> None:
+    photographs(tmp_path, "JPEGImages/a.jpg", "SegmentationClass/a.png")
+    with pytest.raises(
+        InputError, match=r"SegmentationClass: holds masks, and nothing says .* add CVAT's labelmap\.txt"
+    ):
+        plan(tmp_path)
