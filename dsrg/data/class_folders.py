@@ -147,22 +147,27 @@ def _check_tops(root: Path, tops: Sequence[Path], photographs: Sequence[Path]) -
     Raises:
         InputError: they are.
     """
-    splits = {top.name: split_named(top.name) for top in tops if split_named(top.name)}
-    named = "' and '".join(list(splits)[:2])
-    mend = "give a folder of classes, or one of splits with folders of the same classes in each"
+    nested = all(split_in(top.name) and _folders(top) for top in tops)
+    splits = {top.name for top in tops if (split_in if nested else split_named)(top.name)}
     other = next((top.name for top in tops if top.name not in splits), None)
-    if len({*splits.values()}) > 1:
-        rest = "without folders of the same classes in each" if other is None else f"and '{other}', which is not"
-        raise InputError(
-            f"{root}: holds the folders '{named}', which are called as splits are, {rest}; {mend}.", NO_FOLDERS
-        )
-    for top in [top for top in tops if top.name in splits or _MASK.search(top.name)]:
-        own = [path for path in photographs if path.is_relative_to(top)]
+    suspects = [top for top in tops if top.name in splits or _MASK.search(top.name)]
+    held = {top: [path for path in photographs if path.is_relative_to(top)] for top in suspects}
+    for top, own in held.items():
         of = top.with_name(_MASK.sub("", top.name))
         if of != top and _are_masks(own, [path for path in photographs if path.is_relative_to(of)]):
             sentence = f"holds masks of the photographs in '{of.name}', and no class; take it out"
             raise InputError(f"{top}: {sentence}, and give a table of labels or one folder a class.", NO_FOLDERS)
-        if top.name in splits and other is not None and own and all(path.parent != top for path in own):
+    mend = "give a folder of classes, or one of splits with folders of the same classes in each"
+    if len(splits) > 1:
+        named = "' and '".join(sorted(splits)[:2])
+        rest = "without folders of the same classes in each" if other is None else f"and '{other}', which is not"
+        raise InputError(
+            f"{root}: holds the folders '{named}', which are called as splits are, {rest}; {mend}.", NO_FOLDERS
+        )
+    if splits and other is not None:
+        (top,) = (top for top in tops if top.name in splits)
+        deep = any(path.name != path.parent.name for one in tops if one != top for path in _folders(one))
+        if held[top] and not deep and all(path.parent != top for path in held[top]):
             raise InputError(
                 f"{root}: '{top.name}' is called as a split is and holds folders alone, and '{other}' lies beside it; "
                 f"{mend}, or move the photographs right into '{top.name}' if it is a class.",

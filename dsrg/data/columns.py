@@ -44,6 +44,8 @@ NO_CLASS = {
 _BOX = ({"xmin", "ymin"}, {"x1", "y1"}, {"xtl", "ytl"}, {"left", "top"}, {"x", "y"}, {"bbox"}, {"bboxes"}, {"boxes"})
 _RUNS = {"encodedpixels"}
 """The column of a mask's runs, as Kaggle's competitions have them: a row is an object too."""
+UNNAMED = "unnamed"
+"""What pandas calls a column without a name, with its number; see `stem`."""
 UNREADABLE = "labels unreadable"
 """The kind of fault of a table."""
 NO_TABLE = "no table of labels"
@@ -96,6 +98,10 @@ class Sheet(NamedTuple):
     def column(self, place: int) -> list[str]:
         """The cells of a column; empty where a line is too short."""
         return [row[place].strip() if place < len(row) else "" for _, row in self.rows]
+
+    def has_cells(self, place: int) -> bool:
+        """Whether a column holds anything."""
+        return any(place < len(row) and row[place].strip() for _, row in self.rows)
 
     @property
     def has_boxes(self) -> bool:

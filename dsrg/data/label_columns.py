@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from dsrg.data.columns import LABEL, NUMBER, OFF, ON, SPLIT, Sheet, fault, key, stem
+from dsrg.data.columns import LABEL, NUMBER, OFF, ON, SPLIT, UNNAMED, Sheet, fault, key, stem
 from dsrg.data.divide import DIVIDERS
 from dsrg.data.ids import shown
 
@@ -17,8 +17,6 @@ WEIGHT = ("confidence", "score", "probability", "prob", "conf", "certainty", "ve
 _WEIGHT_ENDINGS = ("confidence", "score", "probability", "prob", "certainty")
 """What the names of such columns end in: label_confidence."""
 _SURE = ("", "1", "1.0", "true")
-_UNNAMED = "unnamed"
-"""What pandas calls a column without a name, with its number."""
 
 
 class LabelColumns(NamedTuple):
@@ -60,11 +58,8 @@ def find(sheet: Sheet, image: int, known: Collection[str] = ()) -> LabelColumns 
         off = sum(cell.casefold() in OFF for cell in sheet.column(holds))
         said = f"'{sheet.names[holds]}' says whether a label holds; {off} of {len(sheet.rows)} rows say that it does"
         notes.append(f"{sheet.path}: the column {said} not.")
-    left = [
-        place
-        for place in range(len(sheet.names))
-        if place not in (image, holds, sheet.place(SPLIT), *labels) and any(sheet.column(place))
-    ]
+    used = (image, holds, sheet.place(SPLIT), *labels)
+    left = [place for place in range(len(sheet.names)) if place not in used and sheet.has_cells(place)]
     if left:
         more = f" and {len(left) - 8} more" if len(left) > 8 else ""
         what = f"the columns {_listed(sheet, left[:8])}{more} were left out"
@@ -120,7 +115,7 @@ def _is_further(sheet: Sheet, first: int, place: int) -> bool:
     """Whether a column is a numbered one of that of the labels, and holds anything."""
     name = sheet.names[place]
     numbered = stem(name) != key(name) and are_of_one(name, sheet.names[first])
-    return numbered and stem(name) in map(key, LABEL) and any(sheet.column(place))
+    return numbered and stem(name) in map(key, LABEL) and sheet.has_cells(place)
 
 
 def _check_alike(sheet: Sheet, labels: Sequence[int]) -> None:
@@ -144,7 +139,7 @@ def _unnamed(sheet: Sheet, labels: Sequence[int], known: Collection[str]) -> lis
     own = {*known, *cells, *(part.strip() for cell in cells for part in re.split(divider, cell))}
     found = []
     for place in range(labels[-1] + 1, len(sheet.names)):
-        if sheet.names[place] and stem(sheet.names[place]) != _UNNAMED:
+        if sheet.names[place] and stem(sheet.names[place]) != UNNAMED:
             break
         column = sheet.column(place)
         odd = next((row for row, cell in enumerate(column) if cell not in own and cell), None)
@@ -175,4 +170,6 @@ def weight_sentence(what: str, name: str, where: str) -> str:
 
 
 def _listed(sheet: Sheet, places: Sequence[int]) -> str:
-    return ", ".join(f"'{sheet.names[place]}'" if sheet.names[place] else f"number {place + 1}" for place in places)
+    return ", ".join(
+        f"'{sheet.names[place]}'" if sheet.names[place] else f"'' (column {place + 1})" for place in places
+    )

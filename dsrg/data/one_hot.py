@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from dsrg.data.columns import IMAGE, NO_CLASS, OFF, ON, SPLIT, Sheet, fault, header_fault, key
+from dsrg.data.columns import IMAGE, NO_CLASS, OFF, ON, SPLIT, UNNAMED, Sheet, fault, header_fault, key, stem
 from dsrg.data.ids import shown
 from dsrg.data.mask_folders import VOID_NAMES
 from dsrg.errors import InputError
@@ -30,7 +30,8 @@ def classes_of(sheet: Sheet, image: int, known: Collection[str]) -> tuple[dict[i
     left = [
         place
         for place, name in named.items()
-        if name not in known and (key(name) in aside or (not known and _is_no_class(sheet.column(place))))
+        if name not in known
+        and (key(name) in aside or stem(name) == UNNAMED or (not known and _is_no_class(sheet.column(place))))
     ]
     names = {place: name for place, name in named.items() if place not in left}
     if not sheet.rows or not names or (known and not {*names.values()} & {*known}):

@@ -240,6 +240,7 @@ def test_folders_with_a_split_in_their_names_are_splits_where_they_hold_the_same
     [
         (["train/1.jpg", "train station/2.jpg", "bus/3.jpg"], ("bus", "train", "train station")),
         (["train/1.jpg", "train/2.jpg", "bus/old/3.jpg"], ("bus", "train")),
+        (["train/old/1.jpg", "train/new/2.jpg", "bus/old/3.jpg"], ("bus", "train")),
         (["test tube/1.jpg", "train station/2.jpg"], ("test tube", "train station")),
         (["face/1.jpg", "face_mask/1.jpg"], ("face", "face_mask")),
         (["mask/1.png", "no mask/1.png"], ("mask", "no mask")),
@@ -290,6 +291,9 @@ def test_photographs_in_a_folder_of_unlabelled_ones_have_no_label(tmp_path: Path
         (["train2017/1.jpg", "val2017/2.jpg"], "'train2017' and 'val2017', which are called as splits are, without"),
         (["train/1.jpg", "train_masks/1_mask.gif"], "train_masks: holds masks of the photographs in 'train'"),
         (["train/cats/1.jpg", "train/dogs/2.jpg", "pred/3.jpg"], "'train' is called as a split is and holds folders"),
+        (["train/cats/1.jpg", "train/dogs/2.jpg", "pred/pred/3.jpg"], "holds folders alone, and 'pred' lies beside it"),
+        (["train/1.jpg", "train_labels/1.png", "bus/3.jpg"], "'train' and 'train_labels', .* and 'bus', which is not"),
+        (["odd_train/cat/1.jpg", "odd_val/dog/2.jpg"], "'odd_train' and 'odd_val', .* without folders of the same"),
         (["train_set/cat/1.jpg", "test_set/cat/2.jpg", "pred/3.jpg"], "and 'pred', which is not"),
         (["train/1.jpg", "val/2.jpg"], r"train/1\.jpg: lies in 'train', which is called as a split is"),
         (["train/cat/1.jpg", "val/cat/2.jpg", "more/3.jpg"], "folders 'train' and 'val', .*'more', which is not"),

@@ -85,6 +85,7 @@ EXPECTED = {"a": {"cat", "dog"}, "b": {"cat"}, "c": {"dog", "traffic light"}}
         "id,filepaths,CATEGORY\n1,a.jpg,cat|dog\n2,b.jpg,cat\n3,c.jpg,dog|traffic light\n",
         "path,label,label_name\na,0,cat|dog\nb,1,cat\nc,2,dog|traffic light\n",
         "filename, Unlabeled, cat, dog, traffic light\na.jpg, 0, 1, 1, 0\nb.jpg, 0, 1, 0, 0\nc.jpg, 0, 0, 1, 1\n",
+        "Unnamed: 0,image,cat,dog,traffic light,Unnamed: 5\n0,a,1,1,0,1\n1,b,1,0,0,1\n2,c,0,1,1,1\n",
         "image,no_label,cat,dog,traffic light\na,0,1,1,0\nb,1,1,0,0\nc,0,0,1,1\n",
         "image,width,height,cat,dog,traffic light\na,4,3,x,x,\nb,4,3,X,,\nc,4,3,,x,x\n",
         "image_id,cat,dog,traffic light\na,1,1,-1\nb,1,-1,-1\nc,-1,1,1\n",
