@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ IGNORE = 255
 """Index of a pixel without a label: "unlabelled" in seeds, "void" in ground truth."""
 BACKGROUND_NAMES = ("background", "_background_")
 """What lists of classes call class 0; the second is LabelMe's."""
+UNLABELLED_NAMES = frozenset(("unlabeled", "unlabelled", "nolabel", "nolabels"))
+"""What tools call, in place of a class, what nobody has labelled; see `is_unlabelled`."""
 MOST_CLASSES = 30_000
 """Classes that a data set may have; the largest release of ImageNet has 21,841."""
 LONGEST_NAME = 100
@@ -96,6 +99,11 @@ class Classes:
                 "class.",
                 "unknown label",
             ) from None
+
+
+def is_unlabelled(name: str) -> bool:
+    """Whether a name says that there is no label: FiftyOne's _unlabeled, Datumaro's no_label, Roboflow's Unlabeled."""
+    return re.sub(r"[\W_]+", "", name.casefold()) in UNLABELLED_NAMES
 
 
 def fault_of_name(name: str) -> str:

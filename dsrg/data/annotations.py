@@ -57,7 +57,7 @@ def read_boxes_for(path: Path, size: tuple[int, int], classes: Classes, photo: P
     """
     indices, boxes = [], []
     for element in _read_objects(path, "measure with masks"):
-        name = element.findtext("name", "").strip()
+        name = _name(element, path)
         indices.append(classes.index(name, str(path)))
         left, top, right, bottom = _edges(element, name, path)
         # A fraction of a pixel beyond the edge is rounding; nan fails every comparison.
@@ -79,12 +79,12 @@ def read_drawn(path: Path) -> Drawn:
     """Read the boxes of a VOC XML annotation of any tool, wherever they lie.
 
     Raises:
-        InputError: the file is missing or broken, or a box is no four numbers in order.
+        InputError: the file is missing or broken, an object has no name, or a box is no four numbers in order.
     """
     root = _read_root(path, "leave it out")
     names, boxes, bare = [], [], False
     for element in _objects_of(root, path):
-        names.append(element.findtext("name", "").strip())
+        names.append(_name(element, path))
         if element.find("bndbox") is None:
             bare = True
             continue
@@ -133,9 +133,9 @@ def read_label_names(path: Path, otherwise: str) -> list[str]:
         otherwise: What helps where it is missing, for the error.
 
     Raises:
-        InputError: the file is missing or broken.
+        InputError: the file is missing or broken, or an object has no name.
     """
-    return [element.findtext("name", "").strip() for element in _read_objects(path, otherwise)]
+    return [_name(element, path) for element in _read_objects(path, otherwise)]
 
 
 def read_plain_boxes(path: Path) -> tuple[list[tuple[str, Edges]], tuple[float, float] | None]:
@@ -166,6 +166,14 @@ def _size_in(root: ElementTree.Element) -> tuple[float, float] | None:
     except ValueError:
         return None
     return size if all(0 < side < math.inf for side in size) else None
+
+
+def _name(element: ElementTree.Element, path: Path) -> str:
+    """The class of an object."""
+    name = element.findtext("name", "").strip()
+    if not name:
+        raise InputError(f"{path}: an object has no <name>; write its class there, or remove the object.", "no name")
+    return name
 
 
 def _edges(element: ElementTree.Element, name: str, path: Path) -> Edges:

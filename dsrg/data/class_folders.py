@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from dsrg.data.photograph import Found, fold, is_system, walk
 from dsrg.errors import InputError
+from dsrg.files.pictures import JPEG_EXTENSIONS
+from dsrg.labels import is_unlabelled
 
 SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -22,6 +25,11 @@ _NO_CLASSES = PLAIN | {
     *("segmentationclass", "segmentationclasspng", "segmentationobject"),
 }
 """The same, and names of the folders beside them: where all folders are called so, none is a class."""
+_FILLING = PLAIN | {"sets", "data", "seg", "split", "folder", "files", "full", "small", "mask", "masks", "labels"}
+"""Words that say nothing of what a folder shows: with them alone beside it, a split's name is one still."""
+_MASK = re.compile(r"[ _-](?:masks?|seg|segmentation|gt|groundtruth)(?:[ _-]?\d+)?$", re.IGNORECASE)
+"""What the name of a photograph's mask ends in, behind that of the photograph, and that of a folder of masks."""
+_MASK_FOLDERS = frozenset(("mask", "masks", "gt", "ground_truth", "groundtruth", "segmentation", "segmentations"))
 NO_FOLDERS = "no folder a class"
 """The kind of fault of a folder whose folders are no classes."""
 
@@ -36,12 +44,31 @@ class Placed(NamedTuple):
     """One of SPLITS' values; '' where there are no folders of splits."""
 
 
+def split_in(name: str) -> str:
+    """The split that the name of a file or folder has in it, as seg_train, training_set and instances_val2017 have;
+    '' where it has none or two."""
+    found = {SPLITS[word] for word in _words(name) & SPLITS.keys()}
+    return found.pop() if len(found) == 1 else ""
+
+
+def split_named(name: str) -> str:
+    """The same, where the name says nothing else: '' for train_station."""
+    return split_in(name) if _words(name) - SPLITS.keys() <= _FILLING else ""
+
+
+def _words(name: str) -> set[str]:
+    """The words of a name, divided at capitals, digits and marks, 'set' at an end cut off."""
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)
+    return {word.removesuffix("set") for word in re.findall(r"[^\W\d_]+", fold(parted))} - {""}
+
+
 def read_class_folders(root: Path, bare: list[Path] | None = None) -> tuple[list[Placed], Found]:
     """Find the photographs of root/<class>/, or of root/<split>/<class>/, at any depth below the class; and what else
-    lies there.
+    lies there, the masks of photographs beside them too.
 
-    Folders are taken for splits where all of the root's have a split's name and they hold folders of classes; the root
-    may hold them in one folder, as Hugging Face's data/ does, and the classes in one that is called so (PLAIN).
+    Folders are taken for splits where all of the root's have a split's name and they hold folders of classes, or all
+    have a split in their name and hold the same classes; the root may hold them in one folder, as Hugging Face's data/
+    does, and the classes in one that is called so (PLAIN).
 
     Args:
         root: The folder.
@@ -49,36 +76,109 @@ def read_class_folders(root: Path, bare: list[Path] | None = None) -> tuple[list
 
     Raises:
         InputError: there is no folder of photographs, one is empty, a photograph lies in no class's folder, folders are
-            splits in part, a class is called background, or no folder is called as a class is.
+            splits or masks in part, a class is called background, or no folder is called as a class is.
     """
-    found = walk(root).check()
+    found = _without_masks(walk(root).check(), root)
     within = _within(root, found.photographs)
     tops = _folders(within)
     if not tops or not found.photographs:
         sentence = "holds no folder of photographs; make one folder a class, or give a table of labels"
         raise InputError(f"{root}: {sentence}.", NO_FOLDERS)
-    splits = {top.name: SPLITS[fold(top.name)] for top in tops if fold(top.name) in SPLITS}
-    if splits and len(splits) < len(tops) and len(splits) > 1:
-        other = next(top.name for top in tops if top.name not in splits)
-        named = "' and '".join(list(splits)[:2])
-        raise InputError(
-            f"{root}: holds the folders '{named}', which are called as splits are, and '{other}', which is not; give a "
-            "folder of classes, or one of splits with folders of classes in each."
-        )
-    inside = len(splits) == len(tops)
-    lost = [path for path in found.photographs if len(path.relative_to(within).parts) < (3 if inside else 2)]
+    bases = _splits(tops)
+    if not bases:
+        _check_tops(root, tops, found.photographs)
+        bases = {within: ""}
+    homes = {path: next((base for base in bases if path.is_relative_to(base)), within) for path in found.photographs}
+    lost = [path for path, home in homes.items() if home not in bases or not _label(path, home)]
     if bare is not None and len(lost) < len(found.photographs):
         bare += lost
-    aside = {*(bare or ())}
+    elif lost:
+        raise _lost(lost[0], homes[lost[0]], bases)
+    aside = {*lost}
     kept = [path for path in found.photographs if path not in aside]
-    photographs = [_placed(within, path, splits if inside else {}) for path in kept]
+    photographs = [Placed(path, _label(path, homes[path]), bases[homes[path]]) for path in kept]
     _check_classes(root, photographs)
     full = {(placed.split, placed.label) for placed in photographs}
-    for top in tops:
-        for folder in _folders(top) if inside else [top]:
-            if (splits[top.name] if inside else "", folder.name) not in full:
+    for base, split in bases.items():
+        for folder in _folders(base):
+            if (split, folder.name) not in full:
                 raise InputError(f"{folder}: holds no photograph; add some of '{folder.name}', or remove the folder.")
     return photographs, found
+
+
+def _without_masks(found: Found, root: Path) -> Found:
+    """What was found, the masks of photographs among what is no photograph: X_mask.png beside X.jpg, as in BUSI, and
+    masks/X.png beside images/X.jpg in a class's folder. Masks are no JPEG, whose values are not exact."""
+    doubtful = [path for path in found.photographs if path.suffix.lower() not in JPEG_EXTENSIONS]
+    keys = {(path.parent, path.stem) for path in found.photographs} if doubtful else set()
+
+    def is_mask(path: Path) -> bool:
+        folder, stem = path.parent, _MASK.sub("", path.stem)
+        beside = stem != path.stem and (folder, stem) in keys
+        if beside or fold(folder.name) not in _MASK_FOLDERS or folder.parent == root:
+            return beside
+        return any((folder.with_name(name), stem) in keys for name in ("images", "Images", "image", "imgs", "img"))
+
+    masks = {*filter(is_mask, doubtful)}
+    photographs = [path for path in found.photographs if path not in masks]
+    return found._replace(photographs=photographs, others=sorted([*found.others, *masks])) if masks else found
+
+
+def _splits(tops: Sequence[Path]) -> dict[Path, str]:
+    """The folders of the classes in folders of splits, and each one's split; empty where these are no splits."""
+    inner = {top: top for top in tops}
+    for top in tops:  # Kaggle's archives have train/train/
+        below = _folders(top)
+        files = [path for path in top.iterdir() if path.is_file() and not is_system(path.name)]
+        if len(below) == 1 and below[0].name == top.name and not files:
+            inner[top] = below[0]
+    if all(fold(top.name) in SPLITS for top in tops):
+        return {inner[top]: SPLITS[fold(top.name)] for top in tops}
+    splits = {inner[top]: split_in(top.name) for top in tops}
+    classes = [{path.name for path in _folders(base)} for base in splits]
+    if all(splits.values()) and len({*splits.values()}) > 1 and set.intersection(*classes):
+        return splits
+    return {}
+
+
+def _check_tops(root: Path, tops: Sequence[Path], photographs: Sequence[Path]) -> None:
+    """Refuse folders of which only some are called as splits are, or one that holds the masks of another.
+
+    Raises:
+        InputError: they are.
+    """
+    nested = all(split_in(top.name) and _folders(top) for top in tops)
+    splits = {top.name for top in tops if (split_in if nested else split_named)(top.name)}
+    other = next((top.name for top in tops if top.name not in splits), None)
+    suspects = [top for top in tops if top.name in splits or _MASK.search(top.name)]
+    held = {top: [path for path in photographs if path.is_relative_to(top)] for top in suspects}
+    for top, own in held.items():
+        of = top.with_name(_MASK.sub("", top.name))
+        if of != top and _are_masks(own, [path for path in photographs if path.is_relative_to(of)]):
+            sentence = f"holds masks of the photographs in '{of.name}', and no class; take it out"
+            raise InputError(f"{top}: {sentence}, and give a table of labels or one folder a class.", NO_FOLDERS)
+    mend = "give a folder of classes, or one of splits with folders of the same classes in each"
+    if len(splits) > 1:
+        named = "' and '".join(sorted(splits)[:2])
+        rest = "without folders of the same classes in each" if other is None else f"and '{other}', which is not"
+        raise InputError(
+            f"{root}: holds the folders '{named}', which are called as splits are, {rest}; {mend}.", NO_FOLDERS
+        )
+    if splits and other is not None:
+        (top,) = (top for top in tops if top.name in splits)
+        deep = any(path.name != path.parent.name for one in tops if one != top for path in _folders(one))
+        if held[top] and not deep and all(path.parent != top for path in held[top]):
+            raise InputError(
+                f"{root}: '{top.name}' is called as a split is and holds folders alone, and '{other}' lies beside it; "
+                f"{mend}, or move the photographs right into '{top.name}' if it is a class.",
+                NO_FOLDERS,
+            )
+
+
+def _are_masks(files: Sequence[Path], photographs: Sequence[Path]) -> bool:
+    """Whether files are called as these photographs, or their masks, and none is a JPEG."""
+    stems = {_MASK.sub("", path.stem) for path in files if path.suffix.lower() not in JPEG_EXTENSIONS}
+    return bool(stems) and len(stems) == len(files) and stems <= {path.stem for path in photographs}
 
 
 def _check_classes(root: Path, photographs: Sequence[Placed]) -> None:
@@ -105,7 +205,7 @@ def _within(root: Path, photographs: Sequence[Path]) -> Path:
     class is and holds folders alone; else the root."""
     tops = _folders(root)
     inner = _folders(tops[0]) if len(tops) == 1 else []
-    are_splits = bool(inner) and all(fold(path.name) in SPLITS and _folders(path) for path in inner)
+    are_splits = bool(inner) and all(map(_folders, inner)) and bool(_splits(inner))
     is_plain = bool(inner) and fold(tops[0].name) in PLAIN
     if not (are_splits or is_plain) or not all(path.is_relative_to(tops[0]) for path in photographs):
         return root
@@ -115,22 +215,40 @@ def _within(root: Path, photographs: Sequence[Path]) -> Path:
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and not is_system(path.name))
+    """The folders of a folder that may be classes or splits."""
+    return sorted(
+        path for path in root.iterdir() if path.is_dir() and not is_system(path.name) and not is_unlabelled(path.name)
+    )
 
 
-def _placed(root: Path, path: Path, splits: dict[str, str]) -> Placed:
-    top, *deeper = path.relative_to(root).parts
-    if not deeper:
-        raise InputError(f"{path}: lies in no class's folder; move it into one, or give a table of labels.")
-    if splits and len(deeper) < 2:
-        raise InputError(
-            f"{path}: lies in '{top}', which is called as a split is; make a folder for each class in it, give a table "
-            "of labels, or give the folder another name if it is a class."
-        )
-    label = deeper[0] if splits else top
+def _label(path: Path, base: Path) -> str:
+    """The class of a photograph below the folder of the classes; '' where it lies in none's folder.
+
+    Raises:
+        InputError: it is background.
+    """
+    label, *deeper = path.relative_to(base).parts
+    if not deeper or is_unlabelled(label):
+        return ""
     if fold(label) == "background":
         raise InputError(
             f"{path.parent}: background is class 0 and no label, a photograph needs an object to learn; give the "
             "folder another name or remove it."
         )
-    return Placed(path, label, splits.get(top, ""))
+    return label
+
+
+def _lost(path: Path, home: Path, bases: Mapping[Path, str]) -> InputError:
+    """What is wrong with a photograph that lies in no class's folder."""
+    parts = path.relative_to(home).parts
+    if is_unlabelled(parts[0]):
+        return InputError(
+            f"{path}: lies in '{parts[0]}', which says that it has no label; take that folder out, or give it another "
+            "name if it is a class."
+        )
+    if bases.get(home):
+        return InputError(
+            f"{path}: lies in '{home.name}', which is called as a split is; make a folder for each class in it, give a "
+            "table of labels, or give the folder another name if it is a class."
+        )
+    return InputError(f"{path}: lies in no class's folder; move it into one, or give a table of labels.")

@@ -32,8 +32,9 @@ ONE = ("label", "label_name", "class", "class_name", "category", "category_name"
 """Those of LABEL that name one thing: blanks in it divide only where they do elsewhere."""
 SPLIT = ("split", "subset", "data_set", "partition", "set")
 """Likewise that of the splits, where all that it holds are splits' names."""
-WEIGHT = ("confidence", "score", "probability")
-"""Likewise that of how sure a label is: 1 where it holds, 0 where it does not."""
+ON = frozenset(("1", "1.0", "true", "yes", "y", "x", "✓"))
+OFF = frozenset(("0", "0.0", "false", "no", "n"))
+"""What the cells hold of a column that says whether something holds, in any case."""
 NO_CLASS = {
     *("width", "height", "image_width", "image_height", "img_width", "img_height", "size", "url", "image_url"),
     *("source", "license", "author", "index", "unnamed_0", "date", "timestamp", "md5", "rotation", "is_train"),
@@ -43,6 +44,8 @@ NO_CLASS = {
 _BOX = ({"xmin", "ymin"}, {"x1", "y1"}, {"xtl", "ytl"}, {"left", "top"}, {"x", "y"}, {"bbox"}, {"bboxes"}, {"boxes"})
 _RUNS = {"encodedpixels"}
 """The column of a mask's runs, as Kaggle's competitions have them: a row is an object too."""
+UNNAMED = "unnamed"
+"""What pandas calls a column without a name, with its number; see `stem`."""
 UNREADABLE = "labels unreadable"
 """The kind of fault of a table."""
 NO_TABLE = "no table of labels"
@@ -56,6 +59,11 @@ _SEP = re.compile(r"sep=.\n", re.IGNORECASE)
 def key(name: str) -> str:
     """A column's name to compare: without case, and without what is no letter or digit."""
     return re.sub(r"[\W_]+", "", name.casefold())
+
+
+def stem(name: str) -> str:
+    """The same without a number at its end, as columns of one kind have it: label1, tag_2, pandas' labels.1."""
+    return key(name).rstrip("0123456789")
 
 
 class Sheet(NamedTuple):
@@ -87,42 +95,18 @@ class Sheet(NamedTuple):
             raise fault(self.path, f"its first line has several columns of the same meaning, '{twice}'; rename one")
         return keys.index(there[0])
 
-    def label(self) -> int | None:
-        """The column of the labels; of two of which one numbers the other's names, that of the names.
-
-        Raises:
-            InputError: several columns may hold them.
-        """
-        keys = self.keys
-        first = self.place(LABEL)
-        there = [place for place, name in enumerate(keys) if name in map(key, LABEL)]
-        if first is None:
-            return self.place(NUMBER)
-        if len(there) == 1 or keys[first] == LABEL[0]:
-            return first
-        if len(there) == 2:
-            named = self._named(*there)
-            if named is not None:
-                return named
-        twice = "' and '".join(self.names[place] for place in there[:2])
-        raise fault(self.path, f"its first line has several columns of the same meaning, '{twice}'; rename one of them")
-
     def column(self, place: int) -> list[str]:
         """The cells of a column; empty where a line is too short."""
         return [row[place].strip() if place < len(row) else "" for _, row in self.rows]
+
+    def has_cells(self, place: int) -> bool:
+        """Whether a column holds anything."""
+        return any(place < len(row) and row[place].strip() for _, row in self.rows)
 
     @property
     def has_boxes(self) -> bool:
         """Whether its rows are objects, so that a photograph may have several."""
         return any(names <= {*self.keys} for names in (*_BOX, _RUNS))
-
-    def _named(self, one: int, other: int) -> int | None:
-        """Of two columns that stand for each other that of the names, the other's being numbers; else None."""
-        pairs = {*zip(self.column(one), self.column(other), strict=True)}
-        if len({first for first, _ in pairs}) < len(pairs) or len({second for _, second in pairs}) < len(pairs):
-            return None
-        numbers = [all(pair[side].isdecimal() for pair in pairs) for side in (0, 1)]
-        return {(True, False): other, (False, True): one}.get((numbers[0], numbers[1]))
 
 
 def read_sheet(text: str, path: Path) -> Sheet:
@@ -141,7 +125,7 @@ def read_sheet(text: str, path: Path) -> Sheet:
         raise fault(path, "is empty, but the first line must be 'image,labels'; export or save it anew")
     if len(best) != 1:
         raise header_fault(path, head)
-    lines = csv.reader(_lines(text, path), delimiter=best[0], strict=True)
+    lines = csv.reader(_lines(text, path), delimiter=best[0], strict=True, skipinitialspace=True)
     try:
         names = next(row for row in lines if any(cell.strip() for cell in row))
         rows = [(lines.line_num, row) for row in lines if any(cell.strip() for cell in row)]
@@ -157,7 +141,8 @@ def rank(names: Sequence[str]) -> int:
     keys = list(map(key, names))
     if not {*keys} & {*map(key, IMAGE)}:
         return 0
-    return 2 if {*keys} & {*map(key, (*LABEL, *NUMBER))} else int(sum(map(bool, keys)) > 2)
+    has_labels = {*keys, *map(stem, names)} & {*map(key, (*LABEL, *NUMBER))}
+    return 2 if has_labels else int(sum(map(bool, keys)) > 2)
 
 
 def lines_of(text: str, path: Path) -> Iterator[tuple[int, str]]:
@@ -193,7 +178,7 @@ def fault(path: Path, sentence: str) -> InputError:
 
 def split(head: str, delimiter: str) -> list[str]:
     try:
-        return next(csv.reader([head], delimiter=delimiter, strict=True), [])
+        return next(csv.reader([head], delimiter=delimiter, strict=True, skipinitialspace=True), [])
     except csv.Error:
         return []
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from dsrg.errors import InputError
 from dsrg.files import disk
-from dsrg.labels import IGNORE, fault_of_name
+from dsrg.labels import IGNORE, fault_of_name, is_unlabelled
 
 DIVIDERS = (";", "|", ",", "\n", "\t", "\uff1b", "\uff0c", "\u3001", "\u060c")
 """What stands between labels, the semicolons and commas of other scripts among it; blanks do too, but only where a
@@ -25,8 +25,8 @@ _QUOTED = r"""(?:'[^'"\\]*'|"[^'"\\]*")"""
 _LIST = re.compile(rf"\[\s*(?:{_QUOTED}\s*(?:,\s*{_QUOTED}\s*)*,?\s*)?\]")
 _BLANK = " "
 _AND = frozenset(("and", "or"))
-_NOTHING = frozenset(("nan", "<na>", "null", "none"))
-"""What programs write for a cell without a value."""
+_NOTHING = frozenset(("nan", "na", "n/a", "<na>", "#n/a", "null", "none", "-", "--"))
+"""What programs and people write for a cell without a value; NA is R's."""
 
 
 class Doubt(str):
@@ -166,7 +166,7 @@ def _checked(labels: tuple[str, ...] | Doubt, mark: str) -> tuple[str, ...] | Do
             return Doubt(f"have {label[:60]!a}, which {fault_of_name(label)}")
         if mark in ("list", "known"):
             continue
-        if mark != ";" and label.casefold() in _NOTHING:
+        if mark != ";" and (label.casefold() in _NOTHING or is_unlabelled(label)):
             return Doubt(f"have {label!r}, which says that there is none: leave them empty")
         if label[0] in "[{(<\"'`" or label[-1] in "]}>\"'`":
             return Doubt(f"have quotes or brackets about '{_short(label)}'")

@@ -170,7 +170,7 @@ def _with_boxes(tagged: Tagged, photos: Path, where: Path, boxes: Path | None) -
     if len(notes) < len(tagged.notes):  # annotations may lie among the photographs, and are not left out
         read = {*drawn.annotations_in(boxes), *([where] if where.is_file() else [])}
         notes += describe_left_out(photos, [path for path in walk(photos).others if path not in read])
-    return tagged._replace(labels=labels, bare=bare, notes=[*notes, *boxed.notes]), boxed
+    return tagged._replace(labels=labels, bare=bare, notes=list(dict.fromkeys([*notes, *boxed.notes]))), boxed
 
 
 def _describe_bare(

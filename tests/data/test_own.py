@@ -215,10 +215,86 @@ def test_one_folder_of_a_split_is_divided_and_a_class_may_be_called_train(tmp_pa
     assert plan_own(tmp_path / "two").classes == ("background", "bus", "train")
 
 
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("seg_train/seg_train", "seg_test/seg_test"),
+        ("training_set", "test_set"),
+        ("archive/TrainImages", "archive/TestImages"),
+        ("train/train", "test/test"),
+        ("pets-train-2017", "pets-test-2017"),
+    ],
+)
+def test_folders_with_a_split_in_their_names_are_splits_where_they_hold_the_same_classes(
+    tmp_path: Path, train: str, test: str
+) -> None:
+    for colour, name in enumerate((f"{train}/sea/1", f"{train}/ice/2", f"{test}/sea/3", f"{test}/ice/4")):
+        save_photo(tmp_path / f"{name}.jpg", 40 * colour)
+    plan = plan_own(tmp_path)
+    assert plan.classes == ("background", "ice", "sea")
+    assert plan.splits == {"train": ["1", "2"], "val": ["3", "4"], "test": ["3", "4"]}
+
+
+@pytest.mark.parametrize(
+    ("files", "classes"),
+    [
+        (["train/1.jpg", "train station/2.jpg", "bus/3.jpg"], ("bus", "train", "train station")),
+        (["train/1.jpg", "train/2.jpg", "bus/old/3.jpg"], ("bus", "train")),
+        (["train/old/1.jpg", "train/new/2.jpg", "bus/old/3.jpg"], ("bus", "train")),
+        (["test tube/1.jpg", "train station/2.jpg"], ("test tube", "train station")),
+        (["face/1.jpg", "face_mask/1.jpg"], ("face", "face_mask")),
+        (["mask/1.png", "no mask/1.png"], ("mask", "no mask")),
+        (["face/1.jpg", "face/1_mask.jpg", "dog/3.jpg"], ("dog", "face")),
+    ],
+)
+def test_classes_may_be_called_almost_as_splits_and_masks_are(
+    tmp_path: Path, files: list[str], classes: tuple[str, ...]
+) -> None:
+    for colour, name in enumerate(files):
+        save_photo(tmp_path / name, 40 * colour)
+    plan = plan_own(tmp_path)
+    assert plan.classes == ("background", *classes)
+    assert len(plan.items) == len(files)
+
+
+def test_masks_of_photographs_are_no_photographs(tmp_path: Path) -> None:
+    names = ("benign/b (1).png", "benign/b (1)_mask.png", "benign/b (1)_mask_1.png", "ill/a.jpg", "ill/a_mask.png")
+    for colour, name in enumerate((*names, "well/images/c.png", "well/masks/c.png")):
+        save_photo(tmp_path / name, 30 * colour)
+    plan = plan_own(tmp_path)
+    assert labels_of(plan) == {"b_(1)": ("benign",), "a": ("ill",), "c": ("well",)}
+    assert f"{tmp_path}: 4 files are no photographs and were left out: benign/b (1)_mask.png, " in plan.notes[0]
+
+
+@pytest.mark.parametrize("place", ["_unlabeled", "no_label", "Unlabeled", "cat/../Unlabelled"])
+def test_photographs_in_a_folder_of_unlabelled_ones_have_no_label(tmp_path: Path, place: str) -> None:
+    for colour, name in enumerate(("cat/1.jpg", "dog/2.jpg", f"{place}/3.jpg")):
+        save_photo(tmp_path / "flat" / name, 40 * colour)
+        save_photo(tmp_path / "split/train" / name, 40 * colour)
+    for folder, inner in (("flat", ""), ("split", "train/")):
+        name = f"{inner}{place.rpartition('/')[2]}/3"
+        with pytest.raises(InputError, match=rf"1 of 3 photographs lie in no class's folder: {name}\.jpg; move"):
+            plan_own(tmp_path / folder)
+        assert labels_of(plan_own(tmp_path / folder, unlabelled="leave-out")) == {"1": ("cat",), "2": ("dog",)}
+    with pytest.raises(InputError, match=r"3\.jpg: lies in '.*', which says that it has no label; take that folder"):
+        read_labelled(tmp_path / "flat")
+
+
 @pytest.mark.parametrize("read", [plan_own, read_labelled])
 @pytest.mark.parametrize(
     ("files", "message"),
     [
+        (
+            ["train_images/1.jpg", "test_images/2.jpg"],
+            "'test_images' and 'train_images', .* without folders of the same",
+        ),
+        (["train2017/1.jpg", "val2017/2.jpg"], "'train2017' and 'val2017', which are called as splits are, without"),
+        (["train/1.jpg", "train_masks/1_mask.gif"], "train_masks: holds masks of the photographs in 'train'"),
+        (["train/cats/1.jpg", "train/dogs/2.jpg", "pred/3.jpg"], "'train' is called as a split is and holds folders"),
+        (["train/cats/1.jpg", "train/dogs/2.jpg", "pred/pred/3.jpg"], "holds folders alone, and 'pred' lies beside it"),
+        (["train/1.jpg", "train_labels/1.png", "bus/3.jpg"], "'train' and 'train_labels', .* and 'bus', which is not"),
+        (["odd_train/cat/1.jpg", "odd_val/dog/2.jpg"], "'odd_train' and 'odd_val', .* without folders of the same"),
+        (["train_set/cat/1.jpg", "test_set/cat/2.jpg", "pred/3.jpg"], "and 'pred', which is not"),
         (["train/1.jpg", "val/2.jpg"], r"train/1\.jpg: lies in 'train', which is called as a split is"),
         (["train/cat/1.jpg", "val/cat/2.jpg", "more/3.jpg"], "folders 'train' and 'val', .*'more', which is not"),
         (["train/cat/1.jpg", "test/background/2.jpg"], "background is class 0"),

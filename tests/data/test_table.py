@@ -85,6 +85,8 @@ EXPECTED = {"a": {"cat", "dog"}, "b": {"cat"}, "c": {"dog", "traffic light"}}
         "id,filepaths,CATEGORY\n1,a.jpg,cat|dog\n2,b.jpg,cat\n3,c.jpg,dog|traffic light\n",
         "path,label,label_name\na,0,cat|dog\nb,1,cat\nc,2,dog|traffic light\n",
         "filename, Unlabeled, cat, dog, traffic light\na.jpg, 0, 1, 1, 0\nb.jpg, 0, 1, 0, 0\nc.jpg, 0, 0, 1, 1\n",
+        "Unnamed: 0,image,cat,dog,traffic light,Unnamed: 5\n0,a,1,1,0,1\n1,b,1,0,0,1\n2,c,0,1,1,1\n",
+        "image,no_label,cat,dog,traffic light\na,0,1,1,0\nb,1,1,0,0\nc,0,0,1,1\n",
         "image,width,height,cat,dog,traffic light\na,4,3,x,x,\nb,4,3,X,,\nc,4,3,,x,x\n",
         "image_id,cat,dog,traffic light\na,1,1,-1\nb,1,-1,-1\nc,-1,1,1\n",
         "filename,width,height,class,xmin,ymin,xmax,ymax\na.jpg,4,3,cat,0,0,1,1\na.jpg,4,3,dog,0,0,1,1\n"
@@ -95,6 +97,15 @@ EXPECTED = {"a": {"cat", "dog"}, "b": {"cat"}, "c": {"dog", "traffic light"}}
         "c.jpg,traffic light,0,0,1,1\nc.jpg,dog,0,0,1,1\n",
         "image,class_id,class_name\na,0,cat|dog\nb,1,cat\nc,2,dog|traffic light\n",
         "image,is_valid,fold,cat,dog,traffic light\na,0,0,1,1,0\nb,1,1,1,0,0\nc,0,0,0,1,1\n",
+        'image, labels\na, "cat, dog"\nb, cat\nc, "dog,traffic light"\n',
+        "image,label,label2\na,cat,dog\nb,cat,\nc,dog,traffic light\n",
+        "image,labels,labels.1\na,cat,dog\nb,cat,\nc,dog,traffic light\n",
+        "image,n,tag_1,tag_2,tag_3\na,4,cat,dog,\nb,4,,cat,\nc,4,,dog,traffic light\n",
+        "image,label,Unnamed: 2,\na,dog,cat,\nb,cat\nc,traffic light,,dog\n",
+        "image,label,present\na,cat,1\na,dog,true\na,traffic light,0\nb,cat,1\nb,dog,0\nc,dog,1\nc,traffic light,1\n",
+        "image,labels,confidence\na,cat;dog,1\nb,cat,1.0\nc,dog;traffic light,\n",
+        '{"file_name": "a.jpg", "label1": "cat", "label2": "dog"}\n{"file_name": "b.jpg", "label1": "cat"}\n'
+        '{"file_name": "c.jpg", "label": "dog", "label_2": "traffic light"}\n',
         '{"file_name": "a.jpg", "objects": {"bbox": [[0, 0, 1, 1], [1, 1, 2, 2]], "category": ["cat", "dog"]}}\n'
         '{"file_name": "b.jpg", "objects": {"bbox": [[0, 0, 1, 1]], "category": ["cat"]}}\n'
         '{"file_name": "c.jpg", "objects": {"bbox": [[0, 0, 1, 1]], "category": ["traffic light", "dog"]}}\n',
@@ -112,10 +123,32 @@ def test_every_door_reads_every_form(tmp_path: Path, door: Door, text: str) -> N
         ("image,labels\na,cat/cow\nb,cat\nc,dog\n", "'/', which may divide them"),
         ("image,labels\na,cat:0.9\nb,cat\nc,dog\n", "':', which may divide them"),
         ("image,labels\na,cat - cow\nb,cat\nc,dog\n", "have a word between them"),
-        ("image,labels,Confidence\na,cat,0\nb,cat,1\nc,dog,1\n", "has a column 'confidence', which is not heeded"),
+        ("image,labels,Confidence\na,cat,0\nb,cat,1\nc,dog,1\n", "has a column 'Confidence', which is not heeded ('0'"),
+        (
+            "image,label,label_confidence\na,cat,1\nb,cat,0.2\n",
+            "'label_confidence', which is not heeded ('0.2' in line 3",
+        ),
+        ("image,label,prob\na,cat,0.1\n", "'prob', which is not heeded"),
+        ("image,label1,score1,label2,score2\na,cat,1,dog,0.3\n", "'score2', which is not heeded"),
+        (
+            "image,label,verified\na,cat,0\n",
+            "'verified', which is not heeded ('0' in line 2); keep the labels that hold",
+        ),
+        ('{"image": "a", "label": "cat", "score": 0.1}\n', "has a key 'score', which is not heeded ('0.1' in line 1)"),
+        ("image,label,present\na,cat,0.4\n", "line 2 has '0.4' in the column 'present', which must be 0 or 1"),
+        ("image,label,present\na,cat,1\na,cat,0\n", "line 3 says of 'cat' in 'a' the contrary of a line above"),
+        (
+            "image,label,\na,cat,blurred\nb,cat,\n",
+            "line 2 has 'blurred' in a column without a name behind 'label'; call",
+        ),
+        ("image,label,label2\na,cat,3\nb,dog,4\n", "names in the column 'label' and numbers in 'label2'; remove"),
         ("image;labels\na;cat;dog\n", "line 2 has more columns than the first; put its labels in quotes"),
         ("image,labels\na,NaN\nb,cat\nc,dog\n", "have 'NaN', which says that there is none: leave them empty"),
         ("image,labels\na,None\nb,cat\nc,dog\n", "have 'None', which says that there is none"),
+        ("image,labels\na,NA\nb,cat\nc,dog\n", "have 'NA', which says that there is none: leave them empty"),
+        ("image,labels\na,cat\nb,-\nc,dog\n", "have '-', which says that there is none"),
+        ("image,labels\na,cat;dog\nb,n/a\nc,dog\n", "have 'n/a', which says that there is none"),
+        ("image,label\na,no_label\nb,cat\nc,dog\n", "have 'no_label', which says that there is none"),
         ("image,labels\na,cat and cow\nb,cat\nc,dog\n", "have a word between them"),
         ("image,labels\na,['cat' 'dog']\nb,cat\nc,dog\n", "none of JSON or Python"),
         ('image,labels\na,"[1, 0]"\nb,cat\nc,dog\n', "a list of other things than texts"),
@@ -225,8 +258,12 @@ def test_known_names_stand_alone_and_decide_between_dividers() -> None:
     ]
 
 
+def test_na_is_a_label_where_a_list_of_classes_or_a_semicolon_says_so() -> None:
+    assert divide(["na", "cat na", "NA;"], ("cat", "na"))[0] == [("na",), ("cat", "na"), ("NA",)]
+
+
 word = st.text(st.characters(categories=("L", "Nd")), min_size=1, max_size=6).filter(
-    lambda text: text.casefold() not in ("and", "or", "nan", "null", "none") and text == text.strip()
+    lambda text: text.casefold() not in ("and", "or", "nan", "na", "null", "none") and text == text.strip()
 )
 names = st.lists(word, min_size=1, max_size=5, unique=True)
 
@@ -265,6 +302,45 @@ def test_a_table_of_too_many_rows_is_refused(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("dsrg.data.table.MOST", 2)
     with pytest.raises(InputError, match="has 3 rows, and 2 are the most"):
         read_labels(make(tmp_path, "image,labels\na,x\nb,x\nc,x\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "notes"),
+    [
+        (
+            "image,label,label2,by\na,cat,dog,me\n",
+            [
+                "the columns 'label', 'label2' hold labels; a photograph has those of each.",
+                "the columns 'by' were left out; the labels are those in 'label', 'label2'.",
+            ],
+        ),
+        (
+            "image,label,present\na,cat,1\na,dog,0\n",
+            ["the column 'present' says whether a label holds; 1 of 2 rows say that it does not."],
+        ),
+        (
+            "image,label,split\na,cat,train\nb,cat,holdout\n",
+            [
+                "the column 'split' was not followed, since line 3 has 'holdout' in it, which is no split; write "
+                "train, val or test in every line."
+            ],
+        ),
+        ("image,label,split\na,cat,train\nb,cat,VAL\n", []),
+        ('{"image": "a", "label": "cat", "by": 1}\n{"image": "b", "label": "cat"}\n', ["the keys 'by' were left out."]),
+        (
+            '{"image": "a", "label": "cat", "split": "holdout"}\n',
+            ["the key 'split' was not followed, since 'holdout' in line 1 is no split; write train, val or test."],
+        ),
+    ],
+)
+def test_columns_that_were_joined_followed_and_left_out_are_told(tmp_path: Path, text: str, notes: list[str]) -> None:
+    path = make(tmp_path, text)
+    assert read_labels(path).notes == [f"{path}: {note}" for note in notes]
+
+
+def test_numbered_columns_of_0_and_1_are_classes(tmp_path: Path) -> None:
+    path = make(tmp_path, "image,label_0,label_1\na,1,1\nb,0,1\n")
+    assert [row.labels for row in read_labels(path).rows] == [("label_0", "label_1"), ("label_1",)]
 
 
 def test_what_was_decided_is_told(tmp_path: Path) -> None:

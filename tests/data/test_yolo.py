@@ -121,6 +121,42 @@ def test_splits_are_those_of_the_file_of_names(tmp_path: Path) -> None:
     assert plan(root).splits == {"train": ["a", "b"], "val": ["c"]}
 
 
+@pytest.mark.parametrize(
+    "lists",
+    [
+        {
+            "data.yaml": f"path: .\ntrain: train.txt\nval: C:\\\\pets\\\\val.txt\n{NAMES}",
+            "train.txt": "./images/c.jpg\n./images/b.jpg\n",
+            "val.txt": "./images/a.jpg\n",
+        },
+        {
+            "obj.names": "cat\ndog\n",
+            "obj.data": "train = data/train.txt\nvalid = data/valid.txt\n",
+            "train.txt": "data/images/c.jpg\ndata/images/b.jpg\n",
+            "valid.txt": "data/images/a.jpg\ndata/images/empty.jpg\n",
+        },
+    ],
+)
+def test_splits_are_those_of_lists(tmp_path: Path, lists: dict[str, str]) -> None:
+    files = {f"{'images' if name.endswith('.jpg') else 'labels'}/{name}": text for name, text in BESIDE.items()}
+    root = make(tmp_path, {**files, **lists})
+    made = plan(root)
+    assert made.splits == {"train": ["b", "c"], "val": ["a"]}
+    assert not any("are no photographs" in note for note in made.notes)
+    (root / "train.txt").write_text("images/c.jpg\nimages/b.jpg\nimages/a.jpg\n")
+    with pytest.raises(InputError, match=r"\.txt: lists '.*images/a\.jpg', which is in a list of 'train' too; take it"):
+        plan(root)
+    (root / "train.txt").write_text("images/c.jpg\n")
+    note = "1 of 3 photographs are in no split, such as b.jpg; so the splits of the others were not followed."
+    assert any(said.endswith(note) for said in plan(root).notes)
+
+
+def test_a_list_of_a_split_that_is_not_there_is_told(tmp_path: Path) -> None:
+    root = make(tmp_path, {**BESIDE, "data.yaml": f"train: pets/train2017.txt\n{NAMES}"})
+    note = f"{root / 'data.yaml'}: names the list 'pets/train2017.txt' of a split, which is not there."
+    assert note in plan(root).notes
+
+
 @pytest.mark.parametrize("given", ["labels", "data.yaml"])
 def test_photographs_that_lie_elsewhere(tmp_path: Path, given: str) -> None:
     make(tmp_path / "photos", {name: "" for name in BESIDE if name.endswith(".jpg")})

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dsrg.data.class_folders import SPLITS
+from dsrg.data.class_folders import split_in
 from dsrg.data.coco import instances_of, plan_instances, used_names
 from dsrg.data.coco_rows import Content, check_content, describe_unused
-from dsrg.data.doors.tables import split_of
+from dsrg.data.doors.tables import of_all, split_of
 from dsrg.data.photo_index import is_foreign
-from dsrg.data.photograph import describe_left_out, fold, walk
+from dsrg.data.photograph import describe_left_out, walk
 from dsrg.data.prepare import Plan
 
 _LISTS = ("images", "annotations", "categories")
@@ -38,9 +38,9 @@ def tool_of(value: Mapping[str, Any], path: Path) -> str:
 
 
 def split_of_file(path: Path, root: Path) -> str:
-    """The split of a file: what its folder below `root` or the end of its name is called; '' for none."""
+    """The split of a file: what its folder below `root` is called, or its name has in it; '' for none."""
     below = split_of(path.relative_to(root)) if path.is_relative_to(root) else ""
-    return below or SPLITS.get(fold(path.stem.rpartition("_")[2]), "")
+    return below or split_in(path.stem)
 
 
 def plan_files(where: Path, contents: Mapping[Path, Any], photos: Mapping[Path, Path], *, val: float) -> Plan:
@@ -64,10 +64,9 @@ def plan_files(where: Path, contents: Mapping[Path, Any], photos: Mapping[Path, 
         for path, value in checked.items()
     ]
     of_file = {path: split_of_file(path, where) for path in checked} if len(checked) > 1 else {}
-    given: dict[Path, str] = {}
-    if of_file and all(of_file.values()):
-        given = {item.photo: of_file[part.path] for part in parts for item in part.items}
+    given, said = of_all({item.photo: of_file[part.path] for part in parts for item in part.items if of_file}, where)
     plan = plan_instances(where, parts, names, given, val=val)
+    plan.notes.extend(said)
     if len(parts) > 1:
         plan.notes[:0] = describe_unused(list(checked.values()), where)
         for folder in dict.fromkeys(photos.values()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from tqdm import tqdm
 from dsrg.data.annotations import read_label_names
 from dsrg.data.class_folders import SPLITS
 from dsrg.data.doors.legend import CLASS_NAMES, LABELMAP, Legend, read_legend, read_mask
-from dsrg.data.doors.tables import split_of
+from dsrg.data.doors.tables import of_all, split_of
 from dsrg.data.ids import LARGEST_LIST
 from dsrg.data.own import Tagged
 from dsrg.data.photo_index import PhotoIndex
@@ -39,6 +39,16 @@ def legend_file(root: Path) -> Path | None:
 def mask_folder(root: Path) -> Path | None:
     """The folder of a layout's masks."""
     return next((root / name for name in MASKS if any((root / name).rglob("*.png"))), None)
+
+
+def check_legend(root: Path) -> None:
+    """Refuse a folder of masks in VOC's layout that has no legend; raises InputError."""
+    folder = mask_folder(root)
+    if folder is not None and legend_file(root) is None:
+        raise InputError(
+            f"{folder}: holds masks, and nothing says what their values mean; add CVAT's {LABELMAP} or labelme's "
+            f"{CLASS_NAMES} to {root}, or give a table of labels."
+        )
 
 
 def plan_layout(root: Path, photos: Path | None, *, val: float, threads: int = 4) -> Plan:
@@ -142,10 +152,12 @@ def plan_masks(
         Item(ids[photo], photo, tuple(own), functools.partial(_read, pairs[photo], legends[pairs[photo]], classes))
         for photo, own in labels.items()
     ]
-    splits = {ids[photo]: given.get(photo, "") for photo in labels}
-    chosen, said = choose_splits(where, items, splits if all(splits.values()) else {}, val)
+    splits, lost = of_all({photo: given.get(photo, "") for photo in labels}, where)
+    chosen, said = choose_splits(where, items, {ids[photo]: split for photo, split in splits.items()}, val)
     stamps = [[str(mask.resolve()), *identity(mask)] for mask in pairs.values()]
-    return Plan(classes, items, chosen, {"kind": "masks", "where": str(where.resolve()), "masks": stamps}, notes + said)
+    return Plan(
+        classes, items, chosen, {"kind": "masks", "where": str(where.resolve()), "masks": stamps}, notes + lost + said
+    )
 
 
 def is_voc(root: Path) -> bool:
@@ -171,10 +183,10 @@ def read_voc_labels(root: Path, photos: Path | None) -> tuple[Tagged, Path]:
     """
     beside = not is_voc(root)
     folder = annotation_folder(root)
-    photos = (photos or root) if beside else photos_of(root, photos)
-    found = walk(photos).check()
     lying = walk(folder).check().others if folder.is_dir() else []
     xml = {path.relative_to(folder).with_suffix("").as_posix(): path for path in lying if path.suffix.lower() == ".xml"}
+    photos = photos_of(root, photos) if not beside or _are_apart(root, xml.values()) else photos or root
+    found = walk(photos).check()
     labels: dict[str, list[str]] = {name: read_label_names(path, "") for name, path in xml.items()}
     for path, label in _class_lists(root).items():
         for name in _marked(path):
@@ -187,7 +199,15 @@ def read_voc_labels(root: Path, photos: Path | None) -> tuple[Tagged, Path]:
     others = [path for path in found.others if path not in xml.values()]
     notes += describe_left_out(photos, others, found.skipped)
     bare = [photo for photo in found.photographs if photo not in kept]
-    return Tagged(kept, notes, given if kept and all(given[photo] for photo in kept) else {}, bare), photos
+    given, said = of_all({photo: given[photo] for photo in kept}, root)
+    return Tagged(kept, notes + said, given, bare), photos
+
+
+def _are_apart(root: Path, xml: Iterable[Path]) -> bool:
+    """Whether annotations lie beside no photograph, and the photographs in a folder of theirs: in Oxford's pets'
+    annotations/ lie masks of the same names too."""
+    beside = {path.with_suffix("") for path in walk(root).photographs}
+    return any((root / name).is_dir() for name in PHOTOS) and not any(path.with_suffix("") in beside for path in xml)
 
 
 def annotation_folder(root: Path) -> Path:
@@ -241,10 +261,11 @@ def photos_of(root: Path, photos: Path | None) -> Path:
 
 
 def _listed_splits(root: Path) -> dict[str, str]:
-    """The split of each photograph that a list in ImageSets/ names; empty where a list is no split's."""
+    """The split of each photograph that a list in an ImageSets/ names, which may lie deeper, as in VOCdevkit/VOC2012;
+    empty where a list is no split's."""
     found: dict[str, str] = {}
-    for folder in (root / "ImageSets/Segmentation", root / "ImageSets/Main"):
-        for path in sorted(folder.glob("*.txt")) if folder.is_dir() and not found else ():
+    for folder in ("Segmentation", "Main"):
+        for path in [] if found else sorted(root.rglob(f"ImageSets/{folder}/*.txt")):
             split = SPLITS.get(fold(path.stem), "")
             lines = disk.read_text(path, "list", limit=LARGEST_LIST).split("\n") if split else []
             found |= {line.strip(): split for line in lines if line.strip()}

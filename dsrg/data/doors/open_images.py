@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dsrg.data.columns import LONGEST_LINE, fault, key
-from dsrg.data.doors.tables import split_of
+from dsrg.data.doors.tables import of_all, split_of
 from dsrg.data.ids import shown
 from dsrg.data.own import Tagged
 from dsrg.data.photo_index import PhotoIndex
@@ -69,8 +69,8 @@ def read_tables(photos: Path, tables: Sequence[Path]) -> Tagged:
     others = [path for path in found.others if path not in tables and not path.match(NAMES)]
     notes += describe_left_out(photos, others, found.skipped)
     kept = {file: own for file, own in labels.items() if own}
-    splits = {file: split_of(file.relative_to(photos)) for file in kept}
-    return Tagged(kept, notes, splits if all(splits.values()) else {}, bare)
+    splits, lost = of_all({file: split_of(file.relative_to(photos)) for file in kept}, photos)
+    return Tagged(kept, notes + lost, splits, bare)
 
 
 def _read(table: Path, index: PhotoIndex, said: dict[Path, dict[str, bool]], doubtful: dict[Path, str]) -> None:

@@ -23,7 +23,7 @@ from dsrg.data.doors import (
 from dsrg.data.own import Tagged, Unlabelled, plan_tagged
 from dsrg.data.photograph import Found, check_folder, describe_left_out, fold, walk
 from dsrg.data.prepare import Plan
-from dsrg.data.table import LabelTable, divided, json_row, match, read_labels
+from dsrg.data.table import LabelTable, divided, json_rows, match, read_labels
 from dsrg.errors import InputError
 from dsrg.files.manifest import identity
 from dsrg.files.markup import read_xml
@@ -165,7 +165,8 @@ def _door_of_content(root: Path, found: Found) -> Door | None:
     places = (root, root / "annotations", root / "Annotations")
     candidates = [path for path in found.others if path.parent in places and path.suffix.lower() in ENDINGS]
     xml = [path for path in found.others if path.suffix.lower() == ".xml"]
-    if len(xml) > 1 and "<annotations" not in beginnings.begin_of(xml[0])[:10_000]:  # one a photograph
+    of_voc = bool(xml) and "<annotations" not in beginnings.begin_of(xml[0])[:10_000]  # one a photograph
+    if of_voc and len(xml) > 1:
         return _voc(root)
     tables = [path for path in candidates if path.suffix.lower() == ".csv"]
     tables = [path for path in tables if open_images.is_header(beginnings.header_of(path))]
@@ -182,7 +183,7 @@ def _door_of_content(root: Path, found: Found) -> Door | None:
         names = "' and '".join(door.files[0].relative_to(root).as_posix() for door in doors[:2])
         raise InputError(f"{root}: both '{names}' may be the labels; name the right one with --labels.")
     if not doors and xml:
-        return _voc(root)
+        return _voc(root) if of_voc else _cvat(root, xml)
     if not doors and yolo.texts_in(root, found):
         return _yolo(root, yolo.legend_file(root, found))
     return doors[0] if doors else None
@@ -304,6 +305,15 @@ def _coco(values: dict[Path, Any], where: Path) -> Callable[[Path, Choice], Plan
     return plan
 
 
+def _cvat(root: Path, files: Sequence[Path]) -> Door:
+    """The door of CVAT's export that lies deeper in a folder; raises InputError for several."""
+    if len(files) > 1:
+        names = "' and '".join(path.relative_to(root).as_posix() for path in files[:2])
+        sentence = f"'{names}' are of several of CVAT's tasks; give the folder of one, or export their project"
+        raise InputError(f"{root}: {sentence}.")
+    return _door_of_xml(files[0])
+
+
 def _labelme(root: Path, files: Sequence[Path]) -> Door:
     def plan(photos: Path, choice: Choice) -> Plan:
         choice.check_boxes(root)
@@ -356,6 +366,7 @@ def _plan_folders(photos: Path, choice: Choice) -> Plan:
     except InputError as error:
         if error.kind != class_folders.NO_FOLDERS:
             raise
+        layouts.check_legend(photos)
         found = walk(photos)
         files = [path for path in found.others if path.suffix.lower() in (*ENDINGS, *unread.ENDINGS)]
         for path in [*(path for path in found.others if path.name in yolo.YAML), *files]:
@@ -370,9 +381,8 @@ def _plan_table(photos: Path, path: Path, choice: Choice) -> Plan:
 
 def _plan_rows(rows: Sequence[Any], photos: Path, path: Path, choice: Choice) -> Plan:
     """A JSON list of objects as JSON Lines have them."""
-    return _plan_matched(
-        divided([json_row(row, number, path) for number, row in enumerate(rows, 1)], path), photos, path, choice
-    )
+    raw, notes = json_rows(enumerate(rows, 1), path)
+    return _plan_matched(divided(raw, path, notes=notes, wide=True), photos, path, choice)
 
 
 def _plan_matched(table: LabelTable, photos: Path, path: Path, choice: Choice) -> Plan:

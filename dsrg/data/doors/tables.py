@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dsrg.data.class_folders import SPLITS
+from dsrg.data.class_folders import split_named
 from dsrg.data.own import Tagged
-from dsrg.data.photograph import describe_left_out, fold
+from dsrg.data.photograph import describe_left_out
 from dsrg.data.table import LabelTable, Row, match, read_labels
 
 
@@ -35,7 +35,21 @@ def read_tables(photos: Path, tables: Sequence[Path]) -> Tagged:
 
 def split_of(path: Path) -> str:
     """The split, 'train', 'val' or 'test', that one of a path's folders names; '' where none does."""
-    return next((SPLITS[fold(part)] for part in path.parts[:-1] if fold(part) in SPLITS), "")
+    return next(filter(None, map(split_named, path.parts[:-1])), "")
+
+
+def of_all(splits: Mapping[Path, str], where: Path) -> tuple[dict[Path, str], list[str]]:
+    """The splits of photographs, or none where one is in no split; and a sentence where others are.
+
+    Args:
+        splits: Each photograph's split, or ''.
+        where: What names them.
+    """
+    lost = [photo for photo, split in splits.items() if not split]
+    if not lost:
+        return dict(splits), []
+    sentence = f"{where}: {len(lost)} of {len(splits)} photographs are in no split, such as {lost[0].name}; so the "
+    return {}, [f"{sentence}splits of the others were not followed."] * (len(lost) < len(splits))
 
 
 def _below(folder: Path, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -13,8 +14,9 @@ from tqdm import tqdm
 from dsrg import typed_yaml
 from dsrg.data import coco
 from dsrg.data.annotations import MOST_OBJECTS
+from dsrg.data.class_folders import SPLITS
 from dsrg.data.coco_rows import Content
-from dsrg.data.doors.tables import split_of
+from dsrg.data.doors.tables import of_all, split_of
 from dsrg.data.ids import shown
 from dsrg.data.photo_index import PhotoIndex
 from dsrg.data.photograph import Found, fold, walk
@@ -26,6 +28,8 @@ from dsrg.files.manifest import identity
 YAML = ("data.yaml", "dataset.yaml", "data.yml", "dataset.yml")
 LISTS = ("obj.names", "_darknet.labels", "classes.txt", "predefined_classes.txt")
 """Files of the classes' names: with `names`, and with one a line."""
+_DATA = "obj.data"
+"""Darknet's file of paths, which says nothing that the others do not."""
 _FOLDERS = ("images", "labels")
 """Folders that lie beside each other, and stand for each other in the paths of a photograph and of its .txt."""
 _ROW = re.compile(r"\d+([ \t]+-?[\d.]+(e-?\d+)?){4}\s", re.IGNORECASE)
@@ -43,6 +47,10 @@ class Legend(NamedTuple):
     names: dict[int, str]
     splits: dict[str, str]
     """The split of the photographs in a folder, by the end of its path."""
+    lists: dict[Path, str]
+    """The files that list the photographs of a split, and the split."""
+    lacking: list[str]
+    """Those that are named and not there."""
 
 
 def texts_in(root: Path, found: Found) -> list[Path]:
@@ -93,11 +101,16 @@ def plan_files(root: Path, legend: Path | None, photos: Path, *, val: float) -> 
     read = read_legend(legend)
     content, notes = _content(root, texts, read, photos)
     names = coco.used_names({legend: content})
-    made = coco.instances_of(content, legend, photos, names=names, files=[*texts, root / legend.name])
-    given = {item.photo: _split(item.photo.relative_to(photos), read) for item in made.items}
+    files = [*texts, root / legend.name, *read.lists, legend.parent / _DATA]
+    made = coco.instances_of(content, legend, photos, names=names, files=files)
     made.notes[:0] = notes
-    plan = coco.plan_instances(legend, [made], names, given if all(given.values()) else {}, val=val)
-    stamps = [[str(path.resolve()), *identity(path)] for path in (legend, *texts)]
+    listed = _listed(read, photos)
+    splits = {item.photo: listed.get(item.photo) or _split(item.photo.relative_to(photos), read) for item in made.items}
+    given, said = of_all(splits, legend)
+    plan = coco.plan_instances(legend, [made], names, given, val=val)
+    said += [f"{legend}: names the list {shown(name)} of a split, which is not there." for name in read.lacking]
+    plan.notes.extend(said)
+    stamps = [[str(path.resolve()), *identity(path)] for path in (legend, *texts, *read.lists)]
     return dataclasses.replace(plan, source={"kind": "yolo", "files": stamps})
 
 
@@ -110,7 +123,7 @@ def read_legend(path: Path) -> Legend:
     text = disk.read_text(path, "list of classes", limit=LARGEST)
     if path.suffix not in (".yaml", ".yml"):
         lines = [line.strip() for line in text.rstrip().split("\n")]
-        return Legend(path, dict(enumerate(lines)), {})
+        return Legend(path, dict(enumerate(lines)), {}, _lists_beside(path), [])
     try:
         value = typed_yaml.parse(text, Any)
     except typed_yaml.NotYamlError as error:
@@ -126,13 +139,46 @@ def read_legend(path: Path) -> Legend:
     if "kpt_shape" in value:
         raise InputError(f"{path}: is of key points (kpt_shape), which are not read; export boxes or outlines.")
     splits: dict[str, str] = {}
+    lists: dict[Path, str] = {}
+    lacking: list[str] = []
     for split in ("train", "val", "test"):
         for place in value[split] if isinstance(value.get(split), list) else [value.get(split)]:
             whole = PurePosixPath(str(place or "").replace("\\", "/")).parts
             parts = [part for part in whole if part not in ("/", ".", "..")][-2:]  # it may be of another machine
             if parts and not parts[-1].endswith(".txt"):
                 splits.setdefault(fold("/".join(parts)), split)
-    return Legend(path, {number: str(name).strip() for number, name in names.items()}, splits)
+            elif parts:
+                near = [path.parent / part for part in ("/".join(parts), parts[-1])]
+                file = next((file for file in near if os.path.isfile(file)), None)  # noqa: PTH113 - false for a name too long
+                if file is None:
+                    lacking.append("/".join(parts))
+                else:
+                    lists.setdefault(file, split)
+    lists = lists if splits or lists else _lists_beside(path)
+    return Legend(path, {number: str(name).strip() for number, name in names.items()}, splits, lists, lacking)
+
+
+def _lists_beside(path: Path) -> dict[Path, str]:
+    """The lists of splits beside a file of names that names none, such as CVAT's train.txt and valid.txt."""
+    found = {file: SPLITS.get(fold(file.stem), "") for file in sorted(path.parent.glob("*.txt"))}
+    return {file: split for file, split in found.items() if split and not _is_yolo(file)}
+
+
+def _listed(legend: Legend, photos: Path) -> dict[Path, str]:
+    """The splits of the photographs in the lists of splits, found by the last parts of their paths, see `PhotoIndex`.
+
+    Raises:
+        InputError: a photograph is in the lists of two splits.
+    """
+    index = PhotoIndex(photos, walk(photos).photographs)
+    found: dict[Path, str] = {}
+    for path, split in legend.lists.items():
+        for line in _lines(path):
+            hits = index.guess(line.strip())
+            if len(hits) == 1 and found.setdefault(hits[0], split) != split:
+                sentence = f"lists {shown(line.strip())}, which is in a list of '{found[hits[0]]}' too; take it out"
+                raise InputError(f"{path}: {sentence} of one of them.")
+    return found
 
 
 def _content(root: Path, texts: Sequence[Path], legend: Legend, photos: Path) -> tuple[Content, list[str]]:

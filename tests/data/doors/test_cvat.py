@@ -104,3 +104,13 @@ def test_runs_that_do_not_fill_their_box_are_refused_when_painted(tmp_path: Path
     for name, message in (("a", "do not add up to its box"), ("b", "does not lie in 10 x 8 pixels")):
         with pytest.raises(InputError, match=message):
             mask_of(made, name)
+
+
+def test_an_export_that_lies_deeper_is_read_and_of_several_tasks_none(tmp_path: Path) -> None:
+    photographs(tmp_path / "task_1/images", "a.jpg", "b.jpg")
+    tags = [image(f"{name}.jpg", f'<tag label="{label}"/>') for name, label in (("a", "cat"), ("b", "dog"))]
+    write(tmp_path / "task_1/annotations.xml", cvat(*tags))
+    assert labels_of(plan(tmp_path)) == {"a": {"cat"}, "b": {"dog"}}
+    write(tmp_path / "task_2/annotations.xml", cvat())
+    with pytest.raises(InputError, match=r"'task_1/annotations\.xml' and 'task_2/annotations\.xml' are of several of"):
+        plan(tmp_path)

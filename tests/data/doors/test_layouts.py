@@ -94,6 +94,39 @@ def test_a_labelmap_without_colours_has_voc_s(tmp_path: Path) -> None:
     assert labels_of(plan(tmp_path)) == {"a": {"cat"}, "b": {"dog"}}
 
 
+@pytest.mark.parametrize("names", ["instances_{}2017", "instances_{}", "instances_pets-{}-1"])
+def test_files_of_coco_with_a_split_in_their_names(tmp_path: Path, names: str) -> None:
+    photographs(tmp_path, "train2017/a.jpg", "val2017/b.jpg")
+    for split, name in (("train", "a.jpg"), ("val", "b.jpg")):
+        dump(tmp_path / f"annotations/{names.format(split)}.json", coco([name], ["cat"], [0]))
+    assert plan(tmp_path).splits == {"train": ["a"], "val": ["b"]}
+
+
+def test_a_file_of_coco_without_a_split_beside_others_is_told(tmp_path: Path) -> None:
+    photographs(tmp_path, "images/a.jpg", "images/b.jpg", "images/c.jpg")
+    for split, name in (("train", "a.jpg"), ("val", "b.jpg"), ("more", "c.jpg")):
+        dump(tmp_path / f"annotations/instances_{split}.json", coco([name], ["cat"], [0]))
+    note = (
+        f"{tmp_path}: 1 of 3 photographs are in no split, such as c.jpg; so the splits of the others were not followed."
+    )
+    assert note in plan(tmp_path).notes
+
+
+@pytest.mark.parametrize("above", ["", "VOCdevkit/VOC2012/"])
+def test_lists_of_voc_that_lie_deeper(tmp_path: Path, above: str) -> None:
+    photographs(tmp_path / above / "JPEGImages", "a.jpg", "b.jpg", "c.jpg")
+    for name in "abc":
+        write(
+            tmp_path / above / f"Annotations/{name}.xml",
+            "<annotation><object><name>cat</name></object></annotation>",
+        )
+    write(tmp_path / above / "ImageSets/Main/train.txt", "b\nc\n")
+    write(tmp_path / above / "ImageSets/Main/val.txt", "a\n")
+    assert plan(tmp_path).splits == {"train": ["b", "c"], "val": ["a"]}
+    write(tmp_path / above / "ImageSets/Main/val.txt", "")
+    assert any("1 of 3 photographs are in no split, such as a.jpg" in note for note in plan(tmp_path).notes)
+
+
 def test_lists_of_each_class_as_voc_has_them(tmp_path: Path) -> None:
     photographs(tmp_path / "JPEGImages", "a.jpg", "b.jpg", "c.jpg")
     lists = {"Train": "a\nb\n", "Test": "c\n", "cat_Train": "a  1\nb -1\n", "cat_Test": "c  0\n"}
@@ -142,3 +175,32 @@ def test_xml_of_voc_beside_its_photographs(tmp_path: Path) -> None:
     made = plan(tmp_path)
     assert labels_of(made) == {"a": {"cat"}, "b": {"dog"}, "c": {"cat"}}
     assert made.splits == {"train": ["a", "b"], "val": ["c"]}
+
+
+@pytest.mark.parametrize("name", ["", "<name> </name>"])
+@pytest.mark.parametrize("folder", ["", "Annotations/"])
+def test_an_object_of_voc_without_a_name_is_refused_by_its_file(tmp_path: Path, folder: str, name: str) -> None:
+    photographs(tmp_path / ("JPEGImages" if folder else ""), "a.jpg", "b.jpg")
+    for stem, own in (("a", "<name>cat</name>"), ("b", name)):
+        write(tmp_path / f"{folder}{stem}.xml", f"<annotation><object>{own}</object></annotation>")
+    with pytest.raises(InputError, match=r"b\.xml: an object has no <name>; write its class there, or remove"):
+        plan(tmp_path)
+
+
+def test_annotations_beside_masks_are_of_the_photographs_in_images(tmp_path: Path) -> None:
+    """As Oxford's pets lie: annotations/xmls/, annotations/trimaps/ and images/."""
+    photographs(tmp_path, "images/a.jpg", "images/b.jpg", "annotations/trimaps/a.png", "annotations/trimaps/b.png")
+    for name, label in (("a", "cat"), ("b", "dog")):
+        objects = f"<object><name>{label}</name></object>"
+        write(tmp_path / f"annotations/xmls/{name}.xml", f"<annotation>{objects}</annotation>")
+    made = plan(tmp_path)
+    assert labels_of(made) == {"a": {"cat"}, "b": {"dog"}}
+    assert {item.photo.parent.name for item in made.items} == {"images"}
+
+
+def test_masks_without_a_legend_are_refused(tmp_path: Path) -> None:
+    photographs(tmp_path, "JPEGImages/a.jpg", "SegmentationClass/a.png")
+    with pytest.raises(
+        InputError, match=r"SegmentationClass: holds masks, and nothing says .* add CVAT's labelmap\.txt"
+    ):
+        plan(tmp_path)
