@@ -175,6 +175,27 @@ def test_a_turned_photograph_is_measured_upright(tmp_path: Path) -> None:
     assert item.size == (HEIGHT, WIDTH)
 
 
+TURNED = "0 0.5 0.25 0.8 0.625 0.5 1 0.2 0.625"
+"""A square that stands on its corner: 5, 2; 8, 5; 5, 8; 2, 5 in pixels."""
+
+
+@pytest.mark.parametrize(
+    ("texts", "boxes"),
+    [((TURNED, BOX), True), ((TURNED, TURNED), True), ((TURNED, "1 0 0 0.5 0 0.5 1 0 0.5"), False)],
+    ids=["with upright ones", "alone", "with an outline"],
+)
+def test_turned_boxes_are_no_outlines(tmp_path: Path, texts: tuple[str, str], boxes: bool) -> None:
+    files = {"classes.txt": "cat\ndog\n", "a.jpg": "", "a.txt": texts[0], "b.jpg": "", "b.txt": texts[1]}
+    made = plan(make(tmp_path, files))
+    assert any("boxes that are turned" in note for note in made.notes) == boxes
+    assert all((item.mask is None) == boxes for item in made.items)
+    first = made.items[0]
+    assert callable(first.annotation)
+    box = ElementTree.fromstring(first.annotation()).find("object/bndbox")
+    assert box is not None
+    assert [box.findtext(side) for side in ("xmin", "ymin", "xmax", "ymax")] == ["3", "3", "8", "8"]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+import numpy as np
 from tqdm import tqdm
 
 from dsrg import typed_yaml
@@ -201,6 +202,12 @@ def _content(root: Path, texts: Sequence[Path], legend: Legend, photos: Path) ->
         if lines:
             sizes[photo] = pictures.read_upright(photo).size
             rows += [{"image_id": photo, **row} for row in _objects(lines, sizes[photo], legend, path)]
+    if _are_turned_boxes([row["segmentation"][0] for row in rows if row["segmentation"]]):
+        for row in rows:
+            row["segmentation"] = []
+        notes.append(
+            f"{root}: all outlines are rectangles, boxes that are turned; the upright ones around them are read."
+        )
     numbers = {photo: number for number, photo in enumerate(found.photographs, 1)}
     images = [
         {"id": number, "file_name": photo.relative_to(photos).as_posix(), "width": None, "height": None}
@@ -242,6 +249,20 @@ def _objects(lines: Sequence[str], size: tuple[int, int], legend: Legend, path: 
             place = {"segmentation": [places], "bbox": [left, top, max(places[::2]) - left, max(places[1::2]) - top]}
         found.append({"category_id": category, **place})
     return found
+
+
+def _are_turned_boxes(outlines: Sequence[Sequence[float]]) -> bool:
+    """Whether outlines, x y x y ... in pixels, are all rectangles and one is not upright: Ultralytics' turned boxes
+    (OBB), which nothing else tells from outlines of four points. As masks they would call what lies around an object
+    a part of it."""
+    if not outlines or any(len(outline) != 8 for outline in outlines):
+        return False
+    corners = np.array(outlines, np.float64).reshape(-1, 4, 2)
+    diagonals = corners[:, 2:] - corners[:, :2]
+    off_centre = np.abs(corners[:, 0] + corners[:, 2] - corners[:, 1] - corners[:, 3]).max()
+    unequal = np.abs(np.diff(np.linalg.norm(diagonals, axis=2), axis=1)).max()
+    turned = np.abs(corners[:, 1] - corners[:, 0]).min(axis=1).max()
+    return bool(max(off_centre, unequal) < 1 <= turned)
 
 
 def _is_yolo(path: Path) -> bool:
