@@ -126,19 +126,27 @@ def _without_masks(found: Found, root: Path) -> Found:
 
 def _splits(tops: Sequence[Path]) -> dict[Path, str]:
     """The folders of the classes in folders of splits, and each one's split; empty where these are no splits."""
+    exact = all(fold(top.name) in SPLITS for top in tops)
+    if not exact and not _differ_by_split(tops):  # before any file is asked for: classes may hold a million
+        return {}
     inner = {top: top for top in tops}
     for top in tops:  # Kaggle's archives have train/train/
         below = _folders(top)
-        files = [path for path in top.iterdir() if path.is_file() and not is_system(path.name)]
-        if len(below) == 1 and below[0].name == top.name and not files:
+        alone = len(below) == 1 and below[0].name == top.name
+        if alone and not any(path.is_file() and not is_system(path.name) for path in top.iterdir()):
             inner[top] = below[0]
-    if all(fold(top.name) in SPLITS for top in tops):
+    if exact:
         return {inner[top]: SPLITS[fold(top.name)] for top in tops}
     splits = {inner[top]: split_in(top.name) for top in tops}
-    classes = [{path.name for path in _folders(base)} for base in splits]
-    if all(splits.values()) and len({*splits.values()}) > 1 and set.intersection(*classes):
-        return splits
-    return {}
+    return splits if set.intersection(*({path.name for path in _folders(base)} for base in splits)) else {}
+
+
+def _differ_by_split(tops: Sequence[Path]) -> bool:
+    """Whether the names of folders have different splits in them and nothing else in which they differ: birds_train and
+    birds_test, but not test tube and train car."""
+    splits = {split_in(top.name) for top in tops}
+    others = {frozenset(_words(top.name) - SPLITS.keys() - _FILLING) for top in tops}
+    return "" not in splits and len(splits) > 1 and len(others) == 1
 
 
 def _check_tops(root: Path, tops: Sequence[Path], photographs: Sequence[Path]) -> None:
@@ -147,7 +155,7 @@ def _check_tops(root: Path, tops: Sequence[Path], photographs: Sequence[Path]) -
     Raises:
         InputError: they are.
     """
-    nested = all(split_in(top.name) and _folders(top) for top in tops)
+    nested = _differ_by_split(tops) and all(map(_folders, tops))
     splits = {top.name for top in tops if (split_in if nested else split_named)(top.name)}
     other = next((top.name for top in tops if top.name not in splits), None)
     suspects = [top for top in tops if top.name in splits or _MASK.search(top.name)]
@@ -157,19 +165,17 @@ def _check_tops(root: Path, tops: Sequence[Path], photographs: Sequence[Path]) -
         if of != top and _are_masks(own, [path for path in photographs if path.is_relative_to(of)]):
             sentence = f"holds masks of the photographs in '{of.name}', and no class; take it out"
             raise InputError(f"{top}: {sentence}, and give a table of labels or one folder a class.", NO_FOLDERS)
-    mend = "give a folder of classes, or one of splits with folders of the same classes in each"
+    mend = "give a folder of classes, or one of splits alone with folders of the same classes in each"
     if len(splits) > 1:
         named = "' and '".join(sorted(splits)[:2])
-        rest = "without folders of the same classes in each" if other is None else f"and '{other}', which is not"
-        raise InputError(
-            f"{root}: holds the folders '{named}', which are called as splits are, {rest}; {mend}.", NO_FOLDERS
-        )
+        rest = ", but not the same classes in each" if other is None else f", beside '{other}'"
+        raise InputError(f"{root}: holds '{named}', which have the names of splits{rest}; {mend}.", NO_FOLDERS)
     if splits and other is not None:
         (top,) = (top for top in tops if top.name in splits)
         deep = any(path.name != path.parent.name for one in tops if one != top for path in _folders(one))
         if held[top] and not deep and all(path.parent != top for path in held[top]):
             raise InputError(
-                f"{root}: '{top.name}' is called as a split is and holds folders alone, and '{other}' lies beside it; "
+                f"{root}: '{top.name}' has the name of a split and holds folders alone, and '{other}' lies beside it; "
                 f"{mend}, or move the photographs right into '{top.name}' if it is a class.",
                 NO_FOLDERS,
             )
@@ -248,7 +254,7 @@ def _lost(path: Path, home: Path, bases: Mapping[Path, str]) -> InputError:
         )
     if bases.get(home):
         return InputError(
-            f"{path}: lies in '{home.name}', which is called as a split is; make a folder for each class in it, give a "
+            f"{path}: lies in '{home.name}', which has the name of a split; make a folder for each class in it, give a "
             "table of labels, or give the folder another name if it is a class."
         )
     return InputError(f"{path}: lies in no class's folder; move it into one, or give a table of labels.")

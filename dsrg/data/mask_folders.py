@@ -14,11 +14,11 @@ import numpy as np
 from dsrg.data.photograph import check_folder, describe_left_out, walk
 from dsrg.errors import InputError
 from dsrg.files import disk, pictures
-from dsrg.labels import BACKGROUND, BACKGROUND_NAMES, IGNORE, Classes, palette
+from dsrg.labels import BACKGROUND, BACKGROUND_NAMES, IGNORE, Classes, is_unlabelled, palette
 from dsrg.metrics import ConfusionMatrix
 
-VOID_NAMES = ("void", "ignore", "ignored", "unlabeled", "unlabelled", "__ignore__")
-"""What tables of colours call pixels that are not counted."""
+VOID_NAMES = ("void", "ignore", "ignored", "__ignore__")
+"""What tables of colours call pixels that are not counted, beside `labels.is_unlabelled`."""
 LARGEST_TABLE = disk.MIB
 _COLOUR = re.compile(r"(.*?)[\s,;:]+(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})\s*(?::.*)?")
 
@@ -141,7 +141,7 @@ def read_colour_table(path: Path) -> list[tuple[int, str, int]]:
 
 def is_void(label: str) -> bool:
     """Whether a name stands for pixels that are not counted."""
-    return label.casefold() in VOID_NAMES
+    return label.casefold() in VOID_NAMES or is_unlabelled(label)
 
 
 def _index(label: str, classes: Classes, where: str) -> int:
@@ -198,23 +198,26 @@ def _read_colours(path: Path, classes: Classes, colours: Colours) -> np.ndarray:
         except InputError as error:
             if error.kind != "mask in colour":
                 raise
+    red, green, blue = unknown >> 16, unknown >> 8 & 255, unknown & 255
+    numbers = "; if its values are class indices, leave --palette out" if red == green == blue else ""
     raise InputError(
         f"{path}: holds the colour {shown(unknown)}, which is no class's; check --palette, and that nothing has "
-        "smoothed the mask.",
+        f"smoothed the mask{numbers}.",
         "mask in colour",
     )
 
 
 def codes_in(codes: np.ndarray) -> list[int]:
     """The different values of an (H, W) array of `pictures.read_colours`."""
-    present = np.zeros((1 << 24) + 1, bool)  # the last is TRANSPARENT's, -1
+    end = int(codes.max()) + 1
+    present = np.zeros(end + 1, bool)  # the last is TRANSPARENT's, -1
     present[codes] = True  # much faster than to sort the pixels
-    return [code if code < 1 << 24 else pictures.TRANSPARENT for code in np.flatnonzero(present).tolist()]
+    return [code if code < end else pictures.TRANSPARENT for code in np.flatnonzero(present).tolist()]
 
 
 def translated(codes: np.ndarray, indices: Mapping[int, int]) -> np.ndarray:
     """The class indices (H, W) uint8 of values (H, W), each of which has one."""
-    table = np.empty((1 << 24) + 1, np.uint8)
+    table = np.empty(max(indices) + 2, np.uint8)  # the last is TRANSPARENT's, -1
     for code, index in indices.items():
         table[code] = index
     return np.asarray(table[codes])

@@ -8,7 +8,7 @@ from dsrg.data.columns import IMAGE, NO_CLASS, OFF, ON, SPLIT, UNNAMED, Sheet, f
 from dsrg.data.ids import shown
 from dsrg.data.mask_folders import VOID_NAMES
 from dsrg.errors import InputError
-from dsrg.labels import UNLABELLED_NAMES
+from dsrg.labels import is_unlabelled
 
 NEGATIVE = frozenset(("-1", "-1.0"))
 """Not there, where a table has neither 0 nor empty cells, as CelebA's; else it may be 'uncertain', as CheXpert's is."""
@@ -25,13 +25,18 @@ def classes_of(sheet: Sheet, image: int, known: Collection[str]) -> tuple[dict[i
     Raises:
         InputError: there is none, two are one, one is not known, or one holds anything but 0 and 1.
     """
-    aside = {key(name) for name in (*IMAGE, *NO_CLASS, *SPLIT, *VOID_NAMES, *UNLABELLED_NAMES)}
+    aside = {key(name) for name in (*IMAGE, *NO_CLASS, *SPLIT, *VOID_NAMES)}
     named = {place: name for place, name in enumerate(sheet.names) if name and place != image}
     left = [
         place
         for place, name in named.items()
         if name not in known
-        and (key(name) in aside or stem(name) == UNNAMED or (not known and _is_no_class(sheet.column(place))))
+        and (
+            key(name) in aside
+            or is_unlabelled(name)
+            or stem(name) == UNNAMED
+            or (not known and _is_no_class(sheet.column(place)))
+        )
     ]
     names = {place: name for place, name in named.items() if place not in left}
     if not sheet.rows or not names or (known and not {*names.values()} & {*known}):

@@ -167,14 +167,14 @@ def read_colours(path: str | Path) -> np.ndarray:
     if image.mode[0] in "IF":
         raise _too_deep(path, image.mode)
     try:
-        colours = np.asarray(image.convert("RGB")).astype(np.int32)
         layer = image.convert("LA") if image.mode == "La" else image
-        alpha = np.asarray(layer.convert("RGBA").getchannel("A")) if image.has_transparency_data else None
+        pixels = np.asarray(layer.convert("RGBA" if image.has_transparency_data else "RGB")).astype(np.int32)
     except ValueError as error:  # a palette or transparency that Pillow cannot make sense of
         raise _undecodable(path, "mask", str(error)) from None
-    codes: np.ndarray = colours[..., 0] << 16 | colours[..., 1] << 8 | colours[..., 2]
-    if alpha is not None:
-        if ((alpha > 0) & (alpha < 255)).any():
+    codes: np.ndarray = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
+    if pixels.shape[2] == 4:
+        alpha = pixels[..., 3]
+        if image.mode != "P" and ((alpha > 0) & (alpha < 255)).any():  # a palette's colours are exact nevertheless
             raise InputError(
                 f"{path}: holds pixels that are transparent in part, which are no class's; save the mask without "
                 "smooth edges.",

@@ -66,6 +66,13 @@ def test_a_transparent_colour_of_a_palette_is_background(tmp_path: Path) -> None
     np.testing.assert_array_equal(mask, TRUE)
 
 
+def test_a_palette_s_colours_are_exact_however_transparent(tmp_path: Path) -> None:
+    indexed(BLACK, GREEN).save(tmp_path / "a.png", transparency=bytes([128, 200]))  # laid over a photograph
+    colours = table(tmp_path, "background:0,0,0\ndog:0,128,0\n")
+    np.testing.assert_array_equal(read_any_mask(tmp_path / "a.png", CLASSES, colours), TRUE)
+    np.testing.assert_array_equal(read_by_labelmap(tmp_path), TRUE)
+
+
 def test_numbers_in_voc_s_palette_stay_numbers(tmp_path: Path) -> None:
     """Of dsrg's own masks, beside ones in colours that give VOC's to other classes."""
     pictures.write_mask(tmp_path / "a.png", TRUE)  # 2 is 0,128,0
@@ -87,6 +94,7 @@ def test_black_and_white_without_colours_keeps_255_as_void(tmp_path: Path) -> No
         (Image.fromarray(painted((1, 2, 3), GREEN)), r"a\.png: holds the colour 1, 2, 3, which is no class's"),
         (indexed((1, 2, 3), GREEN), r"a\.png: holds the colour 1, 2, 3"),
         (Image.fromarray(TRUE * np.uint8(4)), r"a\.png: holds class index 8, but the class list has only 3"),
+        (Image.fromarray(painted((0, 0, 0), (7, 7, 7))), r"holds the colour 7, 7, 7, .*leave --palette out"),
     ],
 )
 def test_what_has_no_meaning_is_refused(tmp_path: Path, image: Image.Image, message: str) -> None:

@@ -45,7 +45,7 @@ def as_cvat(folder: Path, name: str) -> None:
     write(folder / "annotations.xml", f"<annotations>{images}</annotations>")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", (*NAMES, "no_label"))
 @pytest.mark.parametrize("make", [as_labelme, as_coco, as_cvat])
 def test_objects_that_are_void(tmp_path: Path, make: Any, name: str) -> None:
     photos = photographs(tmp_path, "a.jpg", "b.jpg", "c.jpg", "d.jpg")

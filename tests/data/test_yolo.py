@@ -144,16 +144,24 @@ def test_splits_are_those_of_lists(tmp_path: Path, lists: dict[str, str]) -> Non
     assert made.splits == {"train": ["b", "c"], "val": ["a"]}
     assert not any("are no photographs" in note for note in made.notes)
     (root / "train.txt").write_text("images/c.jpg\nimages/b.jpg\nimages/a.jpg\n")
-    with pytest.raises(InputError, match=r"\.txt: lists '.*images/a\.jpg', which is in a list of 'train' too; take it"):
+    with pytest.raises(
+        InputError, match=r"\.txt: lists '.*images/a\.jpg', which is also in the list of 'train'; remove it"
+    ):
         plan(root)
     (root / "train.txt").write_text("images/c.jpg\n")
     note = "1 of 3 photographs are in no split, such as b.jpg; so the splits of the others were not followed."
     assert any(said.endswith(note) for said in plan(root).notes)
 
 
+def test_one_list_may_serve_as_val_and_test(tmp_path: Path) -> None:
+    lists = {"train.txt": "b.jpg\nc.jpg\n", "val.txt": "a.jpg\n", "test.txt": "a.jpg\n"}
+    root = make(tmp_path, {**BESIDE, **lists, "data.yaml": f"train: train.txt\nval: val.txt\ntest: test.txt\n{NAMES}"})
+    assert plan(root).splits == {"train": ["b", "c"], "val": ["a"]}
+
+
 def test_a_list_of_a_split_that_is_not_there_is_told(tmp_path: Path) -> None:
     root = make(tmp_path, {**BESIDE, "data.yaml": f"train: pets/train2017.txt\n{NAMES}"})
-    note = f"{root / 'data.yaml'}: names the list 'pets/train2017.txt' of a split, which is not there."
+    note = f"{root / 'data.yaml'}: the list of a split that it names, 'pets/train2017.txt', does not exist."
     assert note in plan(root).notes
 
 
@@ -187,7 +195,7 @@ TURNED = "0 0.5 0.25 0.8 0.625 0.5 1 0.2 0.625"
 def test_turned_boxes_are_no_outlines(tmp_path: Path, texts: tuple[str, str], boxes: bool) -> None:
     files = {"classes.txt": "cat\ndog\n", "a.jpg": "", "a.txt": texts[0], "b.jpg": "", "b.txt": texts[1]}
     made = plan(make(tmp_path, files))
-    assert any("boxes that are turned" in note for note in made.notes) == boxes
+    assert any("read as rotated boxes" in note for note in made.notes) == boxes
     assert all((item.mask is None) == boxes for item in made.items)
     first = made.items[0]
     assert callable(first.annotation)

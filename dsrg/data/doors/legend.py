@@ -115,7 +115,7 @@ def _codes(path: Path, legend: Legend) -> tuple[np.ndarray, Mapping[int, str], b
             raise
     if legend.colours:
         codes, names = pictures.read_colours(path), {pictures.TRANSPARENT: BACKGROUND_NAMES[0], **legend.colours}
-        if values is None or all(code in names for code in codes_in(codes)):
+        if values is None or names.keys() >= {*codes_in(codes)}:
             return codes, names, True
     assert values is not None  # else it was in colour
     return values, {IGNORE: VOID, **legend.values}, False

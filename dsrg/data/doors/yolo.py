@@ -33,6 +33,11 @@ _DATA = "obj.data"
 """Darknet's file of paths, which says nothing that the others do not."""
 _FOLDERS = ("images", "labels")
 """Folders that lie beside each other, and stand for each other in the paths of a photograph and of its .txt."""
+TURNED = (
+    "all outlines are rectangles, and some are rotated, so they were read as rotated boxes: the upright boxes around "
+    "them are kept, and no masks are made"
+)
+"""Of outlines, for a note."""
 _ROW = re.compile(r"\d+([ \t]+-?[\d.]+(e-?\d+)?){4}\s", re.IGNORECASE)
 _BEGIN = 10_000
 """Bytes that hold the first object."""
@@ -109,7 +114,7 @@ def plan_files(root: Path, legend: Path | None, photos: Path, *, val: float) -> 
     splits = {item.photo: listed.get(item.photo) or _split(item.photo.relative_to(photos), read) for item in made.items}
     given, said = of_all(splits, legend)
     plan = coco.plan_instances(legend, [made], names, given, val=val)
-    said += [f"{legend}: names the list {shown(name)} of a split, which is not there." for name in read.lacking]
+    said += [f"{legend}: the list of a split that it names, {shown(name)}, does not exist." for name in read.lacking]
     plan.notes.extend(said)
     stamps = [[str(path.resolve()), *identity(path)] for path in (legend, *texts, *read.lists)]
     return dataclasses.replace(plan, source={"kind": "yolo", "files": stamps})
@@ -169,16 +174,17 @@ def _listed(legend: Legend, photos: Path) -> dict[Path, str]:
     """The splits of the photographs in the lists of splits, found by the last parts of their paths, see `PhotoIndex`.
 
     Raises:
-        InputError: a photograph is in the lists of two splits.
+        InputError: a photograph is in the list of train and in that of another split.
     """
     index = PhotoIndex(photos, walk(photos).photographs)
     found: dict[Path, str] = {}
     for path, split in legend.lists.items():
         for line in _lines(path):
             hits = index.guess(line.strip())
-            if len(hits) == 1 and found.setdefault(hits[0], split) != split:
-                sentence = f"lists {shown(line.strip())}, which is in a list of '{found[hits[0]]}' too; take it out"
-                raise InputError(f"{path}: {sentence} of one of them.")
+            # Where there is no test set, the list of val often stands for both.
+            if len(hits) == 1 and found.setdefault(hits[0], split) != split and "train" in (split, found[hits[0]]):
+                sentence = f"lists {shown(line.strip())}, which is also in the list of '{found[hits[0]]}'; remove it"
+                raise InputError(f"{path}: {sentence} from one of them.")
     return found
 
 
@@ -205,9 +211,7 @@ def _content(root: Path, texts: Sequence[Path], legend: Legend, photos: Path) ->
     if _are_turned_boxes([row["segmentation"][0] for row in rows if row["segmentation"]]):
         for row in rows:
             row["segmentation"] = []
-        notes.append(
-            f"{root}: all outlines are rectangles, boxes that are turned; the upright ones around them are read."
-        )
+        notes.append(f"{root}: {TURNED}.")
     numbers = {photo: number for number, photo in enumerate(found.photographs, 1)}
     images = [
         {"id": number, "file_name": photo.relative_to(photos).as_posix(), "width": None, "height": None}
