@@ -79,30 +79,31 @@ def locate(said: Mapping[Path, str], root: Path, index: PhotoIndex) -> tuple[dic
     astray = []
     for path, name in said.items():
         if name:
-            by_name = index.guess(own[path])
-            by_path = index.at(path.parent / name) or index.guess(name)
-            found[path] = _agreed(path, PurePosixPath(name).name, by_path, by_name, index.folder)
+            there = index.at(path.parent / name)
+            # Beside the photograph that lies where the file says, one whose name is merely alike does not count.
+            by_name = index.find(own[path]) if len(there) == 1 else index.guess(own[path])
+            by_path = there or index.guess(name)
+            found[path] = _agreed(path, PurePosixPath(name).name, by_path, by_name, index)
             astray += [] if by_path else [path]
     if astray:
-        which = f"such as {astray[0].name} for {shown(said[astray[0]])}"
-        sentence = (
-            f"{len(astray)} files say photographs (imagePath) that are not there; those of their names were taken"
-        )
-        notes.append(f"{root}: {sentence}, {which}.")
+        which = f"such as {astray[0].name}, which names {shown(said[astray[0]])}"
+        sentence = f"{len(astray)} files name a photograph (imagePath) that does not exist, {which}"
+        notes.append(f"{root}: {sentence}; the photograph called as the file is was taken instead.")
     return found, notes
 
 
-def _agreed(path: Path, said: str, by_path: list[Path], by_name: list[Path], folder: Path) -> Path:
+def _agreed(path: Path, said: str, by_path: list[Path], by_name: list[Path], index: PhotoIndex) -> Path:
     """The photograph of a file, by its imagePath and by its own name."""
-    both = [photo for photo in by_path if photo in by_name]
+    both = index.common(by_path, by_name)
     found = both if len(by_path) > 1 and both else by_path or by_name
     if not found:
         raise InputError(
-            f"{path}: is of {shown(said)}, which is no photograph of {folder}; correct its imagePath, or leave it out."
+            f"{path}: is of {shown(said)}, which is no photograph of {index.folder}; correct its imagePath, or leave it "
+            "out."
         )
     if len(found) > 1:
         raise InputError(f"{path}: {shown(said)} may be {found[0]} or {found[1]}; write its path into imagePath.")
-    if by_name and found[0] not in by_name:
+    if by_path and by_name and not both:
         raise InputError(
             f"{path}: says that it is of {shown(said)}, but its name is that of {by_name[0].name}; rename it, or "
             "correct its imagePath."

@@ -118,7 +118,10 @@ def test_a_file_is_of_the_photograph_that_it_says(
         shown = {item.photo.relative_to(photos).as_posix(): item.labels[0] for item in made.items}
         assert shown == lying
         notes = made.notes
-    sentence = "1 files say photographs (imagePath) that are not there; those of their names were taken, such as a.json"
+    sentence = (
+        "1 files name a photograph (imagePath) that does not exist, such as a.json, which names 'gone.jpg'; the "
+        "photograph called as the file is was taken instead."
+    )
     assert any(sentence in note for note in notes) == ("gone.jpg" in files.values())
 
 
@@ -127,6 +130,32 @@ def test_of_two_photographs_of_a_name_imagepath_tells(tmp_path: Path) -> None:
     labelme(tmp_path / "a.json", shape("cat"), said="a.png")
     labelme(tmp_path / "b.json", shape("dog"), said="b.jpg")
     assert {item.photo.name for item in plan(photos).items} == {"a.png", "b.jpg"}
+
+
+@pytest.mark.parametrize("names", ["ac", "xy"])
+def test_links_to_one_file_are_photographs_of_their_own(tmp_path: Path, names: str) -> None:
+    photos = photographs(tmp_path / "photos", "a.jpg", "c.jpg")
+    (photos / "a.jpg").rename(tmp_path / "blob")
+    for name in ("a.jpg", "c.jpg"):
+        (photos / name).unlink(missing_ok=True)
+        (photos / name).symlink_to(tmp_path / "blob")
+    labelme(photos / f"{names[0]}.json", shape("cat"), said="a.jpg")
+    labelme(photos / f"{names[1]}.json", shape("dog"), said="c.jpg")
+    assert {item.photo.name: item.labels for item in plan(photos).items} == {"a.jpg": ("cat",), "c.jpg": ("dog",)}
+    # Said by a way that is neither's, a photograph is told by the file's name.
+    labelme(photos / f"{names[1]}.json", shape("dog"), said="../blob")
+    if names == "ac":
+        assert {item.photo.name: item.labels for item in plan(photos).items} == {"a.jpg": ("cat",), "c.jpg": ("dog",)}
+    else:
+        with pytest.raises(InputError, match=r"y\.json: 'blob' may be .*a\.jpg or .*c\.jpg; write its path into"):
+            plan(photos)
+
+
+def test_a_photograph_where_the_file_says_needs_no_name(tmp_path: Path) -> None:
+    photos = photographs(tmp_path, "img/s1/a.jpg", "img/s2/b.jpg")
+    labelme(tmp_path / "ann/b.json", shape("cat"), said="../img/s1/a.jpg")
+    labelme(tmp_path / "ann/c.json", shape("dog"), said="../img/s2/b.jpg")
+    assert {item.photo.name: item.labels for item in plan(photos).items} == {"a.jpg": ("cat",), "b.jpg": ("dog",)}
 
 
 @pytest.mark.parametrize(
