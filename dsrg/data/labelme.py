@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -98,8 +98,8 @@ def _agreed(path: Path, said: str, by_path: list[Path], by_name: list[Path], ind
     found = both if len(by_path) > 1 and both else by_path or by_name
     if not found:
         raise InputError(
-            f"{path}: is of {shown(said)}, which is no photograph of {index.folder}; correct its imagePath, or leave it "
-            "out."
+            f"{path}: is of {shown(said)}, which is no photograph of {index.folder}; correct its imagePath, or leave "
+            "it out."
         )
     if len(found) > 1:
         raise InputError(f"{path}: {shown(said)} may be {found[0]} or {found[1]}; write its path into imagePath.")
@@ -144,7 +144,7 @@ def read_shapes(content: Any, path: Path) -> tuple[list[Shape], tuple[int, int] 
         before = found.setdefault(key, Shape(name, box))
         both = np.concatenate([np.minimum(before.box[:2], box[:2]), np.maximum(before.box[2:], box[2:])])
         found[key] = Shape(name, both)
-    return list(found.values()), _size(content)
+    return list(found.values()), size_of(content)
 
 
 def _box(shape: dict[str, Any], where: str) -> np.ndarray:
@@ -170,8 +170,12 @@ def _box(shape: dict[str, Any], where: str) -> np.ndarray:
     return np.concatenate([np.floor(points.min(axis=0)), np.floor(points.max(axis=0)) + 1])
 
 
-def _size(content: dict[str, Any]) -> tuple[int, int] | None:
+def size_of(content: dict[str, Any]) -> tuple[int, int] | None:
+    """Width and height of the photograph in whole pixels, which may be written as 64.0; None where none are said."""
     sides = content.get("imageWidth"), content.get("imageHeight")
-    if all(isinstance(side, int) and not isinstance(side, bool) and 0 < side < FARTHEST for side in sides):
-        return int(str(sides[0])), int(str(sides[1]))
-    return None
+    return (int(sides[0]), int(sides[1])) if _is_side(sides[0]) and _is_side(sides[1]) else None
+
+
+def _is_side(value: Any) -> TypeGuard[float]:
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    return known and 0 < value < FARTHEST and value == int(value)

@@ -76,8 +76,8 @@ class PhotoIndex:
         found = self._places.get(os.path.realpath(path), [])
         if len(found) < 2:
             return found
-        wanted = os.path.abspath(path)
-        return [own for own in found if os.path.abspath(own) == wanted] or found
+        wanted = os.path.normpath(path.absolute())
+        return [own for own in found if os.path.normpath(own.absolute()) == wanted] or found
 
     def common(self, one: Sequence[Path], other: Sequence[Path]) -> list[Path]:
         """The photographs that are in both of two answers of this index.

@@ -107,6 +107,8 @@ def _with_objects(root: Path, files: Mapping[Path, File], photos: Mapping[Path, 
     for path, file in tqdm(files.items(), "photographs of LabelMe's", disable=None):
         photo = photos[path]
         size = file.painted.size or pictures.read_upright(photo).size
+        if has_masks:
+            labelme.check_reach(file.painted, size)  # before photographs are copied
         paint = functools.partial(labelme.paint, file.painted, size, functools.partial(_index_of, indices), boxes=False)
         objects = [] if file.void else file.shapes  # what is void has no box, see `drawn.VOID_SAID`
         xml, beyond = drawn.annotation(

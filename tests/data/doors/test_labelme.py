@@ -132,6 +132,50 @@ def test_of_two_photographs_of_a_name_imagepath_tells(tmp_path: Path) -> None:
     assert {item.photo.name for item in plan(photos).items} == {"a.png", "b.jpg"}
 
 
+FAR: list[list[float]] = [[-500, 0], [4, 4], [400, 1]]
+ONE_BOX: list[list[float]] = [[1, 1], [2, 2]]
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (shape("cat", FAR), r"a\.json \(shape 2\): lies outside of its photograph \(10 x 8\); correct it"),
+        (shape("cat", ONE_BOX, "mask", mask="?"), r"a\.json \(shape 2\): its mask is no picture in base64"),
+        (shape("cat", ONE_BOX, "mask"), r"a\.json \(shape 2\): is a mask without its picture"),
+        (shape("cat", ONE_BOX, "mask", mask="YWJj"), r"a\.json \(shape 2\): the mask cannot be decoded"),
+        (
+            shape("cat", ONE_BOX, "mask", mask=flags_png(np.ones((2, 3), bool))),
+            r"a\.json \(shape 2\): its mask is 3 x 2, and its box 2 x 2; mend it",
+        ),
+    ],
+)
+def test_a_broken_shape_is_refused_before_anything_is_copied(
+    tmp_path: Path, broken: dict[str, Any], message: str
+) -> None:
+    photos = photographs(tmp_path, "a.jpg", "b.jpg")
+    labelme(tmp_path / "a.json", shape("cat"), broken, said="a.jpg")
+    labelme(tmp_path / "b.json", shape("dog"), said="b.jpg")
+    with pytest.raises(InputError, match=message):
+        plan(photos)
+
+
+@pytest.mark.parametrize(
+    ("sides", "read"),
+    [((10.0, 8.0), True), ((10, 8.0), True), ((None, None), True), ((10.5, 8), False), ((True, 8), False)]
+    + [((0, 8), False), ((1e999, 8), False), (("10", 8), False), ((10, None), False)],
+)
+def test_a_size_may_be_written_with_a_point(tmp_path: Path, sides: tuple[Any, Any], read: bool) -> None:
+    photos = photographs(tmp_path, "a.jpg", "b.jpg")
+    labelme(tmp_path / "a.json", shape("cat"), said="a.jpg", imageWidth=sides[0], imageHeight=sides[1])
+    labelme(tmp_path / "b.json", shape("dog"), said="b.jpg")
+    (tmp_path / "a.json").write_text((tmp_path / "a.json").read_text().replace("Infinity", "1e999"))
+    if read:
+        assert {item.size for item in plan(photos).items} == {(10, 8)}
+    else:
+        with pytest.raises(InputError, match=r"a\.json: its imageWidth and imageHeight are .*must be whole numbers"):
+            plan(photos)
+
+
 @pytest.mark.parametrize("names", ["ac", "xy"])
 def test_links_to_one_file_are_photographs_of_their_own(tmp_path: Path, names: str) -> None:
     photos = photographs(tmp_path / "photos", "a.jpg", "c.jpg")
