@@ -161,8 +161,10 @@ def test_a_broken_shape_is_refused_before_anything_is_copied(
 
 @pytest.mark.parametrize(
     ("sides", "read"),
-    [((10.0, 8.0), True), ((10, 8.0), True), ((None, None), True), ((10.5, 8), False), ((True, 8), False)]
-    + [((0, 8), False), ((1e999, 8), False), (("10", 8), False), ((10, None), False)],
+    [
+        *(((10.0, 8.0), True), ((10, 8.0), True), ((None, None), True), ((10.5, 8), False), ((True, 8), False)),
+        *(((0, 8), False), ((1e999, 8), False), (("10", 8), False), ((10, None), False)),
+    ],
 )
 def test_a_size_may_be_written_with_a_point(tmp_path: Path, sides: tuple[Any, Any], read: bool) -> None:
     photos = photographs(tmp_path, "a.jpg", "b.jpg")
@@ -233,8 +235,20 @@ def test_flags_are_labels_where_no_file_has_a_shape(tmp_path: Path) -> None:
     labelme(tmp_path / "b.json", shape("dog"), said="b.jpg", flags={"cat": True})
     made = plan(photos)
     assert labels_of(made) == {"b": {"dog"}, "c": {"cow"}}
-    assert any("flags of 1 photographs are true and were not read" in note for note in made.notes)
+    assert any("flags of 2 photographs are true and were not read" in note for note in made.notes)  # a has no shape
     for name in "abc":
         labelme(tmp_path / f"{name}.json", said=f"{name}.jpg")
     with pytest.raises(InputError, match="its LabelMe files hold no shape of a class, and no flag that is true"):
         plan(photos)
+
+
+def test_a_photograph_in_no_split_undoes_those_of_the_others_and_is_named(tmp_path: Path) -> None:
+    photos = photographs(tmp_path, "train/a.jpg", "train/b.jpg", "val/c.jpg", "d.jpg")
+    for name in ("train/a", "train/b", "val/c", "d"):
+        labelme(tmp_path / f"{name}.json", shape("cat"), said=f"{name[-1]}.jpg")
+    sentence = f"{photos}: 1 of 4 photographs are in no split, such as d.jpg; so the splits of the others were not"
+    assert any(note.startswith(sentence) for note in plan(photos).notes)
+    (tmp_path / "d.json").unlink()
+    made = plan(photos)
+    assert made.splits == {"train": ["a", "b"], "val": ["c"]}
+    assert not any("in no split" in note for note in made.notes)
