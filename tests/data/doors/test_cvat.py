@@ -81,9 +81,11 @@ def test_cvat_s_photographs_of_no_subset_may_lie_flat(tmp_path: Path, part: str)
     made = plan(root)
     shown = {item.photo.relative_to(root / "images").as_posix(): item.labels for item in made.items}
     assert shown == {"a.jpg": ("cat",), "train/b.jpg": ("dog",), "train/a.jpg": ("dog",)}
+    labels = plan(root / "images", tmp_path / "annotations.xml")
+    assert {item.photo: item.labels for item in labels.items} == {item.photo: item.labels for item in made.items}
     (root / "images/a.jpg").unlink()
     with pytest.raises(InputError, match=r"default/a\.jpg: the photograph does not exist"):
-        plan(root)
+        plan(root / "images", tmp_path / "annotations.xml")
 
 
 @pytest.mark.parametrize(
