@@ -96,7 +96,7 @@ def _differences(labels: Mapping[str, set[int]], staged: Sequence[Staged]) -> li
             (fewer, "do not show all classes that the photograph's labels name; take the label off, or mend the mask"),
             (
                 bare,
-                "show no object and are partly void, so that background alone is learnt from them; draw outlines",
+                "show no object and are partly void, so only background is learnt from them; draw outlines",
             ),
             (lost, "are of photographs in neither split, which nothing is learnt from or measured on"),
         )

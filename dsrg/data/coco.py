@@ -239,7 +239,7 @@ def _items(
         painter: `paint`; None for no masks.
     """
     ids = name_ids(files[number] for number in objects)
-    items, cut_off = [], 0
+    items, bare, cut_off = [], 0, 0
     for number, own in objects.items():
         size, file = sizes[number], files[number]
         where = f"{path} (image {number})"
@@ -248,10 +248,11 @@ def _items(
         xml, beyond = None, 0
         if size and {*own.names} == {*own_labels}:
             xml, beyond = drawn.annotation(file, size, own.names, own.boxes, where)
+        bare += xml is None and not own.is_partly_void  # of void another sentence tells
         cut_off += beyond
         items.append(Item(ids[file], file, own_labels, mask, size, xml))
-    bare = sum(item.annotation is None for item in items)
-    return items, drawn.describe(path, bare if bare < len(items) else 0, cut_off)
+    boxed = any(item.annotation for item in items)
+    return items, drawn.describe(path, bare if boxed else 0, cut_off)
 
 
 def _find(kept: Images, images: Images, index: PhotoIndex, path: Path) -> tuple[dict[int, Path], set[Path], list[str]]:

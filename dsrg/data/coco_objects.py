@@ -32,6 +32,8 @@ class Objects:
     """Of the objects, but for labels that have no place."""
     boxes: list[drawn.Edges | None] = field(default_factory=list)
     """Theirs; None for one without a box."""
+    is_partly_void: bool = False
+    """Whether an object that has a place stands for void, which keeps the others from being boxes."""
 
 
 def read_objects(
@@ -77,6 +79,7 @@ def read_objects(
             own.names += [names[category]] if is_class else []
             # What lies in no box is learnt as background, which void is not: it keeps the others from being boxes.
             own.boxes.append(drawn.coco_box(row, size, where) if is_class else None)
+            own.is_partly_void |= not is_class
         if has_masks and size and not row.get(TAG):
             if len(own.regions) == MOST_OBJECTS:
                 raise InputError(f"{path}: image {image} has more than {MOST_OBJECTS:,} objects; check the file.")
@@ -139,6 +142,7 @@ def join_listed_twice(
         objects[first].regions.extend(objects[number].regions)
         objects[first].names.extend(objects[number].names)
         objects[first].boxes.extend(objects[number].boxes)
+        objects[first].is_partly_void |= objects[number].is_partly_void
     joined = {number: objects[number] for number in owners.values()}
     twice = len(files) - len(owners)
     if not twice:

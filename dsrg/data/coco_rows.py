@@ -134,7 +134,8 @@ def unfolded(rows: Sequence[dict[str, Any]], path: Path) -> tuple[list[dict[str,
             parts = [parts] if is_flat else parts
             # Fewer than three points enclose nothing. What is broken stays, to be refused where it is read.
             empty = all(isinstance(part, list) and len(part) < 6 and all(map(_is_number, part)) for part in parts)
-            row = {**row, "segmentation": [] if empty else parts}
+            if is_flat or (empty and parts):  # the others stay as they are: a file may hold millions
+                row = {**row, "segmentation": [] if empty else parts}
         found.append(row)
     sentence = (
         "objects have their polygon as one list of numbers, not in a list of polygons; it was read as one polygon"

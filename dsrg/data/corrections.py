@@ -17,7 +17,7 @@ from dsrg.data.ids import plain
 from dsrg.data.labelme import image_path, locate
 from dsrg.data.mask_folders import Colours, is_void, read_any_mask
 from dsrg.data.photo_index import PhotoIndex
-from dsrg.data.photograph import LEFT_OUT, describe_left_out, fold, walk
+from dsrg.data.photograph import describe_left_out, fold, walk
 from dsrg.data.voc import VocFolder
 from dsrg.errors import InputError
 from dsrg.files import disk, pictures
@@ -90,8 +90,8 @@ def read_corrections(source: Path, folder: VocFolder, colours: Colours | None = 
         read = _read_objects(title, values, folder)
     if not read.masks:
         raise InputError(
-            f"{source}: is {title} without an object that fills a part of a photograph, so there is nothing to import; "
-            "polygons and painted masks are read, lines, points and predictions are not."
+            f"{source}: holds no object that covers any part of a photograph (read as {title}), so there is nothing to "
+            "import; polygons and painted masks are read, lines, points and predictions are not."
         )
     seen: dict[Path, Path] = {}
     for one in read.masks:
@@ -110,8 +110,7 @@ def _describe_unread(place: Path, read: Sequence[Correction], values: Mapping[Pa
     found = walk(place)
     left = [path for path in found.others if path not in known]
     left += [path for path in found.photographs if path not in known and fold(plain(path.stem)) not in stems]
-    notes = describe_left_out(place, sorted(left), found.skipped)
-    return [note.replace(LEFT_OUT, LEFT_OUT.replace("photographs", "masks that are read")) for note in notes]
+    return describe_left_out(place, sorted(left), found.skipped, "files are no masks that are read and were left out")
 
 
 def _sort(source: Path) -> dict[str, dict[Path, Any]]:

@@ -25,7 +25,7 @@ Edges = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels."""
 VOID_SAID = (
     "have a label that stands for void, such as 'ignore' (255 in masks): it is no class, and their photographs get no "
-    "boxes, for what lies in none is learnt as background"
+    "boxes, because everything outside the boxes is learnt as background"
 )
 """Of objects, for the sentence that counts them."""
 READERS = {".xml": read_drawn, ".json": labelme.read_labelme}
@@ -71,14 +71,15 @@ def read_folder(folder: Path, photos: Path, photographs: Sequence[Path], labels:
         if owners.setdefault(photo, file) != file:
             raise InputError(f"{file}: is of the photograph {photo}, as {owners[photo]} is; remove one of the two.")
         drawn = _without_void(read[file])
-        void += len(read[file].names) - len(drawn.names)
+        hidden = len(read[file].names) - len(drawn.names)
+        void += hidden
         extra = sorted({*filterfalse(is_void, labels.get(photo, ()))} - {*drawn.names, "background"})
         if extra and drawn.names:
             sentence = f"has no box of '{extra[0]}', which is a label of {photo}; draw it, or take the label off."
             raise InputError(f"{file}: {sentence}")
         if drawn.names:
             found.labels[photo] = list(dict.fromkeys(drawn.names))
-        bare += drawn.boxes is None
+        bare += drawn.boxes is None and not hidden  # of void another sentence tells
         if drawn.names and drawn.boxes is not None:
             found.sizes[photo] = drawn.size or pictures.read_upright(photo).size
             boxes, beyond = fit(drawn.names, drawn.boxes, found.sizes[photo], file)

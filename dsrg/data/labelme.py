@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -79,30 +79,31 @@ def locate(said: Mapping[Path, str], root: Path, index: PhotoIndex) -> tuple[dic
     astray = []
     for path, name in said.items():
         if name:
-            by_name = index.guess(own[path])
-            by_path = index.at(path.parent / name) or index.guess(name)
-            found[path] = _agreed(path, PurePosixPath(name).name, by_path, by_name, index.folder)
+            there = index.at(path.parent / name)
+            # Beside the photograph that lies where the file says, one whose name is merely alike does not count.
+            by_name = index.find(own[path]) if len(there) == 1 else index.guess(own[path])
+            by_path = there or index.guess(name)
+            found[path] = _agreed(path, PurePosixPath(name).name, by_path, by_name, index)
             astray += [] if by_path else [path]
     if astray:
-        which = f"such as {astray[0].name} for {shown(said[astray[0]])}"
-        sentence = (
-            f"{len(astray)} files say photographs (imagePath) that are not there; those of their names were taken"
-        )
-        notes.append(f"{root}: {sentence}, {which}.")
+        which = f"such as {astray[0].name}, which names {shown(said[astray[0]])}"
+        sentence = f"{len(astray)} files name a photograph (imagePath) that does not exist, {which}"
+        notes.append(f"{root}: {sentence}; the photograph called as the file is was taken instead.")
     return found, notes
 
 
-def _agreed(path: Path, said: str, by_path: list[Path], by_name: list[Path], folder: Path) -> Path:
+def _agreed(path: Path, said: str, by_path: list[Path], by_name: list[Path], index: PhotoIndex) -> Path:
     """The photograph of a file, by its imagePath and by its own name."""
-    both = [photo for photo in by_path if photo in by_name]
+    both = index.common(by_path, by_name)
     found = both if len(by_path) > 1 and both else by_path or by_name
     if not found:
         raise InputError(
-            f"{path}: is of {shown(said)}, which is no photograph of {folder}; correct its imagePath, or leave it out."
+            f"{path}: is of {shown(said)}, which is no photograph of {index.folder}; correct its imagePath, or leave "
+            "it out."
         )
     if len(found) > 1:
         raise InputError(f"{path}: {shown(said)} may be {found[0]} or {found[1]}; write its path into imagePath.")
-    if by_name and found[0] not in by_name:
+    if by_path and by_name and not both:
         raise InputError(
             f"{path}: says that it is of {shown(said)}, but its name is that of {by_name[0].name}; rename it, or "
             "correct its imagePath."
@@ -143,7 +144,7 @@ def read_shapes(content: Any, path: Path) -> tuple[list[Shape], tuple[int, int] 
         before = found.setdefault(key, Shape(name, box))
         both = np.concatenate([np.minimum(before.box[:2], box[:2]), np.maximum(before.box[2:], box[2:])])
         found[key] = Shape(name, both)
-    return list(found.values()), _size(content)
+    return list(found.values()), size_of(content)
 
 
 def _box(shape: dict[str, Any], where: str) -> np.ndarray:
@@ -169,8 +170,12 @@ def _box(shape: dict[str, Any], where: str) -> np.ndarray:
     return np.concatenate([np.floor(points.min(axis=0)), np.floor(points.max(axis=0)) + 1])
 
 
-def _size(content: dict[str, Any]) -> tuple[int, int] | None:
+def size_of(content: dict[str, Any]) -> tuple[int, int] | None:
+    """Width and height of the photograph in whole pixels, which may be written as 64.0; None where none are said."""
     sides = content.get("imageWidth"), content.get("imageHeight")
-    if all(isinstance(side, int) and not isinstance(side, bool) and 0 < side < FARTHEST for side in sides):
-        return int(str(sides[0])), int(str(sides[1]))
-    return None
+    return (int(sides[0]), int(sides[1])) if _is_side(sides[0]) and _is_side(sides[1]) else None
+
+
+def _is_side(value: Any) -> TypeGuard[float]:
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    return known and 0 < value < FARTHEST and value == int(value)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import os
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -46,8 +48,10 @@ class PhotoIndex:
             lambda path: _uploaded(path.name),
         ]
         self._tables: dict[tuple[bool, int], dict[str, list[Path]]] = {}
+        self._tails: dict[tuple[bool, int, int], dict[tuple[str, str], list[Path]]] = {}
         self._folders: set[str] | None = None
-        self._places: dict[str, Path] | None = None
+        self._places: dict[str, list[Path]] | None = None
+        self._order: dict[Path, int] | None = None
 
     def find(self, name: str) -> list[Path]:
         """The photographs that `name` may mean: none, one, or several of the same rank."""
@@ -61,11 +65,31 @@ class PhotoIndex:
         return []
 
     def at(self, path: Path) -> list[Path]:
-        """The photograph that lies at a path, which may go up through '..'; none where none does."""
+        """The photograph that lies at a path, which may go up through '..'; none where none does.
+
+        Several where they are links to one file, as git-annex makes them of copies, and none is at that very path.
+        """
         if self._places is None:
-            self._places = {os.path.realpath(own): own for own in self._photographs}
-        found = self._places.get(os.path.realpath(path))
-        return [] if found is None else [found]
+            self._places = {}
+            for own in self._photographs:
+                self._places.setdefault(os.path.realpath(own), []).append(own)
+        found = self._places.get(os.path.realpath(path), [])
+        if len(found) < 2:
+            return found
+        wanted = os.path.normpath(path.absolute())
+        return [own for own in found if os.path.normpath(own.absolute()) == wanted] or found
+
+    def common(self, one: Sequence[Path], other: Sequence[Path]) -> list[Path]:
+        """The photographs that are in both of two answers of this index.
+
+        An answer may hold all photographs, so it is searched by their order: a set of it would take too long to make
+        for each of many names.
+        """
+        if self._order is None:
+            self._order = {path: number for number, path in enumerate(self._photographs)}
+        few, many = sorted((one, other), key=len)
+        places = [bisect_left(many, self._order[path], key=self._order.__getitem__) for path in few]
+        return [path for path, place in zip(few, places, strict=True) if many[place : place + 1] == [path]]
 
     def guess(self, name: str) -> list[Path]:
         """As `find`, or else by the name that the data set has given it, or the last part of the name, see `locate`."""
@@ -100,12 +124,39 @@ class PhotoIndex:
             self._tables[folded, rank] = table
         return self._tables[folded, rank]
 
-    def _named(self, name: str) -> list[Path]:
-        """The photographs of a file's name, in whichever folder; else of a stem, else as Label Studio spells names."""
+    def _within(self, folded: bool, rank: int, depth: int) -> dict[tuple[str, str], list[Path]]:
+        """The photographs by a key and the last folders that they lie in, as many as `depth`."""
+        if (folded, rank, depth) not in self._tails:
+            table: dict[tuple[str, str], list[Path]] = {}
+            for key, paths in self._table(folded, rank).items():
+                for path in paths:
+                    folders = path.relative_to(self.folder).parts[:-1]
+                    if len(folders) >= depth:
+                        table.setdefault((key, fold("/".join(folders[-depth:]))), []).append(path)
+            self._tails[folded, rank, depth] = table
+        return self._tails[folded, rank, depth]
+
+    def _named(self, name: str, folders: Sequence[str], least: int) -> list[Path]:
+        """The photographs of a file's name, in whichever folder; else of a stem, else as Label Studio spells names.
+
+        Args:
+            name: The name.
+            folders: Those before it, of which the last count, as many as tell the photographs apart.
+            least: How many of them the photographs must lie in.
+        """
         for folded, rank in ((False, 2), (False, 3), (True, 2), (True, 3), (False, 4)):
-            hits = self._table(folded, rank).get(fold(name) if folded else name)
-            if hits:
-                return hits
+            key = fold(name) if folded else name
+            hits = self._table(folded, rank).get(key, [])
+            if not hits:
+                continue
+            for depth in range(1, len(folders) + 1):
+                if len(hits) < 2 and depth > least:
+                    break
+                inside = self._within(folded, rank, depth).get((key, fold("/".join(folders[-depth:]))))
+                if not inside:  # nor do any lie in more of them
+                    return [] if depth <= least else hits
+                hits = inside
+            return hits
         return []
 
     def locate(
@@ -142,7 +193,8 @@ class PhotoIndex:
             if near and len(hits) == 1 and owners.setdefault(hits[0], name) in far and owners[hits[0]] != name:
                 both = f"both {shown(owners[hits[0]])} and {shown(name)} may be {hits[0]}"
                 raise InputError(f"{where}: {both}; write the path below {self.folder}.")
-            files[name] = [path for path in hits if not near or owners.get(path, name) == name]
+            free = (path for path in hits if not near or owners.get(path, name) == name)
+            files[name] = list(islice(free, 2))  # a second one refuses the name, and `hits` may be all photographs
         self._check(files, where, places or {})
         found = {name: own[0] for name, own in files.items()}
         example = next((name for name in far if name != found[name].name), None)
@@ -171,13 +223,7 @@ class PhotoIndex:
             *folders, last = spelt.removeprefix("./").split("/")
             uploaded = _UPLOAD.sub("", last, count=1)
             for part in dict.fromkeys((last, uploaded, *(_anew(uploaded) if self._named_anew else ()))):
-                hits = self._named(part)
-                for depth in range(1, len(folders) + 1):
-                    if len(hits) < 2 and depth > least:
-                        break
-                    tail = fold("/".join(("", *folders[-depth:], "")))
-                    inside = [path for path in hits if fold(f"/{self._keys[0](path.parent)}/").endswith(tail)]
-                    hits = inside or ([] if depth <= least else hits)
+                hits = self._named(part, folders, least)
                 if len(hits) == 1:
                     return hits
                 several = several or hits

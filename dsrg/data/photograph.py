@@ -155,11 +155,20 @@ def _sort(entry: os.DirEntry[str], found: Found) -> bool:
 LEFT_OUT = "files are no photographs and were left out"
 
 
-def describe_left_out(folder: Path, others: Sequence[Path], skipped: Sequence[Path] = ()) -> list[str]:
-    """The sentences that say which files of a folder are no photographs, and what is hidden or the system's."""
+def describe_left_out(
+    folder: Path, others: Sequence[Path], skipped: Sequence[Path] = (), said: str = LEFT_OUT
+) -> list[str]:
+    """The sentences that say which files of a folder are no photographs, and what is hidden or the system's.
+
+    Args:
+        folder: The folder.
+        others: The files, in it.
+        skipped: What is hidden or the system's.
+        said: What the sentence says of the files, after their number.
+    """
     sentences = []
     for paths, what in (
-        (others, LEFT_OUT),
+        (others, said),
         (skipped, "files or folders are hidden, a system's, or found twice, and were left out"),
     ):
         names = ", ".join(path.relative_to(folder).as_posix() for path in paths[:3])

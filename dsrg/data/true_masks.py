@@ -106,15 +106,15 @@ def _refuse_void(staged: Sequence[Staged]) -> None:
     if any(one.classes for one in staged) or not any(one.void for one in staged):
         return
     source, count = next(one.source for one in staged if one.void), len(staged)
-    mend = "Draw the objects' outlines"
+    mend = "Draw the objects' outlines, or leave the file out"
     if source.suffix.lower() == ".png":
         mend = (
             "If white is an object's, say whose: --palette FILE, with the lines 'background:0,0,0' and "
-            "'cat:255,255,255'"
+            "'cat:255,255,255'; else leave the file out"
         )
     raise InputError(
         f"{source}: shows no object{f', nor do the other {count - 1} masks' if count > 1 else ''}: only {BACKGROUND} "
-        f"and {IGNORE} (void). {mend}; else leave it out, for nothing can be learnt from it."
+        f"and {IGNORE} (void). {mend}, for nothing can be learnt from it."
     )
 
 

@@ -44,7 +44,10 @@ NOTHING = "so there is nothing to import; polygons and painted masks are read"
 @pytest.mark.parametrize(
     ("make", "named"),
     [
-        (lambda folder: coco(folder), f"is COCO's JSON without an object that fills a part of a photograph, {NOTHING}"),
+        (
+            lambda folder: coco(folder),
+            f"holds no object that covers any part of a photograph (read as COCO's JSON), {NOTHING}",
+        ),
         (lambda folder: cvat(folder, '<polyline label="cat" points="1,1;9,9"/>'), NOTHING),
         (lambda folder: cvat(folder, ""), NOTHING),
         (
@@ -52,14 +55,14 @@ NOTHING = "so there is nothing to import; polygons and painted masks are read"
                 folder / "p.json",
                 [{"id": 1, "data": {"image": "a.jpg"}, "annotations": [], "predictions": [{"result": []}]}],
             ),
-            f"is Label Studio's JSON without an object that fills a part of a photograph, {NOTHING}",
+            f"covers any part of a photograph (read as Label Studio's JSON), {NOTHING}",
         ),
         (lambda folder: coco(folder, {"segmentation": [[]], "bbox": [4, 5, 9, 9]}), "boxes alone are no masks"),
         (lambda folder: coco(folder, {"segmentation": [[1, 2, 3, 4]], "bbox": [4, 5, 9, 9]}), "boxes alone are no"),
         (lambda folder: coco(folder, {"segmentation": [], "bbox": [4, 5, 9, 9]}), "boxes alone are no masks"),
         (
             lambda folder: dump(folder / "a.json", labelme("a", shape("ignore", SQUARE))),
-            "a.json: shows no object: only 0",
+            "(void). Draw the objects' outlines, or leave the file out, for nothing can be learnt",
         ),
         (lambda folder: write_mask_file(folder / "a.png", np.full((HEIGHT, WIDTH), 255, np.uint8)), "shows no object"),
     ],
@@ -78,7 +81,7 @@ def test_a_mask_without_an_object_among_others_is_told(command: Callable[..., An
     dump(tmp_path / "m/b.json", labelme("b", shape("ignore", SQUARE)))
     code, out, _ = command(tmp_path / "m")
     assert code == 0
-    assert "1 masks, such as b.png, show no object and are partly void, so that background alone is learnt" in out
+    assert "1 masks, such as b.png, show no object and are partly void, so only background is learnt from them" in out
     assert {*np.unique(truth(root, "b")).tolist()} == {0, 255}
 
 

@@ -18,6 +18,7 @@ from torchvision.models._meta import _COCO_CATEGORIES
 from dsrg import labels
 from dsrg.data.checked import check_files
 from dsrg.data.coco import plan_coco, read_instances
+from dsrg.data.coco_rows import unfolded
 from dsrg.data.doors.recognise import Choice, plan_any
 from dsrg.data.prepare import write_set
 from dsrg.data.voc import VocFolder
@@ -288,6 +289,14 @@ def test_a_polygon_in_no_list_is_one_polygon_and_no_polygon_is_none(tmp_path: Pa
         assert (
             f"{tmp_path / 'a.json'}: no object has a segmentation, so there are no masks to measure with." in made.notes
         )
+
+
+def test_rows_that_need_no_unfolding_are_not_copied() -> None:
+    nested = [{"segmentation": [box(0, 0, 4, 4)]}, {"segmentation": []}, {"segmentation": None}, {"bbox": [1, 1, 2, 2]}]
+    found, notes = unfolded([*nested, {"segmentation": box(0, 0, 4, 4)}, {"segmentation": [[1, 2]]}], Path("a.json"))
+    assert all(one is other for one, other in zip(found, nested, strict=False))
+    assert found[4:] == [nested[0], nested[1]]
+    assert len(notes) == 1 and notes[0].startswith("a.json: 1 objects have their polygon")
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
 """Photographs found by what tables and tools call them: each name by its own way, and none by chance."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dsrg.data import photo_index
 from dsrg.data.photo_index import PhotoIndex
+from dsrg.data.photograph import fold
 from dsrg.errors import InputError
 
 
@@ -69,3 +72,25 @@ def test_a_data_set_s_photographs_are_found_by_their_names_before(tmp_path: Path
     assert locate(tmp_path, [name, "dog/001", "b/z"], *lying, named_anew=True)[0] == [called, "dog_001.jpg", "z.jpg"]
     with pytest.raises(InputError, match="does not (exist|lie in)"):
         locate(tmp_path, [name, "z"], *lying)
+
+
+def test_one_name_in_many_folders_takes_no_square_of_their_number(tmp_path: Path, monkeypatch: Any) -> None:
+    folded: list[str] = []
+    monkeypatch.setattr(photo_index, "fold", lambda text: folded.append(text) or fold(text))
+    counts = []
+    for number in (50, 100):
+        scenes = [f"scene_{scene}/image" for scene in range(number)]
+        lying = [f"img/{scene}.jpg" for scene in scenes]
+        folded.clear()
+        assert locate(tmp_path, [f"ann/{scene}" for scene in scenes], *lying)[0] == lying
+        counts.append(len(folded))
+    assert counts[1] < 3 * counts[0]
+
+
+def test_what_two_answers_share(tmp_path: Path) -> None:
+    lying = [tmp_path / name for name in ("x/a.jpg", "y/a.jpg", "y/b.jpg")]
+    index = PhotoIndex(tmp_path, lying)
+    both = index.find("a.jpg")
+    assert index.common(both, index.find("y/a")) == index.common(index.find("y/a"), both) == [lying[1]]
+    assert index.common(both, index.find("b")) == index.common(both, []) == index.common([], []) == []
+    assert index.common(both, both) == both

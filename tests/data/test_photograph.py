@@ -199,6 +199,9 @@ def test_left_out_files_are_named() -> None:
     assert describe_left_out(Path("p"), []) == []
     (sentence,) = describe_left_out(Path("p"), [Path("p/a.txt"), Path("p/q/b.doc"), Path("p/c.md"), Path("p/d.md")])
     assert sentence == "p: 4 files are no photographs and were left out: a.txt, q/b.doc, c.md and 1 more."
+    assert describe_left_out(Path("p"), [Path("p/a.txt")], said="files are no masks") == [
+        "p: 1 files are no masks: a.txt."
+    ]
     (sentence,) = describe_left_out(Path("p"), [], [Path("p/@eaDir")])
     assert sentence.endswith("are hidden, a system's, or found twice, and were left out: @eaDir.")
 

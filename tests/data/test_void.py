@@ -59,6 +59,7 @@ def test_objects_that_are_void(tmp_path: Path, make: Any, name: str) -> None:
     boxed = {item.id: item.annotation is not None for item in made.items}
     assert boxed == {"a": False, "b": True, "d": True}  # what is in no box is background, and void is not
     assert any(" objects have a label that stands for void" in note for note in made.notes)
+    assert not any("without a box" in note for note in made.notes)  # every object has one
 
 
 def test_a_void_object_hides_what_it_lies_on(tmp_path: Path) -> None:
@@ -97,3 +98,4 @@ def test_boxes_that_are_void(tmp_path: Path) -> None:
     assert made.classes == ("background", "cat", "dog")
     assert {item.id: item.annotation is not None for item in made.items} == {"a": False, "b": True, "c": True}
     assert json.dumps(made.notes).count("1 objects have a label that stands for void") == 1
+    assert "without a box" not in json.dumps(made.notes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element
@@ -33,6 +34,30 @@ class Export(NamedTuple):
     splits: dict[str, str]
     """The split of each photograph, by its name, where CVAT's subsets are all called as splits are."""
     notes: list[str]
+    bare: dict[str, str]
+    """The names without default/, by those with it, which photographs of no subset have where others have one."""
+
+    def among(self, photographs: Sequence[Path]) -> Export:
+        """Itself, with the paths of photographs of no subset that lie beside the subsets' folders, not in default/.
+
+        Args:
+            photographs: All, below the folder that they lie in.
+        """
+        if not self.bare or any("default" in map(str.casefold, path.parts[:-1]) for path in photographs):
+            return self
+        subsets = {image["file_name"].partition("/")[0].casefold() for image in self.content["images"]}
+        flat: dict[str, list[str]] = {}
+        for path in photographs:
+            for place, folder in enumerate(("", *path.parts[:-1])):
+                if folder.casefold() not in subsets:
+                    flat.setdefault("/".join(path.parts[place:]), []).append(path.as_posix())
+        names = {}
+        for name, said in self.bare.items():
+            own = flat.get(said, [name])
+            names[name] = own[0] if len(own) == 1 else said
+        images = [{**one, "file_name": names.get(one["file_name"], one["file_name"])} for one in self.content["images"]]
+        splits = {names.get(name, name): split for name, split in self.splits.items()}
+        return Export({**self.content, "images": images}, splits, self.notes, {})
 
     @property
     def has_shapes(self) -> bool:
@@ -71,6 +96,7 @@ def read_export(root: Element, path: Path) -> Export:
     images: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
     subsets: dict[str, str] = {}
+    bare: dict[str, str] = {}
     others: Counter[str] = Counter()
     elements = root.findall("image")
     # CVAT lays a subset's photographs in a folder of its name: those of none in default/, beside others.
@@ -79,8 +105,10 @@ def read_export(root: Element, path: Path) -> Export:
         where = f"{path} (image {number})"
         size = (_whole(element, "width", where), _whole(element, "height", where))
         subset = element.get("subset", "")
-        name = element.get("name", "")
-        name = name if lone or not subset else f"{subset}/{name}"
+        said = element.get("name", "")
+        name = said if lone or not subset else f"{subset}/{said}"
+        if name != said and subset == "default":
+            bare[name] = said
         subsets[name] = subset
         images.append({"id": number, "file_name": name, "width": size[0], "height": size[1]})
         parts = sorted(element, key=lambda part: _layer(part, where))
@@ -100,7 +128,7 @@ def read_export(root: Element, path: Path) -> Export:
         types = ", ".join(f"{count} of <{name[:40]}>" for name, count in others.most_common(5))
         notes.append(f"{path}: shapes that fill nothing were not read: {types}.")
     content = {"images": images, "categories": categories, "annotations": rows}
-    return Export(content, splits if splits and all(splits.values()) else {}, notes)
+    return Export(content, splits if splits and all(splits.values()) else {}, notes, bare)
 
 
 def _labels(root: Element) -> dict[str, int]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
+from dsrg.data.labelme import size_of
 from dsrg.errors import InputError
 from dsrg.files import disk, pictures
 from dsrg.labels import BACKGROUND, IGNORE
@@ -35,8 +36,8 @@ class Shape(NamedTuple):
     kind: str
     points: np.ndarray
     """(n, 2) x, y: LabelMe's, where a pixel's centre is at whole numbers."""
-    flags: str
-    """Of a mask: its PNG in base64."""
+    flags: bytes
+    """Of a mask: its PNG."""
 
 
 class Drawn(NamedTuple):
@@ -63,17 +64,33 @@ def read_drawn(value: Any, path: Path) -> Drawn:
         path: The file.
 
     Raises:
-        InputError: it is not LabelMe's, or a shape is broken.
+        InputError: it is not LabelMe's, its size is none, or a shape is broken, or the picture of a mask.
     """
     if not is_labelme(value) or len(value["shapes"]) > MOST_SHAPES:
         raise InputError(f"{path}: is no file of LabelMe with at most {MOST_SHAPES:,} shapes; check it.")
-    size = (value.get("imageWidth"), value.get("imageHeight"))
-    if size != (None, None) and not all(isinstance(side, int) and side > 0 for side in size):
-        raise InputError(f"{path}: its imageWidth and imageHeight are {size!r:.60}; they must be whole numbers.")
+    sides, size = (value.get("imageWidth"), value.get("imageHeight")), size_of(value)
+    if size is None and sides != (None, None):
+        raise InputError(f"{path}: its imageWidth and imageHeight are {sides!r:.60}; they must be whole numbers.")
     shapes = [_shape(shape, f"{path} (shape {number})") for number, shape in enumerate(value["shapes"], 1)]
     filled = [shape for shape in shapes if shape.kind not in EMPTY]
-    said = None if size == (None, None) else (int(size[0] or 0), int(size[1] or 0))
-    return Drawn(path, said, filled, len(shapes) - len(filled))
+    return Drawn(path, size, filled, len(shapes) - len(filled))
+
+
+def check_reach(drawn: Drawn, size: tuple[int, int]) -> None:
+    """Refuse shapes that `paint` would have to walk along for long.
+
+    Args:
+        drawn: The file.
+        size: Width and height of the photograph in pixels.
+
+    Raises:
+        InputError: a shape lies far outside of the photograph.
+    """
+    reach = 2 * max(size)
+    for number, shape in enumerate(drawn.shapes, 1):
+        if not (np.abs(shape.points) <= reach).all():
+            where = f"{drawn.path} (shape {number})"
+            raise InputError(f"{where}: lies outside of its photograph ({size[0]} x {size[1]}); correct it.")
 
 
 def paint(drawn: Drawn, size: tuple[int, int], index_of: Callable[[str], int], *, boxes: bool = True) -> np.ndarray:
@@ -92,18 +109,15 @@ def paint(drawn: Drawn, size: tuple[int, int], index_of: Callable[[str], int], *
         (H, W) uint8.
 
     Raises:
-        InputError: a shape lies far outside of the photograph, or a mask is broken.
+        InputError: as `check_reach`.
     """
+    check_reach(drawn, size)
     canvas = Image.new("L", size, BACKGROUND)
     draw = ImageDraw.Draw(canvas)
-    reach = 2 * max(size)
     order = sorted(enumerate(drawn.shapes, 1), key=lambda pair: not boxes and pair[1].kind != RECTANGLE)
     for number, shape in order:
         index = index_of(shape.label)
         index = IGNORE if index != BACKGROUND and shape.kind == RECTANGLE and not boxes else index
-        where = f"{drawn.path} (shape {number})"
-        if not (np.abs(shape.points) <= reach).all():
-            raise InputError(f"{where}: lies outside of its photograph ({size[0]} x {size[1]}); correct it.")
         points = list(map(tuple, shape.points.tolist()))
         if shape.kind == "circle":
             (x, y), (edge_x, edge_y) = points
@@ -115,7 +129,8 @@ def paint(drawn: Drawn, size: tuple[int, int], index_of: Callable[[str], int], *
                 [min(left, right), min(top, bottom), max(left, right), max(top, bottom)], outline=index, fill=index
             )
         elif shape.kind == "mask":
-            _put_flags(canvas, shape, index, where)
+            flags, corner = _read_flags(shape.flags, shape.points, f"{drawn.path} (shape {number})")
+            canvas.paste(index, corner, Image.fromarray(flags.astype(np.uint8) * 255))
             draw = ImageDraw.Draw(canvas)
         else:
             draw.polygon(points, outline=index, fill=index)
@@ -140,22 +155,28 @@ def _shape(shape: Any, where: str) -> Shape:
         raise InputError(f"{where}: is of the kind {str(kind)[:40]!a}, which is not known; make it a polygon.")
     if (least and len(points) != 2) or (kind in POLYGONS and len(points) < 3):
         raise InputError(f"{where}: is a {kind} of {len(points)} points; correct it or remove it.")
-    flags = shape.get("mask")
-    if kind == "mask" and not isinstance(flags, str):
+    flags = _flags_of(shape.get("mask"), points, where) if kind == "mask" else b""
+    return Shape(label.strip(), kind, points, flags)
+
+
+def _flags_of(coded: Any, points: np.ndarray, where: str) -> bytes:
+    """The PNG of a shape that is a mask, read once for its faults: as pixels, the masks of all files take much room."""
+    if not isinstance(coded, str):
         raise InputError(f"{where}: is a mask without its picture; draw it anew.")
-    return Shape(label.strip(), kind, points, flags if isinstance(flags, str) else "")
-
-
-def _put_flags(canvas: Image.Image, shape: Shape, index: int, where: str) -> None:
-    """Paint a shape that is a picture of 0 and 1 in its box."""
     try:
-        content = base64.b64decode(shape.flags, validate=True)
+        content = base64.b64decode(coded, validate=True)
     except (binascii.Error, ValueError):
         raise InputError(f"{where}: its mask is no picture in base64; draw it anew.") from None
+    _read_flags(content, points, where)
+    return content
+
+
+def _read_flags(content: bytes, points: np.ndarray, where: str) -> tuple[np.ndarray, tuple[int, int]]:
+    """A picture of 0 and 1, (H, W) bool, and the left upper corner of its box, which lies between two points."""
     flags = pictures.decode_flags(content, where)
-    left, top = (int(value) for value in shape.points.min(axis=0))
-    right, bottom = (int(value) for value in shape.points.max(axis=0))
+    left, top = (int(value) for value in points.min(axis=0))
+    right, bottom = (int(value) for value in points.max(axis=0))
     if flags.shape != (bottom - top + 1, right - left + 1):
         sides = f"{flags.shape[1]} x {flags.shape[0]}"
         raise InputError(f"{where}: its mask is {sides}, and its box {right - left + 1} x {bottom - top + 1}; mend it.")
-    canvas.paste(index, (left, top), Image.fromarray(flags.astype(np.uint8) * 255))
+    return flags, (left, top)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from dsrg.data import coco, drawn
 from dsrg.data.doors import labelme
-from dsrg.data.doors.tables import split_of
+from dsrg.data.doors.tables import of_all, split_of
 from dsrg.data.labelme import LARGEST, Shape, image_path, locate, read_shapes
 from dsrg.data.mask_folders import is_void
 from dsrg.data.photo_index import PhotoIndex
@@ -71,6 +71,10 @@ def plan_files(root: Path, files: Sequence[Path], photos: Path, *, val: float) -
     shown = {path: file for path, file in read.items() if file.shapes}
     if shown:
         items, more = _with_objects(root, shown, located)
+        flagged = sum(bool(file.flags) for file in read.values())
+        if flagged:
+            sentence = f"flags of {flagged} photographs are true and were not read; the shapes are the labels."
+            more.append(f"{root}: {sentence}")
     else:
         shown = {path: file for path, file in read.items() if file.flags}
         items, more = _with_flags(root, shown, located)
@@ -79,9 +83,9 @@ def plan_files(root: Path, files: Sequence[Path], photos: Path, *, val: float) -
     known = {path.resolve() for path in files}
     notes += more + coco.describe_unlisted(photos, lying, {*located.values()}, known, root)
     names = sorted({label for item in items for label in item.labels})
-    given = {item.photo: split_of(item.photo.relative_to(photos)) for item in items}
-    found = coco.Instances(root, {}, items, notes)
-    plan = coco.plan_instances(root, [found], names, given if all(given.values()) else {}, val=val)
+    given, partly = of_all({item.photo: split_of(item.photo.relative_to(photos)) for item in items}, photos)
+    found = coco.Instances(root, {}, items, notes + partly)
+    plan = coco.plan_instances(root, [found], names, given, val=val)
     stamps = [[str(path.resolve()), *identity(path)] for path in files]
     return dataclasses.replace(plan, source={"kind": "labelme", "files": stamps})
 
@@ -103,20 +107,21 @@ def _with_objects(root: Path, files: Mapping[Path, File], photos: Mapping[Path, 
     kinds = Counter(shape.kind for file in files.values() for shape in file.painted.shapes)
     has_masks = kinds.total() > kinds[labelme.RECTANGLE]
     ids = name_ids(photos[path] for path in files)
-    items, bare, cut_off = [], 0, 0
+    items, cut_off = [], 0
     for path, file in tqdm(files.items(), "photographs of LabelMe's", disable=None):
         photo = photos[path]
         size = file.painted.size or pictures.read_upright(photo).size
+        if has_masks:
+            labelme.check_reach(file.painted, size)  # before photographs are copied
         paint = functools.partial(labelme.paint, file.painted, size, functools.partial(_index_of, indices), boxes=False)
         objects = [] if file.void else file.shapes  # what is void has no box, see `drawn.VOID_SAID`
         xml, beyond = drawn.annotation(
             photo, size, [one.name for one in objects], [tuple(one.box.tolist()) for one in objects], str(path)
         )
-        bare += xml is None
         cut_off += beyond
         items.append(Item(ids[photo], photo, tuple(file.labels), paint if has_masks else None, size, xml))
-    notes = drawn.describe(root, bare if bare < len(items) else 0, cut_off)
-    void, flagged = sum(file.void for file in files.values()), sum(bool(file.flags) for file in files.values())
+    notes = drawn.describe(root, 0, cut_off)  # every shape has a box
+    void = sum(file.void for file in files.values())
     if not has_masks:
         notes.append(f"{root}: all objects are rectangles, boxes alone, so there are no masks to measure with.")
     elif kinds[labelme.RECTANGLE]:
@@ -124,8 +129,6 @@ def _with_objects(root: Path, files: Mapping[Path, File], photos: Mapping[Path, 
         notes.append(f"{root}: {kinds[labelme.RECTANGLE]} {sentence}.")
     if void:
         notes.append(f"{root}: {void} objects {drawn.VOID_SAID}.")
-    if flagged:
-        notes.append(f"{root}: flags of {flagged} photographs are true and were not read; the shapes are the labels.")
     return items, notes
 
 

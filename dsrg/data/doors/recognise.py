@@ -245,9 +245,10 @@ def _door_of_xml(path: Path) -> Door:
         raise InputError(f"{path}: is a VOC annotation of one photograph; give the folder that holds all.", _UNKNOWN)
     if not cvat.is_export(root):
         raise InputError(f"{path}: is XML of no kind that is known (<{root.tag[:40]}>); read are {READ}.", _UNKNOWN)
-    export = cvat.read_export(root, path)
+    read = cvat.read_export(root, path)
 
     def plan(photos: Path, choice: Choice) -> Plan:
+        export = read.among([photo.relative_to(photos) for photo in walk(photos).photographs])
         if not export.has_shapes:
             return _plan_matched(export.table(), photos, path, choice)
         choice.check_boxes(path)
@@ -281,11 +282,7 @@ def _several(title: str, files: Sequence[Path], root: Path) -> Door:
         return Door(title, files, _coco({path: beginnings.json_of(path) for path in files}, root))
     masks = [path for path in files if path.name == legend.PIXEL_VALUES and legend.is_pixel_values(path)]
     if masks:
-        return Door(
-            "Roboflow's masks",
-            masks,
-            lambda photos, choice: _plan_beside(root, masks, choice),
-        )
+        return Door("Roboflow's masks", masks, lambda photos, choice: _plan_beside(root, masks, choice))
 
     def plan(photos: Path, choice: Choice) -> Plan:
         tagged = tables.read_tables(root, files)

@@ -72,6 +72,22 @@ def test_cvat_s_photographs_of_no_subset_lie_in_default(tmp_path: Path) -> None:
     assert labels_of(plan(root)) == {"default_a": {"cat"}, "Train_a": {"dog"}, "b": {"cat"}}
 
 
+@pytest.mark.parametrize("part", ['<tag label="{}"/>', '<polygon label="{}" points="0,0;6,0;6,8;0,8"/>'])
+def test_cvat_s_photographs_of_no_subset_may_lie_flat(tmp_path: Path, part: str) -> None:
+    root = photographs(tmp_path, "images/a.jpg", "images/train/b.jpg", "images/train/a.jpg")
+    parts = [("a.jpg", "default", "cat"), ("b.jpg", "train", "dog"), ("a.jpg", "train", "dog")]
+    text = cvat(*(image(name, part.format(label), subset=subset) for name, subset, label in parts))
+    write(tmp_path / "annotations.xml", text)
+    made = plan(root)
+    shown = {item.photo.relative_to(root / "images").as_posix(): item.labels for item in made.items}
+    assert shown == {"a.jpg": ("cat",), "train/b.jpg": ("dog",), "train/a.jpg": ("dog",)}
+    labels = plan(root / "images", tmp_path / "annotations.xml")
+    assert {item.photo: item.labels for item in labels.items} == {item.photo: item.labels for item in made.items}
+    (root / "images/a.jpg").unlink()
+    with pytest.raises(InputError, match=r"default/a\.jpg: the photograph does not exist"):
+        plan(root / "images", tmp_path / "annotations.xml")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

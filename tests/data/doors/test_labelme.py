@@ -118,7 +118,10 @@ def test_a_file_is_of_the_photograph_that_it_says(
         shown = {item.photo.relative_to(photos).as_posix(): item.labels[0] for item in made.items}
         assert shown == lying
         notes = made.notes
-    sentence = "1 files say photographs (imagePath) that are not there; those of their names were taken, such as a.json"
+    sentence = (
+        "1 files name a photograph (imagePath) that does not exist, such as a.json, which names 'gone.jpg'; the "
+        "photograph called as the file is was taken instead."
+    )
     assert any(sentence in note for note in notes) == ("gone.jpg" in files.values())
 
 
@@ -127,6 +130,78 @@ def test_of_two_photographs_of_a_name_imagepath_tells(tmp_path: Path) -> None:
     labelme(tmp_path / "a.json", shape("cat"), said="a.png")
     labelme(tmp_path / "b.json", shape("dog"), said="b.jpg")
     assert {item.photo.name for item in plan(photos).items} == {"a.png", "b.jpg"}
+
+
+FAR: list[list[float]] = [[-500, 0], [4, 4], [400, 1]]
+ONE_BOX: list[list[float]] = [[1, 1], [2, 2]]
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (shape("cat", FAR), r"a\.json \(shape 2\): lies outside of its photograph \(10 x 8\); correct it"),
+        (shape("cat", ONE_BOX, "mask", mask="?"), r"a\.json \(shape 2\): its mask is no picture in base64"),
+        (shape("cat", ONE_BOX, "mask"), r"a\.json \(shape 2\): is a mask without its picture"),
+        (shape("cat", ONE_BOX, "mask", mask="YWJj"), r"a\.json \(shape 2\): the mask cannot be decoded"),
+        (
+            shape("cat", ONE_BOX, "mask", mask=flags_png(np.ones((2, 3), bool))),
+            r"a\.json \(shape 2\): its mask is 3 x 2, and its box 2 x 2; mend it",
+        ),
+    ],
+)
+def test_a_broken_shape_is_refused_before_anything_is_copied(
+    tmp_path: Path, broken: dict[str, Any], message: str
+) -> None:
+    photos = photographs(tmp_path, "a.jpg", "b.jpg")
+    labelme(tmp_path / "a.json", shape("cat"), broken, said="a.jpg")
+    labelme(tmp_path / "b.json", shape("dog"), said="b.jpg")
+    with pytest.raises(InputError, match=message):
+        plan(photos)
+
+
+@pytest.mark.parametrize(
+    ("sides", "read"),
+    [
+        *(((10.0, 8.0), True), ((10, 8.0), True), ((None, None), True), ((10.5, 8), False), ((True, 8), False)),
+        *(((0, 8), False), ((1e999, 8), False), (("10", 8), False), ((10, None), False)),
+    ],
+)
+def test_a_size_may_be_written_with_a_point(tmp_path: Path, sides: tuple[Any, Any], read: bool) -> None:
+    photos = photographs(tmp_path, "a.jpg", "b.jpg")
+    labelme(tmp_path / "a.json", shape("cat"), said="a.jpg", imageWidth=sides[0], imageHeight=sides[1])
+    labelme(tmp_path / "b.json", shape("dog"), said="b.jpg")
+    (tmp_path / "a.json").write_text((tmp_path / "a.json").read_text().replace("Infinity", "1e999"))
+    if read:
+        assert {item.size for item in plan(photos).items} == {(10, 8)}
+    else:
+        with pytest.raises(InputError, match=r"a\.json: its imageWidth and imageHeight are .*must be whole numbers"):
+            plan(photos)
+
+
+@pytest.mark.parametrize("names", ["ac", "xy"])
+def test_links_to_one_file_are_photographs_of_their_own(tmp_path: Path, names: str) -> None:
+    photos = photographs(tmp_path / "photos", "a.jpg", "c.jpg")
+    (photos / "a.jpg").rename(tmp_path / "blob")
+    for name in ("a.jpg", "c.jpg"):
+        (photos / name).unlink(missing_ok=True)
+        (photos / name).symlink_to(tmp_path / "blob")
+    labelme(photos / f"{names[0]}.json", shape("cat"), said="a.jpg")
+    labelme(photos / f"{names[1]}.json", shape("dog"), said="c.jpg")
+    assert {item.photo.name: item.labels for item in plan(photos).items} == {"a.jpg": ("cat",), "c.jpg": ("dog",)}
+    # Said by a way that is neither's, a photograph is told by the file's name.
+    labelme(photos / f"{names[1]}.json", shape("dog"), said="../blob")
+    if names == "ac":
+        assert {item.photo.name: item.labels for item in plan(photos).items} == {"a.jpg": ("cat",), "c.jpg": ("dog",)}
+    else:
+        with pytest.raises(InputError, match=r"y\.json: 'blob' may be .*a\.jpg or .*c\.jpg; write its path into"):
+            plan(photos)
+
+
+def test_a_photograph_where_the_file_says_needs_no_name(tmp_path: Path) -> None:
+    photos = photographs(tmp_path, "img/s1/a.jpg", "img/s2/b.jpg")
+    labelme(tmp_path / "ann/b.json", shape("cat"), said="../img/s1/a.jpg")
+    labelme(tmp_path / "ann/c.json", shape("dog"), said="../img/s2/b.jpg")
+    assert {item.photo.name: item.labels for item in plan(photos).items} == {"a.jpg": ("cat",), "b.jpg": ("dog",)}
 
 
 @pytest.mark.parametrize(
@@ -160,8 +235,20 @@ def test_flags_are_labels_where_no_file_has_a_shape(tmp_path: Path) -> None:
     labelme(tmp_path / "b.json", shape("dog"), said="b.jpg", flags={"cat": True})
     made = plan(photos)
     assert labels_of(made) == {"b": {"dog"}, "c": {"cow"}}
-    assert any("flags of 1 photographs are true and were not read" in note for note in made.notes)
+    assert any("flags of 2 photographs are true and were not read" in note for note in made.notes)  # a has no shape
     for name in "abc":
         labelme(tmp_path / f"{name}.json", said=f"{name}.jpg")
     with pytest.raises(InputError, match="its LabelMe files hold no shape of a class, and no flag that is true"):
         plan(photos)
+
+
+def test_a_photograph_in_no_split_undoes_those_of_the_others_and_is_named(tmp_path: Path) -> None:
+    photos = photographs(tmp_path, "train/a.jpg", "train/b.jpg", "val/c.jpg", "d.jpg")
+    for name in ("train/a", "train/b", "val/c", "d"):
+        labelme(tmp_path / f"{name}.json", shape("cat"), said=f"{name[-1]}.jpg")
+    sentence = f"{photos}: 1 of 4 photographs are in no split, such as d.jpg; so the splits of the others were not"
+    assert any(note.startswith(sentence) for note in plan(photos).notes)
+    (tmp_path / "d.json").unlink()
+    made = plan(photos)
+    assert made.splits == {"train": ["a", "b"], "val": ["c"]}
+    assert not any("in no split" in note for note in made.notes)
