@@ -358,10 +358,12 @@ def _json_keys(value: Any, number: int, path: Path) -> tuple[str, list[str], str
         raise fault(path, f"line {number} has the keys {keys}, not 'file_name' and 'labels'; {_GIVE}")
     numbered = [name for name in further if name != labels[0] and columns.stem(name) != columns.key(name)]
     labels = [labels[0], *(name for name in numbered if label_columns.are_of_one(name, labels[0]))]
-    weight = next((name for name in names.values() if label_columns.is_weight(name) and value[name] != 1), None)
+    weight = next(
+        (name for name in names.values() if label_columns.is_weight(name) and not label_columns.is_sure(value[name])),
+        None,
+    )
     if weight is not None:
-        where = f"{shown(str(value[weight]))} in line {number}"
-        raise fault(path, label_columns.weight_sentence("key", weight, where))
+        raise fault(path, label_columns.weight_sentence("key", weight, value[weight], number))
     return image, labels, first(label_columns.HOLDS), first(columns.SPLIT)
 
 

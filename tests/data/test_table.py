@@ -51,7 +51,7 @@ Door = Callable[[Path, Path], Labels]
 
 
 def make(root: Path, text: str, name: str = "labels.csv") -> Path:
-    (root / "photos").mkdir()
+    (root / "photos").mkdir(parents=True)
     for photo in "abc":
         Image.new("RGB", (4, 3)).save(root / f"photos/{photo}.jpg")
     (root / name).write_bytes(text.encode())
@@ -123,18 +123,24 @@ def test_every_door_reads_every_form(tmp_path: Path, door: Door, text: str) -> N
         ("image,labels\na,cat/cow\nb,cat\nc,dog\n", "'/', which may divide them"),
         ("image,labels\na,cat:0.9\nb,cat\nc,dog\n", "':', which may divide them"),
         ("image,labels\na,cat - cow\nb,cat\nc,dog\n", "have a word between them"),
-        ("image,labels,Confidence\na,cat,0\nb,cat,1\nc,dog,1\n", "has a column 'Confidence', which is not heeded ('0'"),
+        (
+            "image,labels,Confidence\na,cat,0\nb,cat,1\nc,dog,1\n",
+            "has a column 'Confidence', which dsrg cannot use (line 2 has '0')",
+        ),
         (
             "image,label,label_confidence\na,cat,1\nb,cat,0.2\n",
-            "'label_confidence', which is not heeded ('0.2' in line 3",
+            "'label_confidence', which dsrg cannot use (line 3 has '0.2')",
         ),
-        ("image,label,prob\na,cat,0.1\n", "'prob', which is not heeded"),
-        ("image,label1,score1,label2,score2\na,cat,1,dog,0.3\n", "'score2', which is not heeded"),
+        ("image,label,prob\na,cat,0.1\n", "'prob', which dsrg cannot use"),
+        ("image,label1,score1,label2,score2\na,cat,1,dog,0.3\n", "'score2', which dsrg cannot use"),
         (
             "image,label,verified\na,cat,0\n",
-            "'verified', which is not heeded ('0' in line 2); keep the labels that hold",
+            "'verified', which dsrg cannot use (line 2 has '0'); keep only the labels that are true and remove",
         ),
-        ('{"image": "a", "label": "cat", "score": 0.1}\n', "has a key 'score', which is not heeded ('0.1' in line 1)"),
+        (
+            '{"image": "a", "label": "cat", "score": 0.1}\n',
+            "has a key 'score', which dsrg cannot use (line 1 has '0.1')",
+        ),
         ("image,label,present\na,cat,0.4\n", "line 2 has '0.4' in the column 'present', which must be 0 or 1"),
         ("image,label,present\na,cat,1\na,cat,0\n", "line 3 says of 'cat' in 'a' the contrary of a line above"),
         (
@@ -142,6 +148,8 @@ def test_every_door_reads_every_form(tmp_path: Path, door: Door, text: str) -> N
             "line 2 has 'blurred' in a column without a name behind 'label'; call",
         ),
         ("image,label,label2\na,cat,3\nb,dog,4\n", "names in the column 'label' and numbers in 'label2'; remove"),
+        ("image,label,labelScore\na,cat,1.5\n", "has a column 'labelScore', which dsrg cannot use (line 2 has '1.5')"),
+        ("image,cat,dog,score\na,1,0,0.5\n", "has a column 'score', which dsrg cannot use"),
         ("image;labels\na;cat;dog\n", "line 2 has more columns than the first; put its labels in quotes"),
         ("image,labels\na,NaN\nb,cat\nc,dog\n", "have 'NaN', which says that there is none: leave them empty"),
         ("image,labels\na,None\nb,cat\nc,dog\n", "have 'None', which says that there is none"),
@@ -311,12 +319,12 @@ def test_a_table_of_too_many_rows_is_refused(tmp_path: Path, monkeypatch: pytest
             "image,label,label2,by\na,cat,dog,me\n",
             [
                 "the columns 'label', 'label2' hold labels; a photograph has those of each.",
-                "the columns 'by' were left out; the labels are those in 'label', 'label2'.",
+                "the column 'by' was left out; the labels are those in 'label', 'label2'.",
             ],
         ),
         (
             "image,label,present\na,cat,1\na,dog,0\n",
-            ["the column 'present' says whether a label holds; 1 of 2 rows say that it does not."],
+            ["the column 'present' says whether a label holds; in 1 of 2 rows it does not."],
         ),
         (
             "image,label,split\na,cat,train\nb,cat,holdout\n",
@@ -341,6 +349,43 @@ def test_columns_that_were_joined_followed_and_left_out_are_told(tmp_path: Path,
 def test_numbered_columns_of_0_and_1_are_classes(tmp_path: Path) -> None:
     path = make(tmp_path, "image,label_0,label_1\na,1,1\nb,0,1\n")
     assert [row.labels for row in read_labels(path).rows] == [("label_0", "label_1"), ("label_1",)]
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("image,label,verified\na,cat,yes\nb,dog,\n", ["cat", "dog"]),
+        ("image,label,confidence\na,cat,1.00\nb,dog,1\n", ["cat", "dog"]),
+        ("image,label,underscore\na,cat,0.3\nb,dog,7\n", ["cat", "dog"]),
+        ("image,cat,dog,cat_score\na,1,0,0\nb,0,1,0\n", ["cat", "dog"]),  # with no labels each may be a class
+        ("image,label,label2\na,,cat\nb,,dog\n", ["cat", "dog"]),
+        ("image,label1,label2\na,cat,\nb,,7\n", None),
+        ("image,label,\na,bird cat,cat\nb,bird,cat\nc,cat,\n", ["bird cat", "bird cat", "cat"]),
+    ],
+)
+def test_a_column_that_says_nothing_against_the_labels_is_no_obstacle(
+    tmp_path: Path, text: str, labels: list[str] | None
+) -> None:
+    path = make(tmp_path, text)
+    if labels is None:
+        with pytest.raises(InputError, match="has names in the column 'label1' and numbers in 'label2'"):
+            read_labels(path)
+    else:
+        assert [" ".join(row.labels or ()) for row in read_labels(path).rows] == labels
+
+
+def test_an_index_of_pandas_is_not_worth_a_note(tmp_path: Path) -> None:
+    path = make(tmp_path, ",image,label,by,Unnamed: 4\n0,a,cat,me,0\n1,b,dog,me,1\n")
+    assert read_labels(path).notes == [f"{path}: the column 'by' was left out; the labels are those in 'label'."]
+    path = make(tmp_path / "words", ",image,label,by,\n0,a,cat,me,dog\n")
+    assert "'by', '' (column 5) were left out" in read_labels(path).notes[0]
+
+
+@pytest.mark.parametrize("odd", ["2", "0.1", "nan"])
+def test_numbered_columns_of_numbers_are_no_labels(tmp_path: Path, odd: str) -> None:
+    path = make(tmp_path, f"image,class_1,class_2\na,0,1\nb,{odd},0\n")
+    with pytest.raises(InputError, match=f"line 3 has '{odd}' in the column 'class_1', which must be 0 or 1"):
+        read_labels(path)
 
 
 def test_what_was_decided_is_told(tmp_path: Path) -> None:
