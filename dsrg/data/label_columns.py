@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from dsrg.data.columns import LABEL, LABELS, NUMBER, OFF, ON, SPLIT, UNNAMED, Sheet, fault, is_number, key, stem
@@ -52,7 +53,8 @@ def find(sheet: Sheet, image: int, known: Collection[str] = ()) -> LabelColumns 
     further = [place for place in range(len(sheet.names)) if place != first and _is_further(sheet, first, place)]
     # An empty one says nothing of what the others hold; alone, it is the column of the labels still.
     labels = sorted([first, *further]) if sheet.has_cells(first) or not further else further
-    _check_alike(sheet, labels)
+    numbers = {sheet.names[place]: all(map(str.isdecimal, filter(None, sheet.column(place)))) for place in labels}
+    check_alike(sheet.path, "column", numbers)
     labels += _unnamed(sheet, labels, known)
     holds = sheet.place(HOLDS)
     return LabelColumns(labels, holds, _notes(sheet, image, labels, holds))
@@ -131,14 +133,22 @@ def _is_further(sheet: Sheet, first: int, place: int) -> bool:
     return numbered and stem(name) in LABELS and sheet.has_cells(place)
 
 
-def _check_alike(sheet: Sheet, labels: Sequence[int]) -> None:
-    """Refuse columns of which one has names and another numbers, which may be those of the same labels."""
-    of_numbers = {place: all(cell.isdecimal() for cell in sheet.column(place) if cell) for place in labels}
-    if len({*of_numbers.values()}) > 1:
-        number = sheet.names[next(place for place, only in of_numbers.items() if only)]
-        names = sheet.names[next(place for place, only in of_numbers.items() if not only)]
-        sentence = f"has names in the column '{names}' and numbers in '{number}'; remove '{number}' if it numbers them"
-        raise fault(sheet.path, f"{sentence}, or write names in both")
+def check_alike(path: Path, what: str, of_numbers: Mapping[str, bool]) -> None:
+    """Refuse columns or keys of which one has names and another numbers, which may be those of the same labels.
+
+    Args:
+        path: The table.
+        what: 'column' or 'key'.
+        of_numbers: Whether each holds numbers alone.
+
+    Raises:
+        InputError: there are both.
+    """
+    number = next((name for name, only in of_numbers.items() if only), None)
+    names = next((name for name, only in of_numbers.items() if not only), None)
+    if number is not None and names is not None:
+        sentence = f"has names in the {what} {shown(names)} and numbers in {shown(number)}"
+        raise fault(path, f"{sentence}; remove {shown(number)} if it numbers them, or write names in both")
 
 
 def _unnamed(sheet: Sheet, labels: Sequence[int], known: Collection[str]) -> list[int]:

@@ -142,7 +142,10 @@ def test_every_door_reads_every_form(tmp_path: Path, door: Door, text: str) -> N
             "has a key 'score', which dsrg cannot use (line 1 has '0.1')",
         ),
         ("image,label,present\na,cat,0.4\n", "line 2 has '0.4' in the column 'present', which must be 0 or 1"),
-        ("image,label,present\na,cat,1\na,cat,0\n", "line 3 says of 'cat' in 'a' the contrary of a line above"),
+        (
+            "image,label,present\na,cat,1\na,cat,0\n",
+            "line 3 contradicts an earlier line about 'cat' in 'a'; remove one",
+        ),
         (
             "image,label,\na,cat,blurred\nb,cat,\n",
             "line 2 has 'blurred' in a column without a name behind 'label'; call",
@@ -187,6 +190,17 @@ def test_every_door_reads_every_form(tmp_path: Path, door: Door, text: str) -> N
         ('[{"image": "a", "choice": "cat"}]', "is a JSON list"),
         ('{"file_name": "a", "objects": 3}', "has the keys 'file_name', 'objects'"),
         ('{"file_name": "a", "labels": [null]}', "line 1 has labels that are no text"),
+        ('{"image": "a", "label": "cat"}\n{}\n', "line 2 is an empty object; give it 'file_name' and 'labels'"),
+        ('{"image": "a", "label": "cat"}\n3\n', "line 2 is no JSON object; give"),
+        ('{"image": "a", "label": 3, "label_name": "cat"}\n', "several keys of the same meaning, 'label' and"),
+        ('{"image": "a", "tag": "cat", "Tag": "cow"}\n', "several keys of the same meaning, 'tag' and 'Tag'; rename"),
+        ('{"image": "a", "label": "cat", "label2": 3}\n', "has names in the key 'label' and numbers in 'label2'"),
+        ('{"image": "a", "class_1": 0, "class_2": 2}\n', "has numbers alone below 'class_1', 'class_2', which may be"),
+        ('{"image": "a", "label": "cat", "present": 2}\n', "line 1 has '2' in the key 'present', which must be 0 or"),
+        (
+            '{"image": "a", "label": "cat", "present": 1}\n{"image": "a", "label": ["dog", "cat"], "present": 0}\n',
+            "line 2 contradicts an earlier line about 'cat' in 'a'",
+        ),
         ('{"images": [\n', "line 1: not valid JSON"),
         ("[" * 100_000, "is a JSON list"),
         ("image,labels\na\0,cat\n", "holds a NUL byte"),
@@ -334,16 +348,50 @@ def test_a_table_of_too_many_rows_is_refused(tmp_path: Path, monkeypatch: pytest
             ],
         ),
         ("image,label,split\na,cat,train\nb,cat,VAL\n", []),
-        ('{"image": "a", "label": "cat", "by": 1}\n{"image": "b", "label": "cat"}\n', ["the keys 'by' were left out."]),
+        ('{"image": "a", "label": "cat", "by": 1}\n{"image": "b", "label": "cat"}\n', ["the key 'by' was left out."]),
         (
             '{"image": "a", "label": "cat", "split": "holdout"}\n',
-            ["the key 'split' was not followed, since 'holdout' in line 1 is no split; write train, val or test."],
+            [
+                "the key 'split' was not followed, since line 1 has 'holdout' in it, which is no split; write train, "
+                "val or test in every line."
+            ],
         ),
     ],
 )
 def test_columns_that_were_joined_followed_and_left_out_are_told(tmp_path: Path, text: str, notes: list[str]) -> None:
     path = make(tmp_path, text)
     assert read_labels(path).notes == [f"{path}: {note}" for note in notes]
+
+
+def test_keys_of_json_mean_what_columns_do(tmp_path: Path) -> None:
+    lines = [
+        {"image": "a", "tag_1": "cat", "tag_2": "traffic light", "present": "yes", "confidence": None, "split": None},
+        {"image": "a", "tag_1": "dog", "tag_2": None, "present": False, "confidence": "1", "split": "val"},
+        {"image": "b", "tag_1": "dog", "tag_2": None, "present": "1", "confidence": 1.0},
+    ]
+    path = make(tmp_path, "".join(json.dumps(line) + "\n" for line in lines), "t.jsonl")
+    read = read_labels(path)
+    assert [row[:2] for row in read.rows] == [("a", ("cat", "traffic light")), ("b", ("dog",))]
+    assert [row.split for row in read.rows] == ["", ""]
+    notes = [
+        "the keys 'tag_1', 'tag_2' hold labels; a photograph has those of each.",
+        "the key 'present' says whether a label holds; in 1 of 3 rows it does not.",
+        "the key 'confidence' was left out.",
+        "the key 'split' was not followed, since line 1 has '' in it, which is no split; write train, val or test in "
+        "every line.",
+    ]
+    assert read.notes == [f"{path}: {note}" for note in notes]
+
+
+def test_lines_of_json_with_boxes_are_objects(tmp_path: Path) -> None:
+    text = "".join(f'{{"image": "a", "label": "{name}", "bbox": [0, 0, 1, 1]}}\n' for name in ("cat", "dog", "cat"))
+    assert [row[:2] for row in read_labels(make(tmp_path, text, "t.jsonl")).rows] == [("a", ("cat", "dog"))]
+
+
+def test_a_line_denies_a_label_however_it_is_written(tmp_path: Path) -> None:
+    path = make(tmp_path, "image,labels,present\na,cat;dog,1\na,cow;dog,0\n")
+    with pytest.raises(InputError, match="line 3 contradicts an earlier line about 'dog' in 'a'"):
+        read_labels(path)
 
 
 def test_numbered_columns_of_0_and_1_are_classes(tmp_path: Path) -> None:
