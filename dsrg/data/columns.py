@@ -121,6 +121,10 @@ class Sheet(NamedTuple):
         """Whether a column holds anything."""
         return any(place < len(row) and row[place].strip() for _, row in self.rows)
 
+    def has_numbers(self, place: int) -> bool:
+        """Whether all that a column holds is whole numbers."""
+        return all(map(str.isdecimal, filter(None, self.column(place))))
+
     @property
     def has_boxes(self) -> bool:
         """Whether its rows are objects, so that a photograph may have several."""

@@ -88,7 +88,7 @@ class _Seen:
         if self.numbered and all(self.numbered.values()):
             names = ", ".join(map(shown, list(self.numbered)[:8]))
             raise fault(path, f"has numbers alone below {names}, which may be classes; write the labels below 'labels'")
-        label_columns.check_alike(path, "key", self.of_numbers)
+        label_columns.check_alike(path, "key", [*self.of_numbers.items()])
 
     def notes(self, lines: list[_Line], path: Path) -> list[str]:
         """Sentences for the user."""

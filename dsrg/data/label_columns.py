@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,10 @@ _WEIGHTS = frozenset(map(key, WEIGHT))
 _WEIGHT_WORDS = frozenset(("confidence", "score", "probability", "prob", "conf", "certainty"))
 """The last words of the names of such columns: label_confidence, labelScore. What ends in one is another word,
 `underscore`."""
-_WORD = re.compile(r"[A-Z]*[^\W\d_A-Z]+|[A-Z]+")
+_WEIGHT_ENDINGS = ("confidence", "probability")
+"""What their last words may end in, since no other word does: labelconfidence."""
+_WORD = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![^\W\d_A-Z])")
+"""A word of a name: AIScore has two."""
 
 
 class LabelColumns(NamedTuple):
@@ -53,7 +56,7 @@ def find(sheet: Sheet, image: int, known: Collection[str] = ()) -> LabelColumns 
     further = [place for place in range(len(sheet.names)) if place != first and _is_further(sheet, first, place)]
     # An empty one says nothing of what the others hold; alone, it is the column of the labels still.
     labels = sorted([first, *further]) if sheet.has_cells(first) or not further else further
-    numbers = {sheet.names[place]: all(map(str.isdecimal, filter(None, sheet.column(place)))) for place in labels}
+    numbers = [(sheet.names[place], sheet.has_numbers(place)) for place in labels]
     check_alike(sheet.path, "column", numbers)
     labels += _unnamed(sheet, labels, known)
     holds = sheet.place(HOLDS)
@@ -70,8 +73,8 @@ def is_weight(name: str, *, has_labels: bool = True) -> bool:
     """
     if stem(name) in _WEIGHTS:
         return True
-    words = _WORD.findall(name)
-    return has_labels and bool(words) and words[-1].casefold() in _WEIGHT_WORDS
+    last = "".join(_WORD.findall(name)[-1:]).casefold()
+    return has_labels and (last in _WEIGHT_WORDS or last.endswith(_WEIGHT_ENDINGS))
 
 
 def is_sure(cell: object) -> bool:
@@ -133,19 +136,19 @@ def _is_further(sheet: Sheet, first: int, place: int) -> bool:
     return numbered and stem(name) in LABELS and sheet.has_cells(place)
 
 
-def check_alike(path: Path, what: str, of_numbers: Mapping[str, bool]) -> None:
+def check_alike(path: Path, what: str, of_numbers: Sequence[tuple[str, bool]]) -> None:
     """Refuse columns or keys of which one has names and another numbers, which may be those of the same labels.
 
     Args:
         path: The table.
         what: 'column' or 'key'.
-        of_numbers: Whether each holds numbers alone.
+        of_numbers: The name of each, and whether it holds numbers alone.
 
     Raises:
         InputError: there are both.
     """
-    number = next((name for name, only in of_numbers.items() if only), None)
-    names = next((name for name, only in of_numbers.items() if not only), None)
+    number = next((name for name, only in of_numbers if only), None)
+    names = next((name for name, only in of_numbers if not only), None)
     if number is not None and names is not None:
         sentence = f"has names in the {what} {shown(names)} and numbers in {shown(number)}"
         raise fault(path, f"{sentence}; remove {shown(number)} if it numbers them, or write names in both")
@@ -217,7 +220,7 @@ def holds_sentence(what: str, name: str, off: int, rows: int) -> str:
 def _is_told(sheet: Sheet, place: int) -> bool:
     """Whether a column that is left out is worth a word: it holds something, and is no index that pandas wrote."""
     unnamed = not sheet.names[place] or stem(sheet.names[place]) == UNNAMED
-    return sheet.has_cells(place) and not (unnamed and all(map(str.isdecimal, filter(None, sheet.column(place)))))
+    return sheet.has_cells(place) and not (unnamed and sheet.has_numbers(place))
 
 
 def _listed(sheet: Sheet, places: Sequence[int]) -> str:
