@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,6 +66,24 @@ def stem(name: str) -> str:
     return key(name).rstrip("0123456789")
 
 
+IMAGES, LABELS, NUMBERS, ONES = (frozenset(map(key, names)) for names in (IMAGE, LABEL, NUMBER, ONE))
+"""What `key` makes of the names."""
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell is a number of any kind."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def has_boxes(keys: Collection[str]) -> bool:
+    """Whether rows with columns of these keys are objects, so that a photograph may have several."""
+    return any(names <= {*keys} for names in (*_BOX, _RUNS))
+
+
 class Sheet(NamedTuple):
     """The cells of a CSV."""
 
@@ -103,10 +121,14 @@ class Sheet(NamedTuple):
         """Whether a column holds anything."""
         return any(place < len(row) and row[place].strip() for _, row in self.rows)
 
+    def has_numbers(self, place: int) -> bool:
+        """Whether all that a column holds is whole numbers."""
+        return all(map(str.isdecimal, filter(None, self.column(place))))
+
     @property
     def has_boxes(self) -> bool:
         """Whether its rows are objects, so that a photograph may have several."""
-        return any(names <= {*self.keys} for names in (*_BOX, _RUNS))
+        return has_boxes(self.keys)
 
 
 def read_sheet(text: str, path: Path) -> Sheet:
@@ -139,9 +161,9 @@ def read_sheet(text: str, path: Path) -> Sheet:
 def rank(names: Sequence[str]) -> int:
     """How well the names of columns are known: 2 with photographs and labels, 1 with photographs and two others."""
     keys = list(map(key, names))
-    if not {*keys} & {*map(key, IMAGE)}:
+    if not {*keys} & IMAGES:
         return 0
-    has_labels = {*keys, *map(stem, names)} & {*map(key, (*LABEL, *NUMBER))}
+    has_labels = {*keys, *map(stem, names)} & (LABELS | NUMBERS)
     return 2 if has_labels else int(sum(map(bool, keys)) > 2)
 
 

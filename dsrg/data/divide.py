@@ -99,6 +99,12 @@ def divide(
     return labels, notes
 
 
+def whole(text: str) -> str:
+    """The text of one label, with what `divide` heeds behind it, if nothing but blanks could divide it."""
+    blank = len(text.split()) > 1 and not any(mark in text for mark in DIVIDERS) and text.strip()[0] not in "[{("
+    return f"{text.strip()};" if blank else text
+
+
 def _alone(text: str, known: Collection[str]) -> _Part:
     if not text:
         return _Part(())

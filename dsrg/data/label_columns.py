@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
-from dsrg.data.columns import LABEL, NUMBER, OFF, ON, SPLIT, UNNAMED, Sheet, fault, key, stem
-from dsrg.data.divide import DIVIDERS
+from dsrg.data.columns import LABEL, LABELS, NUMBER, OFF, ON, SPLIT, UNNAMED, Sheet, fault, is_number, key, stem
+from dsrg.data.divide import Doubt, divide
 from dsrg.data.ids import shown
 
 HOLDS = ("present", "is_present", "presence", "exists", "holds")
 """What a column may be called of 1 where the label of its row holds, and 0 where it does not; see `columns.key`."""
 WEIGHT = ("confidence", "score", "probability", "prob", "conf", "certainty", "verified", "is_verified")
 """Likewise one of how sure a label is, which no rule turns into a label that holds or does not."""
-_WEIGHT_ENDINGS = ("confidence", "score", "probability", "prob", "certainty")
-"""What the names of such columns end in: label_confidence."""
-_SURE = ("", "1", "1.0", "true")
+_WEIGHTS = frozenset(map(key, WEIGHT))
+_WEIGHT_WORDS = frozenset(("confidence", "score", "probability", "prob", "conf", "certainty"))
+"""The last words of the names of such columns: label_confidence, labelScore. What ends in one is another word,
+`underscore`."""
+_WEIGHT_ENDINGS = ("confidence", "probability")
+"""What their last words may end in, since no other word does: labelconfidence."""
+_WORD = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![^\W\d_A-Z])")
+"""A word of a name: AIScore has two."""
 
 
 class LabelColumns(NamedTuple):
@@ -44,32 +50,43 @@ def find(sheet: Sheet, image: int, known: Collection[str] = ()) -> LabelColumns 
         InputError: several columns may hold the labels, or a column says something of them that cannot be followed.
     """
     first = _first(sheet)
-    _check_weights(sheet, WEIGHT, () if first is None else _WEIGHT_ENDINGS)
+    _check_weights(sheet, has_labels=first is not None)
     if first is None:
         return None
-    labels = [place for place in range(len(sheet.names)) if place == first or _is_further(sheet, first, place)]
-    _check_alike(sheet, labels)
+    further = [place for place in range(len(sheet.names)) if place != first and _is_further(sheet, first, place)]
+    # An empty one says nothing of what the others hold; alone, it is the column of the labels still.
+    labels = sorted([first, *further]) if sheet.has_cells(first) or not further else further
+    numbers = [(sheet.names[place], sheet.has_numbers(place)) for place in labels]
+    check_alike(sheet.path, "column", numbers)
     labels += _unnamed(sheet, labels, known)
     holds = sheet.place(HOLDS)
-    notes = []
-    if len(labels) > 1:
-        notes.append(f"{sheet.path}: the columns {_listed(sheet, labels)} hold labels; a photograph has those of each.")
-    if holds is not None:
-        off = sum(cell.casefold() in OFF for cell in sheet.column(holds))
-        said = f"'{sheet.names[holds]}' says whether a label holds; {off} of {len(sheet.rows)} rows say that it does"
-        notes.append(f"{sheet.path}: the column {said} not.")
-    used = (image, holds, sheet.place(SPLIT), *labels)
-    left = [place for place in range(len(sheet.names)) if place not in used and sheet.has_cells(place)]
-    if left:
-        more = f" and {len(left) - 8} more" if len(left) > 8 else ""
-        what = f"the columns {_listed(sheet, left[:8])}{more} were left out"
-        notes.append(f"{sheet.path}: {what}; the labels are those in {_listed(sheet, labels)}.")
-    return LabelColumns(labels, holds, notes)
+    return LabelColumns(labels, holds, _notes(sheet, image, labels, holds))
 
 
-def is_weight(name: str) -> bool:
-    """Whether a column or key beside a label says how sure it is."""
-    return stem(name) in map(key, WEIGHT) or stem(name).endswith(_WEIGHT_ENDINGS)
+def is_weight(name: str, *, has_labels: bool = True) -> bool:
+    """Whether a column or key says how sure a label is.
+
+    Args:
+        name: The column's or key's name.
+        has_labels: There are columns of labels beside it; else each column may be a class, so that the last word of its
+            name does not count.
+    """
+    if stem(name) in _WEIGHTS:
+        return True
+    last = "".join(_WORD.findall(name)[-1:]).casefold()
+    return has_labels and (last in _WEIGHT_WORDS or last.endswith(_WEIGHT_ENDINGS))
+
+
+def is_sure(cell: object) -> bool:
+    """Whether such a column or key says nothing against the label: it is empty, null, 1 or 'yes'."""
+    text = "" if cell is None else str(cell).strip().casefold()
+    return text in ("", *ON) or (is_number(text) and float(text) == 1)
+
+
+def weight_sentence(what: str, name: str, cell: object, line: int) -> str:
+    """What is wrong with a column or key of how sure labels are, and what to do."""
+    mend = f"keep only the labels that are true and remove the {what}"
+    return f"has a {what} {shown(name)}, which dsrg cannot use (line {line} has {shown(str(cell))}); {mend}"
 
 
 def are_of_one(one: str, other: str) -> bool:
@@ -85,11 +102,12 @@ def _first(sheet: Sheet) -> int | None:
     """
     keys = sheet.keys
     first = sheet.place(LABEL)
-    there = [place for place, name in enumerate(keys) if name in map(key, LABEL)]
+    there = [place for place, name in enumerate(keys) if name in LABELS]
     if first is None:
-        numbered = [place for place, name in enumerate(sheet.names) if stem(name) in map(key, LABEL)]
-        marks = {cell.casefold() for place in numbered for cell in sheet.column(place)}
-        if numbered and not marks <= {*ON, *OFF, "", "-1"}:  # else each may be a class
+        numbered = [place for place, name in enumerate(sheet.names) if stem(name) in LABELS]
+        cells = {cell for place in numbered for cell in sheet.column(place)}
+        # Marks and numbers alone, and each column may be a class: then what is neither 0 nor 1 is refused.
+        if not all(cell.casefold() in ("", *ON, *OFF) or is_number(cell) for cell in cells):
             return numbered[0]
         return sheet.place(NUMBER)
     if len(there) == 1 or keys[first] == LABEL[0]:
@@ -115,17 +133,25 @@ def _is_further(sheet: Sheet, first: int, place: int) -> bool:
     """Whether a column is a numbered one of that of the labels, and holds anything."""
     name = sheet.names[place]
     numbered = stem(name) != key(name) and are_of_one(name, sheet.names[first])
-    return numbered and stem(name) in map(key, LABEL) and sheet.has_cells(place)
+    return numbered and stem(name) in LABELS and sheet.has_cells(place)
 
 
-def _check_alike(sheet: Sheet, labels: Sequence[int]) -> None:
-    """Refuse columns of which one has names and another numbers, which may be those of the same labels."""
-    of_numbers = {place: all(cell.isdecimal() for cell in sheet.column(place) if cell) for place in labels}
-    if len({*of_numbers.values()}) > 1:
-        number = sheet.names[next(place for place, only in of_numbers.items() if only)]
-        names = sheet.names[next(place for place, only in of_numbers.items() if not only)]
-        sentence = f"has names in the column '{names}' and numbers in '{number}'; remove '{number}' if it numbers them"
-        raise fault(sheet.path, f"{sentence}, or write names in both")
+def check_alike(path: Path, what: str, of_numbers: Sequence[tuple[str, bool]]) -> None:
+    """Refuse columns or keys of which one has names and another numbers, which may be those of the same labels.
+
+    Args:
+        path: The table.
+        what: 'column' or 'key'.
+        of_numbers: The name of each, and whether it holds numbers alone.
+
+    Raises:
+        InputError: there are both.
+    """
+    number = next((name for name, only in of_numbers if only), None)
+    names = next((name for name, only in of_numbers if not only), None)
+    if number is not None and names is not None:
+        sentence = f"has names in the {what} {shown(names)} and numbers in {shown(number)}"
+        raise fault(path, f"{sentence}; remove {shown(number)} if it numbers them, or write names in both")
 
 
 def _unnamed(sheet: Sheet, labels: Sequence[int], known: Collection[str]) -> list[int]:
@@ -134,13 +160,18 @@ def _unnamed(sheet: Sheet, labels: Sequence[int], known: Collection[str]) -> lis
     Raises:
         InputError: one holds something that is no label elsewhere.
     """
-    divider = f"[{re.escape(''.join(DIVIDERS))}]"
-    cells = [cell for place in labels for cell in sheet.column(place)]
-    own = {*known, *cells, *(part.strip() for cell in cells for part in re.split(divider, cell))}
-    found = []
+    behind = []
     for place in range(labels[-1] + 1, len(sheet.names)):
         if sheet.names[place] and stem(sheet.names[place]) != UNNAMED:
             break
+        behind.append(place)
+    if not behind:
+        return []
+    cells = [cell for place in labels for cell in sheet.column(place)]
+    divided, _ = divide(cells, known, single=True)
+    own = {*known, *cells, *(label for part in divided if not isinstance(part, Doubt) for label in part)}
+    found = []
+    for place in behind:
         column = sheet.column(place)
         odd = next((row for row, cell in enumerate(column) if cell not in own and cell), None)
         if odd is not None:
@@ -153,20 +184,43 @@ def _unnamed(sheet: Sheet, labels: Sequence[int], known: Collection[str]) -> lis
     return found
 
 
-def _check_weights(sheet: Sheet, exact: Sequence[str], endings: tuple[str, ...]) -> None:
-    """Refuse a column of how sure labels are, unless it holds 1 alone."""
+def _check_weights(sheet: Sheet, *, has_labels: bool) -> None:
+    """Refuse a column of how sure labels are, unless its cells are 1, 'yes' or the like, or empty (`is_sure`)."""
     for place, name in enumerate(sheet.names):
-        if not (stem(name) in map(key, exact) or (endings and stem(name).endswith(endings))):
+        if not is_weight(name, has_labels=has_labels):
             continue
-        row = next((row for row, cell in enumerate(sheet.column(place)) if cell.casefold() not in _SURE), None)
-        if row is not None:
-            where = f"{shown(sheet.column(place)[row])} in line {sheet.rows[row][0]}"
-            raise fault(sheet.path, weight_sentence("column", name, where))
+        for (line, _), cell in zip(sheet.rows, sheet.column(place), strict=True):
+            if not is_sure(cell):
+                raise fault(sheet.path, weight_sentence("column", name, cell, line))
 
 
-def weight_sentence(what: str, name: str, where: str) -> str:
-    """What is wrong with a column or key of how sure labels are, and what to do."""
-    return f"has a {what} '{name}', which is not heeded ({where}); keep the labels that hold and remove the {what}"
+def _notes(sheet: Sheet, image: int, labels: Sequence[int], holds: int | None) -> list[str]:
+    """Sentences for the user: which columns were joined, followed and left out."""
+    notes = []
+    if len(labels) > 1:
+        notes.append(f"{sheet.path}: the columns {_listed(sheet, labels)} hold labels; a photograph has those of each.")
+    if holds is not None:
+        off = sum(cell.casefold() in OFF for cell in sheet.column(holds))
+        notes.append(f"{sheet.path}: {holds_sentence('column', sheet.names[holds], off, len(sheet.rows))}.")
+    used = (image, holds, sheet.place(SPLIT), *labels)
+    left = [place for place in range(len(sheet.names)) if place not in used and _is_told(sheet, place)]
+    if left:
+        more = f" and {len(left) - 8} more" if len(left) > 8 else ""
+        what = f"the columns {_listed(sheet, left[:8])}{more} were" if len(left) > 1 else None
+        what = what or f"the column {_listed(sheet, left)} was"
+        notes.append(f"{sheet.path}: {what} left out; the labels are those in {_listed(sheet, labels)}.")
+    return notes
+
+
+def holds_sentence(what: str, name: str, off: int, rows: int) -> str:
+    """That a column or key says whether labels hold, and in how many rows it says that one does not."""
+    return f"the {what} {shown(name)} says whether a label holds; in {off} of {rows} rows it does not"
+
+
+def _is_told(sheet: Sheet, place: int) -> bool:
+    """Whether a column that is left out is worth a word: it holds something, and is no index that pandas wrote."""
+    unnamed = not sheet.names[place] or stem(sheet.names[place]) == UNNAMED
+    return sheet.has_cells(place) and not (unnamed and sheet.has_numbers(place))
 
 
 def _listed(sheet: Sheet, places: Sequence[int]) -> str:

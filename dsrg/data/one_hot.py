@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from dsrg.data.columns import IMAGE, NO_CLASS, OFF, ON, SPLIT, UNNAMED, Sheet, fault, header_fault, key, stem
+from dsrg.data.columns import IMAGE, NO_CLASS, OFF, ON, SPLIT, UNNAMED, Sheet, fault, header_fault, is_number, key, stem
 from dsrg.data.ids import shown
 from dsrg.data.mask_folders import VOID_NAMES
 from dsrg.errors import InputError
@@ -82,12 +82,4 @@ def labels_of(sheet: Sheet, names: Mapping[int, str]) -> list[list[str] | InputE
 
 def _is_no_class(cells: list[str]) -> bool:
     """Whether a column is empty or holds words, and so is no class's: none of its cells is a number or a mark."""
-    return not any(cell.casefold() in ON | OFF or _is_number(cell) for cell in cells if cell)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+    return not any(cell.casefold() in ON | OFF or is_number(cell) for cell in cells if cell)

@@ -5,11 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
-from dsrg.data.divide import DIVIDERS, Doubt, divide
 from dsrg.data.labelled import read_labelled
 from dsrg.data.own import read_table
 from dsrg.data.sources import find_sources, read_tags
@@ -51,7 +48,7 @@ Door = Callable[[Path, Path], Labels]
 
 
 def make(root: Path, text: str, name: str = "labels.csv") -> Path:
-    (root / "photos").mkdir()
+    (root / "photos").mkdir(parents=True)
     for photo in "abc":
         Image.new("RGB", (4, 3)).save(root / f"photos/{photo}.jpg")
     (root / name).write_bytes(text.encode())
@@ -123,25 +120,39 @@ def test_every_door_reads_every_form(tmp_path: Path, door: Door, text: str) -> N
         ("image,labels\na,cat/cow\nb,cat\nc,dog\n", "'/', which may divide them"),
         ("image,labels\na,cat:0.9\nb,cat\nc,dog\n", "':', which may divide them"),
         ("image,labels\na,cat - cow\nb,cat\nc,dog\n", "have a word between them"),
-        ("image,labels,Confidence\na,cat,0\nb,cat,1\nc,dog,1\n", "has a column 'Confidence', which is not heeded ('0'"),
+        (
+            "image,labels,Confidence\na,cat,0\nb,cat,1\nc,dog,1\n",
+            "has a column 'Confidence', which dsrg cannot use (line 2 has '0')",
+        ),
         (
             "image,label,label_confidence\na,cat,1\nb,cat,0.2\n",
-            "'label_confidence', which is not heeded ('0.2' in line 3",
+            "'label_confidence', which dsrg cannot use (line 3 has '0.2')",
         ),
-        ("image,label,prob\na,cat,0.1\n", "'prob', which is not heeded"),
-        ("image,label1,score1,label2,score2\na,cat,1,dog,0.3\n", "'score2', which is not heeded"),
+        ("image,label,prob\na,cat,0.1\n", "'prob', which dsrg cannot use"),
+        ("image,label1,score1,label2,score2\na,cat,1,dog,0.3\n", "'score2', which dsrg cannot use"),
         (
             "image,label,verified\na,cat,0\n",
-            "'verified', which is not heeded ('0' in line 2); keep the labels that hold",
+            "'verified', which dsrg cannot use (line 2 has '0'); keep only the labels that are true and remove",
         ),
-        ('{"image": "a", "label": "cat", "score": 0.1}\n', "has a key 'score', which is not heeded ('0.1' in line 1)"),
+        (
+            '{"image": "a", "label": "cat", "score": 0.1}\n',
+            "has a key 'score', which dsrg cannot use (line 1 has '0.1')",
+        ),
         ("image,label,present\na,cat,0.4\n", "line 2 has '0.4' in the column 'present', which must be 0 or 1"),
-        ("image,label,present\na,cat,1\na,cat,0\n", "line 3 says of 'cat' in 'a' the contrary of a line above"),
+        (
+            "image,label,present\na,cat,1\na,cat,0\n",
+            "line 3 contradicts an earlier line about 'cat' in 'a'; remove one",
+        ),
         (
             "image,label,\na,cat,blurred\nb,cat,\n",
             "line 2 has 'blurred' in a column without a name behind 'label'; call",
         ),
         ("image,label,label2\na,cat,3\nb,dog,4\n", "names in the column 'label' and numbers in 'label2'; remove"),
+        ("image,label,labelScore\na,cat,1.5\n", "has a column 'labelScore', which dsrg cannot use (line 2 has '1.5')"),
+        ("image,label,AIScore\na,cat,0.5\n", "has a column 'AIScore', which dsrg cannot use"),
+        ("image,label,labelconfidence\na,cat,0.5\n", "has a column 'labelconfidence', which dsrg cannot use"),
+        ("image,label2,label2\na,cat,3\n", "names in the column 'label2' and numbers in 'label2'"),
+        ("image,cat,dog,score\na,1,0,0.5\n", "has a column 'score', which dsrg cannot use"),
         ("image;labels\na;cat;dog\n", "line 2 has more columns than the first; put its labels in quotes"),
         ("image,labels\na,NaN\nb,cat\nc,dog\n", "have 'NaN', which says that there is none: leave them empty"),
         ("image,labels\na,None\nb,cat\nc,dog\n", "have 'None', which says that there is none"),
@@ -179,6 +190,17 @@ def test_every_door_reads_every_form(tmp_path: Path, door: Door, text: str) -> N
         ('[{"image": "a", "choice": "cat"}]', "is a JSON list"),
         ('{"file_name": "a", "objects": 3}', "has the keys 'file_name', 'objects'"),
         ('{"file_name": "a", "labels": [null]}', "line 1 has labels that are no text"),
+        ('{"image": "a", "label": "cat"}\n{}\n', "line 2 is an empty object; give it 'file_name' and 'labels'"),
+        ('{"image": "a", "label": "cat"}\n3\n', "line 2 is no JSON object; give"),
+        ('{"image": "a", "label": 3, "label_name": "cat"}\n', "several keys of the same meaning, 'label' and"),
+        ('{"image": "a", "tag": "cat", "Tag": "cow"}\n', "several keys of the same meaning, 'tag' and 'Tag'; rename"),
+        ('{"image": "a", "label": "cat", "label2": 3}\n', "has names in the key 'label' and numbers in 'label2'"),
+        ('{"image": "a", "class_1": 0, "class_2": 2}\n', "has numbers alone below 'class_1', 'class_2', which may be"),
+        ('{"image": "a", "label": "cat", "present": 2}\n', "line 1 has '2' in the key 'present', which must be 0 or"),
+        (
+            '{"image": "a", "label": "cat", "present": 1}\n{"image": "a", "label": ["dog", "cat"], "present": 0}\n',
+            "line 2 contradicts an earlier line about 'cat' in 'a'",
+        ),
         ('{"images": [\n', "line 1: not valid JSON"),
         ("[" * 100_000, "is a JSON list"),
         ("image,labels\na\0,cat\n", "holds a NUL byte"),
@@ -192,21 +214,6 @@ def test_every_door_refuses_what_is_doubtful(tmp_path: Path, door: Door, text: s
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 600 + len(str(path))
-
-
-@pytest.mark.parametrize(
-    ("texts", "labels"),
-    [
-        (["traffic light;", "cat;dog", "traffic light"], [("traffic light",), ("cat", "dog"), ("traffic light",)]),
-        (["cat dog", "cat;cow", "dog"], [("cat", "dog"), ("cat", "cow"), ("dog",)]),
-        (["golden retriever", "husky|poodle"], [("golden retriever",), ("husky", "poodle")]),
-        (["cat/dog;", "black & white;cat"], [("cat/dog",), ("black & white", "cat")]),
-        (["cat cat", ";cat;;cat"], [("cat",), ("cat",)]),
-        (["", "  ", ";", "[]"], [(), (), (), ()]),
-    ],
-)
-def test_the_table_as_a_whole_decides_on_blanks(texts: list[str], labels: list[tuple[str, ...]]) -> None:
-    assert divide(texts)[0] == labels
 
 
 @pytest.mark.parametrize("name", ["label", "Class Name", "species"])
@@ -240,64 +247,6 @@ def test_numbers_of_classes_are_labels_where_there_are_no_names(tmp_path: Path) 
     assert [row.labels for row in read_labels(path).rows] == [("0",), ("1",), ("0",)]
 
 
-def test_a_text_that_others_contradict_is_doubtful() -> None:
-    (doubt, _), _ = divide(["cat light", "cat;dog"])
-    assert isinstance(doubt, Doubt)
-    _, doubt = divide(["cat, dog", "cow|dog"])[0]
-    assert isinstance(doubt, Doubt)
-
-
-def test_known_names_stand_alone_and_decide_between_dividers() -> None:
-    known = ("background", "cat, wild", "dog", "traffic light")
-    assert divide(["cat, wild", "cat, wild;dog", "cat, wild;", "traffic light", "dog, traffic light"], known)[0] == [
-        ("cat, wild",),
-        ("cat, wild", "dog"),
-        ("cat, wild",),
-        ("traffic light",),
-        ("dog", "traffic light"),
-    ]
-
-
-def test_na_is_a_label_where_a_list_of_classes_or_a_semicolon_says_so() -> None:
-    assert divide(["na", "cat na", "NA;"], ("cat", "na"))[0] == [("na",), ("cat", "na"), ("NA",)]
-
-
-word = st.text(st.characters(categories=("L", "Nd")), min_size=1, max_size=6).filter(
-    lambda text: text.casefold() not in ("and", "or", "nan", "na", "null", "none") and text == text.strip()
-)
-names = st.lists(word, min_size=1, max_size=5, unique=True)
-
-
-@given(
-    st.lists(names, min_size=1, max_size=8),
-    st.sampled_from([*DIVIDERS, "json", "python", " "]),
-    st.sampled_from(["", " "]),
-)
-def test_what_was_joined_is_divided(rows: list[list[str]], mark: str, margin: str) -> None:
-    """Whatever joins the labels of a table, the same labels come back, with the classes known or not."""
-    if mark == "json":
-        texts = [json.dumps(row) for row in rows]
-    elif mark == "python":
-        texts = [repr(row) for row in rows]
-    else:
-        texts = [f"{margin}{mark}{margin}".join(row) for row in rows]
-    expected = [tuple(row) for row in rows]
-    assert divide(texts)[0] == expected
-    assert divide(texts, {name for row in rows for name in row})[0] == expected
-
-
-@given(st.lists(st.text(max_size=20), max_size=5))
-def test_any_text_is_divided_into_names_or_doubted(texts: list[str]) -> None:
-    for own in divide(texts)[0]:
-        if isinstance(own, Doubt):
-            assert "\n" not in own
-            continue
-        assert len(set(own)) == len(own)
-        assert all(
-            label == label.strip() and label and len(label.splitlines()) == 1 and ";" not in label for label in own
-        )
-
-
 def test_a_table_of_too_many_rows_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dsrg.data.table.MOST", 2)
     with pytest.raises(InputError, match="has 3 rows, and 2 are the most"):
@@ -311,12 +260,12 @@ def test_a_table_of_too_many_rows_is_refused(tmp_path: Path, monkeypatch: pytest
             "image,label,label2,by\na,cat,dog,me\n",
             [
                 "the columns 'label', 'label2' hold labels; a photograph has those of each.",
-                "the columns 'by' were left out; the labels are those in 'label', 'label2'.",
+                "the column 'by' was left out; the labels are those in 'label', 'label2'.",
             ],
         ),
         (
             "image,label,present\na,cat,1\na,dog,0\n",
-            ["the column 'present' says whether a label holds; 1 of 2 rows say that it does not."],
+            ["the column 'present' says whether a label holds; in 1 of 2 rows it does not."],
         ),
         (
             "image,label,split\na,cat,train\nb,cat,holdout\n",
@@ -326,10 +275,13 @@ def test_a_table_of_too_many_rows_is_refused(tmp_path: Path, monkeypatch: pytest
             ],
         ),
         ("image,label,split\na,cat,train\nb,cat,VAL\n", []),
-        ('{"image": "a", "label": "cat", "by": 1}\n{"image": "b", "label": "cat"}\n', ["the keys 'by' were left out."]),
+        ('{"image": "a", "label": "cat", "by": 1}\n{"image": "b", "label": "cat"}\n', ["the key 'by' was left out."]),
         (
             '{"image": "a", "label": "cat", "split": "holdout"}\n',
-            ["the key 'split' was not followed, since 'holdout' in line 1 is no split; write train, val or test."],
+            [
+                "the key 'split' was not followed, since line 1 has 'holdout' in it, which is no split; write train, "
+                "val or test in every line."
+            ],
         ),
     ],
 )
@@ -338,9 +290,77 @@ def test_columns_that_were_joined_followed_and_left_out_are_told(tmp_path: Path,
     assert read_labels(path).notes == [f"{path}: {note}" for note in notes]
 
 
+def test_keys_of_json_mean_what_columns_do(tmp_path: Path) -> None:
+    lines = [
+        {"image": "a", "tag_1": "cat", "tag_2": "traffic light", "present": "yes", "confidence": None, "split": None},
+        {"image": "a", "tag_1": "dog", "tag_2": None, "present": False, "confidence": "1", "split": "val"},
+        {"image": "b", "tag_1": "dog", "tag_2": None, "present": "1", "confidence": 1.0},
+    ]
+    path = make(tmp_path, "".join(json.dumps(line) + "\n" for line in lines), "t.jsonl")
+    read = read_labels(path)
+    assert [row[:2] for row in read.rows] == [("a", ("cat", "traffic light")), ("b", ("dog",))]
+    assert [row.split for row in read.rows] == ["", ""]
+    notes = [
+        "the keys 'tag_1', 'tag_2' hold labels; a photograph has those of each.",
+        "the key 'present' says whether a label holds; in 1 of 3 rows it does not.",
+        "the key 'confidence' was left out.",
+        "the key 'split' was not followed, since line 1 has '' in it, which is no split; write train, val or test in "
+        "every line.",
+    ]
+    assert read.notes == [f"{path}: {note}" for note in notes]
+
+
+def test_lines_of_json_with_boxes_are_objects(tmp_path: Path) -> None:
+    text = "".join(f'{{"image": "a", "label": "{name}", "bbox": [0, 0, 1, 1]}}\n' for name in ("cat", "dog", "cat"))
+    assert [row[:2] for row in read_labels(make(tmp_path, text, "t.jsonl")).rows] == [("a", ("cat", "dog"))]
+
+
+def test_a_line_denies_a_label_however_it_is_written(tmp_path: Path) -> None:
+    path = make(tmp_path, "image,labels,present\na,cat;dog,1\na,cow;dog,0\n")
+    with pytest.raises(InputError, match="line 3 contradicts an earlier line about 'dog' in 'a'"):
+        read_labels(path)
+
+
 def test_numbered_columns_of_0_and_1_are_classes(tmp_path: Path) -> None:
     path = make(tmp_path, "image,label_0,label_1\na,1,1\nb,0,1\n")
     assert [row.labels for row in read_labels(path).rows] == [("label_0", "label_1"), ("label_1",)]
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("image,label,verified\na,cat,yes\nb,dog,\n", ["cat", "dog"]),
+        ("image,label,confidence\na,cat,1.00\nb,dog,1\n", ["cat", "dog"]),
+        ("image,label,underscore\na,cat,0.3\nb,dog,7\n", ["cat", "dog"]),
+        ("image,cat,dog,cat_score\na,1,0,0\nb,0,1,0\n", ["cat", "dog"]),  # with no labels each may be a class
+        ("image,label,label2\na,,cat\nb,,dog\n", ["cat", "dog"]),
+        ("image,label1,label2\na,cat,\nb,,7\n", None),
+        ("image,label,\na,bird cat,cat\nb,bird,cat\nc,cat,\n", ["bird cat", "bird cat", "cat"]),
+    ],
+)
+def test_a_column_that_says_nothing_against_the_labels_is_no_obstacle(
+    tmp_path: Path, text: str, labels: list[str] | None
+) -> None:
+    path = make(tmp_path, text)
+    if labels is None:
+        with pytest.raises(InputError, match="has names in the column 'label1' and numbers in 'label2'"):
+            read_labels(path)
+    else:
+        assert [" ".join(row.labels or ()) for row in read_labels(path).rows] == labels
+
+
+def test_an_index_of_pandas_is_not_worth_a_note(tmp_path: Path) -> None:
+    path = make(tmp_path, ",image,label,by,Unnamed: 4\n0,a,cat,me,0\n1,b,dog,me,1\n")
+    assert read_labels(path).notes == [f"{path}: the column 'by' was left out; the labels are those in 'label'."]
+    path = make(tmp_path / "words", ",image,label,by,\n0,a,cat,me,dog\n")
+    assert "'by', '' (column 5) were left out" in read_labels(path).notes[0]
+
+
+@pytest.mark.parametrize("odd", ["2", "0.1", "nan"])
+def test_numbered_columns_of_numbers_are_no_labels(tmp_path: Path, odd: str) -> None:
+    path = make(tmp_path, f"image,class_1,class_2\na,0,1\nb,{odd},0\n")
+    with pytest.raises(InputError, match=f"line 3 has '{odd}' in the column 'class_1', which must be 0 or 1"):
+        read_labels(path)
 
 
 def test_what_was_decided_is_told(tmp_path: Path) -> None:

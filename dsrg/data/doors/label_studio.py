@@ -15,7 +15,8 @@ from dsrg.data.columns import Sheet, key
 from dsrg.data.doors.shapes import Shape, is_placed, read_shape
 from dsrg.data.ids import is_text, shown
 from dsrg.data.photo_index import local_paths
-from dsrg.data.table import LabelTable, Raw, divided
+from dsrg.data.table import LabelTable, divided
+from dsrg.data.table_rows import Raw
 from dsrg.errors import InputError
 from dsrg.files import disk
 from dsrg.files.pictures import IMAGE_EXTENSIONS

@@ -23,7 +23,7 @@ from dsrg.data.doors import (
 from dsrg.data.own import Tagged, Unlabelled, plan_tagged
 from dsrg.data.photograph import Found, check_folder, describe_left_out, fold, walk
 from dsrg.data.prepare import Plan
-from dsrg.data.table import LabelTable, divided, json_rows, match, read_labels
+from dsrg.data.table import LabelTable, match, read_labels, read_objects
 from dsrg.errors import InputError
 from dsrg.files.manifest import identity
 from dsrg.files.markup import read_xml
@@ -378,8 +378,7 @@ def _plan_table(photos: Path, path: Path, choice: Choice) -> Plan:
 
 def _plan_rows(rows: Sequence[Any], photos: Path, path: Path, choice: Choice) -> Plan:
     """A JSON list of objects as JSON Lines have them."""
-    raw, notes = json_rows(enumerate(rows, 1), path)
-    return _plan_matched(divided(raw, path, notes=notes, wide=True), photos, path, choice)
+    return _plan_matched(read_objects(enumerate(rows, 1), path), photos, path, choice)
 
 
 def _plan_matched(table: LabelTable, photos: Path, path: Path, choice: Choice) -> Plan:

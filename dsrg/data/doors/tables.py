@@ -14,7 +14,8 @@ from dsrg.data.table import LabelTable, Row, match, read_labels
 def read_tables(photos: Path, tables: Sequence[Path]) -> Tagged:
     """The labels of tables that lie below `photos`; each names its photographs by their paths from its own folder.
 
-    A photograph's split is the first folder above it that is called as a split is, or what a table's column says.
+    A photograph's split is what its table's column says, or else the first folder above it that is called as a split
+    is. Where a photograph has none, no split is followed (`of_all`).
 
     Raises:
         InputError: as `dsrg.data.table.read_labels` and `match`.
@@ -28,9 +29,11 @@ def read_tables(photos: Path, tables: Sequence[Path]) -> Tagged:
         notes += read.notes
     matched = match(LabelTable(rows, notes), photos, tables[0])
     others = [path for path in matched.found.others if path not in tables]
-    splits = matched.splits or {file: split_of(file.relative_to(photos)) for file in matched.labels}
+    # Of several tables, one may say no split: then its photographs' folders do.
+    given = {file: matched.splits.get(file) or split_of(file.relative_to(photos)) for file in matched.labels}
+    splits, lost = of_all(given, photos)
     left = describe_left_out(photos, others, matched.found.skipped)
-    return Tagged(matched.labels, matched.notes + left, splits if any(splits.values()) else {}, matched.bare)
+    return Tagged(matched.labels, matched.notes + lost + left, splits, matched.bare)
 
 
 def split_of(path: Path) -> str:

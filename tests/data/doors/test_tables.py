@@ -37,6 +37,25 @@ def test_hugging_face_s_folders(tmp_path: Path, kind: str) -> None:
     assert made.splits == {"train": ["b", "train_a"], "val": ["validation_a"]}
 
 
+def test_hugging_face_s_folders_with_a_photograph_in_no_split(tmp_path: Path) -> None:
+    names = ("train/a.jpg", "val/b.jpg", "c.jpg")
+    photographs(tmp_path, *names)
+    write(tmp_path / "metadata.csv", "file_name,label\n" + "".join(f"{name},cat\n" for name in names))
+    made = plan(tmp_path)
+    assert sorted(id_ for split in ("train", "val") for id_ in made.splits[split]) == ["a", "b", "c"]
+    sentence = "1 of 3 photographs are in no split, such as c.jpg; so the splits of the others were not followed."
+    assert f"{tmp_path}: {sentence}" in made.notes
+
+
+def test_a_json_list_of_rows_that_deny_labels(tmp_path: Path) -> None:
+    photos = photographs(tmp_path / "photos", "a.jpg", "b.jpg")
+    rows = [
+        {"image": name, "label": label, "present": present}
+        for name, label, present in (("a.jpg", "cat", 1), ("a.jpg", "dog", 0), ("b.jpg", "dog", "yes"))
+    ]
+    assert labels_of(plan(photos, dump(tmp_path / "a.json", rows))) == {"a": {"cat"}, "b": {"dog"}}
+
+
 def test_open_images(tmp_path: Path) -> None:
     photos = photographs(tmp_path / "photos", "0001.jpg", "0002.jpg", "0003.jpg")
     rows = ["0001,verification,/m/01yrx,1", "0001,verification,/m/0bt9lr,0", "0001,machine,/m/01yrx,1"]
