@@ -92,7 +92,7 @@ def _masks(folder: Path, flag: str) -> tuple[dict[str, Path], list[str]]:
             masks[key] = path
     if not masks:
         raise InputError(f"{folder}: holds no .png; check {flag}.")
-    return masks, [note.replace("photographs", "masks") for note in describe_left_out(folder, sorted(others))]
+    return masks, describe_left_out(folder, sorted(others), said="files are no masks and were left out")
 
 
 def read_colours(name: str, classes: Classes) -> Colours:
