@@ -99,7 +99,7 @@ def _curves(
     axes.set_ylabel(lettering.readable(labels[1]))
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="best")
     return figure
 
 

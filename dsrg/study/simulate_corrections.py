@@ -239,7 +239,7 @@ def _cells(values: Mapping[int, float], none: Mapping[int, float], full: Mapping
     gaps = [full[seed] - none[seed] for seed in gains if seed in full]
     closed = ""
     if gaps and len(gaps) == len(gains) and sum(gaps) > 0:
-        closed = f"{sum(gains.values()) / sum(gaps):.0%}"
+        closed = f"{round(sum(gains.values()) / sum(gaps), 2) + 0.0:.0%}"  # + 0.0 makes 0 of -0
     return f"{_spread('.3f', values)} | {_spread('+.3f', gains)} | {closed}"
 
 
@@ -248,7 +248,7 @@ def _spread(form: str, values: Mapping[int, float]) -> str:
     if not values:
         return "-"
     deviation = f" ± {statistics.stdev(values.values()):.3f}" if len(values) > 1 else ""
-    return format(statistics.fmean(values.values()), form) + deviation
+    return format(round(statistics.fmean(values.values()), 3) + 0.0, form) + deviation  # + 0.0 makes 0 of -0
 
 
 def _say(text: str) -> None:

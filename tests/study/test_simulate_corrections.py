@@ -121,6 +121,7 @@ def test_gains_are_those_of_each_random_seed() -> None:
     assert simulate_corrections._cells({0: 0.5}, {0: 0.4, 1: 0.9}, {1: 0.95}) == "0.500 | +0.100 | "
     assert simulate_corrections._cells({0: 0.5}, {0: 0.4}, {0: 0.3}) == "0.500 | +0.100 | "
     assert simulate_corrections._cells({}, {0: 0.4}, {0: 0.3}) == "- | - | "
+    assert simulate_corrections._cells({0: 0.49999}, {0: 0.5}, {0: 0.6}) == "0.500 | +0.000 | 0%"
 
 
 @pytest.mark.parametrize(
