@@ -114,8 +114,7 @@ def instances_of(
     index = PhotoIndex(photos, lying.photographs, named_anew=named_anew)
     found_at, known_files, left_out = _find(kept, images, index, path)
     if not part:
-        read = {path.resolve(), *(file.resolve() for file in files)}
-        left_out += describe_unlisted(photos, lying, known_files, read, path)
+        left_out += describe_unlisted(photos, lying, known_files, {one.resolve() for one in (path, *files)}, path)
     sizes = _sizes(kept, found_at, rows)
     class_names = ("background", *(categories.values() if names is None else names))
     indices = dict.fromkeys(void_categories(content["categories"]), labels.IGNORE)

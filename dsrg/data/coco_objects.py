@@ -59,7 +59,7 @@ def read_objects(
     """
     has_masks = any(row.get("segmentation") for row in rows)
     objects: dict[int, Objects] = {}
-    boxes = crowds = void = ignored = 0
+    boxes = crowds = void = 0
     marked: set[int] = set()
     for row in tqdm(rows, f"objects of {path.name}", disable=None):
         where = where_of(path, row)
@@ -67,7 +67,6 @@ def read_objects(
         if image not in sizes:
             raise InputError(f"{where}: is of image {image}, which 'images' does not list; correct it or remove it.")
         if category not in indices:
-            ignored += 1
             continue
         is_class = category in names
         void += not is_class
@@ -95,9 +94,10 @@ def read_objects(
     objects = {image: own for image, own in objects.items() if own.classes}
     crowded = [name for number, name in painted.items() if number in marked]
     counts = _describe_objects(crowded, {"crowds": crowds, "boxes": boxes, "void": void}, path)
+    ignored = [row["category_id"] for row in rows if row["category_id"] not in indices]
     if ignored:
-        unknown = min(row["category_id"] for row in rows if row["category_id"] not in indices)
-        counts.append(f"{path}: {ignored} annotations are of no class (category {unknown}) and count as background.")
+        which = f"{len(ignored)} annotations are of no class (category {min(ignored)})"
+        counts.append(f"{path}: {which} and count as background.")
     return objects, counts
 
 

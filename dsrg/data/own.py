@@ -154,8 +154,7 @@ def plan_tagged(
     notes += [f"'{name}' has no photograph to learn from; add some." for name in classes[1:] if name not in learnt]
     table = None if where == photos else str(where.resolve())
     source = {"kind": "own", "photos": str(photos.resolve()), "table": table, **(files or {})}
-    if boxes:
-        source["boxes"] = str(boxes.resolve())
+    source |= {"boxes": str(boxes.resolve())} if boxes else {}
     return Plan(classes, items, splits, source, notes)
 
 

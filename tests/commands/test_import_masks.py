@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from coco_files import box, write
-from correction_files import CAT, HEIGHT, WIDTH, corrected, dump, labelme, make_root, snapshot, truth
+from correction_files import CAT, HEIGHT, WIDTH, corrected, dump, labelme, snapshot, truth
 from helpers import NAMES, Tool, check_refusal, make_voc, quadrants, write_mask_file
 from PIL import Image
 
@@ -20,16 +20,6 @@ from dsrg.files import pictures
 
 # pycocotools 2 with NumPy 2, at each decoding
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return make_root(tmp_path)
-
-
-@pytest.fixture
-def command(root: Path, tool: Tool) -> Callable[..., Any]:
-    return lambda source, *words: tool("import_masks", "--root", root, "--masks", source, *words)
 
 
 @pytest.fixture

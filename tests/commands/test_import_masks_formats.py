@@ -20,7 +20,6 @@ from correction_files import (
     corrected,
     dump,
     labelme,
-    make_root,
     shape,
     snapshot,
     truth,
@@ -36,16 +35,6 @@ from dsrg.labels import palette
 
 # pycocotools 2 with NumPy 2, at each decoding
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return make_root(tmp_path)
-
-
-@pytest.fixture
-def command(root: Path, tool: Tool) -> Callable[..., Any]:
-    return lambda source, *words: tool("import_masks", "--root", root, "--masks", source, *words)
 
 
 def test_what_predict_wrote_for_labelme_comes_back_corrected(

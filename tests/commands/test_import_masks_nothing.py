@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 from coco_files import write
-from correction_files import CAT, HEIGHT, SQUARE, WIDTH, corrected, dump, labelme, make_root, shape, snapshot, truth
-from helpers import Tool, check_refusal, write_mask_file
+from correction_files import CAT, HEIGHT, SQUARE, WIDTH, corrected, dump, labelme, shape, snapshot, truth
+from helpers import check_refusal, write_mask_file
 
 # pycocotools 2 with NumPy 2, at each decoding
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -16,16 +16,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 IMAGE = {"id": 1, "file_name": "a.jpg", "width": WIDTH, "height": HEIGHT}
 CATEGORIES = [{"id": 3, "name": "cat"}, {"id": 4, "name": "ignore"}]
 OUTLINE = [4.0, 5.0, 30.0, 5.0, 30.0, 20.0, 4.0, 20.0]
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return make_root(tmp_path)
-
-
-@pytest.fixture
-def command(root: Path, tool: Tool) -> Callable[..., Any]:
-    return lambda source, *words: tool("import_masks", "--root", root, "--masks", source, *words)
 
 
 def coco(folder: Path, *rows: dict[str, Any]) -> None:
