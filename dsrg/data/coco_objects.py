@@ -94,11 +94,15 @@ def read_objects(
     objects = {image: own for image, own in objects.items() if own.classes}
     crowded = [name for number, name in painted.items() if number in marked]
     counts = _describe_objects(crowded, {"crowds": crowds, "boxes": boxes, "void": void}, path)
+    return objects, counts + _describe_ignored(rows, indices, path)
+
+
+def _describe_ignored(rows: Sequence[dict[str, Any]], indices: Mapping[int, int], path: Path) -> list[str]:
     ignored = [row["category_id"] for row in rows if row["category_id"] not in indices]
-    if ignored:
-        which = f"{len(ignored)} annotations are of no class (category {min(ignored)})"
-        counts.append(f"{path}: {which} and count as background.")
-    return objects, counts
+    if not ignored:
+        return []
+    which = f"{len(ignored)} annotations are of no class (category {min(ignored)})"
+    return [f"{path}: {which} and count as background."]
 
 
 def _cover_unplaced(objects: Mapping[int, Objects], sizes: Mapping[int, tuple[int, int] | None]) -> None:
